@@ -1,0 +1,99 @@
+//! `cargo xtask ci`: every check that guards the main branch, in the order in which they fail fastest.
+//!
+//! Continuous integration runs this command and nothing else, so a green run here is a green run there. It installs
+//! nothing and reads nothing but the checkout, except the vocabularies that `POSTERN_VOCAB_DIR` may name.
+
+use std::{
+    env,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// One check: what it is called, the arguments for `cargo`, and an environment variable it needs.
+struct Step {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    variable: Option<(&'static str, &'static str)>,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "format",
+        arguments: &["fmt", "--all", "--check"],
+        variable: None,
+    },
+    Step {
+        name: "clippy",
+        arguments: &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        variable: None,
+    },
+    Step {
+        name: "tests",
+        arguments: &["test", "--workspace", "--locked"],
+        variable: None,
+    },
+    Step {
+        name: "docs",
+        arguments: &["doc", "--workspace", "--no-deps", "--locked"],
+        variable: Some(("RUSTDOCFLAGS", "-D warnings")),
+    },
+];
+
+/// Runs all steps and stops at the first that fails.
+///
+/// # Errors
+/// Names the step that failed and the command that repeats it alone.
+pub(crate) fn run() -> Result<()> {
+    let mut times = Vec::with_capacity(STEPS.len());
+    for step in STEPS {
+        times.push((step.name, run_step(step)?));
+    }
+    for (name, time) in times {
+        println!("ok: {name} ({:.0} s)", time.as_secs_f64());
+    }
+    Ok(())
+}
+
+fn run_step(step: &Step) -> Result<Duration> {
+    let shown = shown_command(step);
+    println!("--- {}: {shown}", step.name);
+    let start = Instant::now();
+    let status = cargo(step)
+        .status()
+        .with_context(|| format!("could not start `{shown}`"))?;
+    if !status.success() {
+        bail!(
+            "the step '{}' failed ({status}); repeat it alone with `{shown}`",
+            step.name
+        );
+    }
+    Ok(start.elapsed())
+}
+
+fn cargo(step: &Step) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.args(step.arguments);
+    if let Some((name, value)) = step.variable {
+        command.env(name, value);
+    }
+    command
+}
+
+fn shown_command(step: &Step) -> String {
+    let variable = step
+        .variable
+        .map(|(name, value)| format!("{name}={value:?} "))
+        .unwrap_or_default();
+    format!("{variable}cargo {}", step.arguments.join(" "))
+}
