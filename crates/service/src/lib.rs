@@ -1,1 +1,45 @@
-//! Placeholder.
+//! The one ordered path of a call, and the only place that starts a generation.
+//!
+//! ```text
+//! authenticate -> governance::decide -> capacity -> audit Admitted (on disk)
+//!   -> engine.submit -> OutputFilter over the stream -> audit Completed (on disk) -> Answer
+//! ```
+//!
+//! Each call runs along this line on one blocking thread, so the order can be
+//! read in `path.rs` from top to bottom; async is only the edge. Invariants:
+//!
+//! - No token is generated before the admission is on disk.
+//! - No answer is reported as done before its last record is on disk.
+//! - Every refusal leaves one record, every admission exactly one last record.
+//! - No secret, token, variable or generated text reaches a log line or a metric.
+//!
+//! Absent here: HTTP, TLS and any text meant for callers of the API; those are
+//! the server's.
+
+mod call;
+mod clock;
+mod config;
+mod error;
+mod metrics;
+mod path;
+mod progress;
+mod refusal;
+mod request_id;
+mod service;
+mod token;
+
+pub use call::{
+    Answer, AnswerEnd, AnswerRedaction, AnswerSource, AnswerTimings, AnswerUsage, AuditReceipt,
+    Call, CallEvent, CallStream, Caller, ModelSummary, TemplateSummary, VariableSummary,
+};
+pub use clock::Clock;
+pub use config::{CALLS_MAX_LIMIT, DEADLINE_S_LIMIT, ServiceConfig};
+pub use error::ServiceError;
+pub use refusal::{AuthenticationError, Refusal, RefusalKind, RequestFault};
+pub use request_id::{RequestId, RequestIdInvalid};
+pub use service::{NotReady, Service};
+pub use token::{
+    CLOCK_LEEWAY, TOKEN_BYTES_MAX, TOKEN_TEMPLATES_MAX, TOKEN_TTL_MAX, TokenClaims, TokenKey, issue,
+};
+
+pub use postern_governance::{Denial, DenialClass, Identity, TemplateId};

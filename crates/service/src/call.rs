@@ -1,0 +1,216 @@
+//! What a caller asks and what it gets back.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use postern_governance::{Identity, TemplateId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::{Refusal, RequestId};
+
+/// One call, as `POST /v1/generate` carries it.
+#[derive(Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Id of the template to fill in.
+    pub template: String,
+    /// Values of the template's variables.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    /// Most tokens to generate; at most what template and policy allow, which
+    /// is also the default.
+    #[serde(default)]
+    pub max_tokens: Option<u32>,
+    /// Sampling temperature; 0 is greedy.
+    #[serde(default)]
+    pub temperature: Option<f32>,
+    /// Seed of the sampler; the same seed gives the same text.
+    #[serde(default)]
+    pub seed: Option<u64>,
+    /// Whether the caller reads tokens as they come.
+    #[serde(default)]
+    pub stream: bool,
+}
+
+/// Who calls: an identity proven by certificate and token, and what the token
+/// opens. Only [`crate::Service::authenticate`] makes one.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub(crate) identity: Identity,
+    pub(crate) token_id: RequestId,
+    pub(crate) scopes: Vec<TemplateId>,
+}
+
+impl Caller {
+    /// The proven identity.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// A call that was admitted. Events come until [`CallEvent::Done`] or
+/// [`CallEvent::Failed`]. Dropping the stream tells that the client is gone:
+/// the generation is cancelled within one token and recorded so.
+#[derive(Debug)]
+pub struct CallStream {
+    /// The call's name.
+    pub id: RequestId,
+    pub(crate) events: mpsc::Receiver<CallEvent>,
+}
+
+impl CallStream {
+    /// The next event, or `None` after the last.
+    pub async fn next(&mut self) -> Option<CallEvent> {
+        self.events.recv().await
+    }
+}
+
+impl Stream for CallStream {
+    type Item = CallEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<CallEvent>> {
+        self.events.poll_recv(context)
+    }
+}
+
+/// What happens to an admitted call.
+#[derive(Clone, PartialEq)]
+pub enum CallEvent {
+    /// More filtered text; never empty.
+    Token(String),
+    /// The whole answer. Its last audit record is on disk.
+    Done(Box<Answer>),
+    /// The call ended without an answer, and that is recorded unless the audit
+    /// log itself failed.
+    Failed(Refusal),
+}
+
+/// A finished call; serializes as the response.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The call's name.
+    pub id: RequestId,
+    /// All text, filtered.
+    pub text: String,
+    /// Why the text ends.
+    pub finish_reason: AnswerEnd,
+    /// Tokens read and made.
+    pub usage: AnswerUsage,
+    /// Where the time went.
+    pub timings: AnswerTimings,
+    /// The model that answered.
+    pub model: AnswerSource,
+    /// The template that was filled in.
+    pub template: AnswerSource,
+    /// What was taken out on the way in and out.
+    pub redactions: Vec<AnswerRedaction>,
+    /// The last audit record of the call.
+    pub audit: AuditReceipt,
+}
+
+/// Why an answer's text ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnswerEnd {
+    /// The model ended it.
+    Stop,
+    /// It reached its most tokens.
+    Length,
+}
+
+/// Tokens of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerUsage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens that were generated.
+    pub completion_tokens: usize,
+}
+
+/// Where a call's time went, from its arrival at the service.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AnswerTimings {
+    /// Waiting in the engine's queue, in milliseconds.
+    pub queued_ms: f64,
+    /// From arrival to the first token, in milliseconds; of an answer without
+    /// tokens, to its end.
+    pub first_token_ms: f64,
+    /// From arrival to the last token, in milliseconds.
+    pub total_ms: f64,
+    /// Tokens generated per second of decoding; 0 if nothing was decoded.
+    pub tokens_per_s: f64,
+}
+
+/// A model or template, pinned by its digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerSource {
+    /// Its name.
+    pub id: String,
+    /// SHA-256 of its bytes, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Something secret that was replaced by a mark.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerRedaction {
+    /// The variable it stood in, or `output` for the model's text.
+    pub variable: String,
+    /// The rule that found it.
+    pub rule: String,
+    /// How many times.
+    pub count: usize,
+}
+
+/// A place in the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditReceipt {
+    /// Index of the record.
+    pub index: u64,
+    /// Chain hash up to and with it, 64 lower-case hexadecimal digits.
+    pub head: String,
+}
+
+/// A template that a caller may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateSummary {
+    /// Its id.
+    pub id: String,
+    /// What it is for.
+    pub description: String,
+    /// SHA-256 of its canonical bytes, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Most tokens of an answer.
+    pub max_tokens: u32,
+    /// What it wants filled in, by name.
+    pub variables: BTreeMap<String, VariableSummary>,
+}
+
+/// A variable of a template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VariableSummary {
+    /// What belongs in it.
+    pub description: String,
+    /// Whether it must be given.
+    pub required: bool,
+    /// Longest value in bytes.
+    pub bytes_max: usize,
+}
+
+/// A model that is loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelSummary {
+    /// Its id.
+    pub id: String,
+    /// SHA-256 of its file, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Its family.
+    pub architecture: String,
+    /// What computes it.
+    pub backend: String,
+    /// Tokens that its context holds.
+    pub context_tokens: usize,
+}

@@ -1,0 +1,197 @@
+//! Why a call got no answer.
+//!
+//! Each refusal has a code that never changes. What a caller may be told is
+//! the server's to word, from the kind; what the log and the audit record are
+//! told is [`RefusalKind::detail`], which never repeats a variable's content,
+//! a token or generated text.
+
+use std::fmt;
+
+use postern_governance::Denial;
+
+use crate::RequestId;
+
+/// A call that was not answered, under its id.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("call {id} was refused: {kind}")]
+pub struct Refusal {
+    /// The call's name in the audit log.
+    pub id: RequestId,
+    /// Why.
+    pub kind: RefusalKind,
+}
+
+/// Every way in which a call ends without an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RefusalKind {
+    /// The caller did not prove an identity.
+    Unauthenticated(AuthenticationError),
+    /// The request could not be read as a call, as the server found.
+    Malformed(RequestFault),
+    /// The rules do not allow it.
+    Denied(Denial),
+    /// As many calls run and wait as may; try again later.
+    Busy,
+    /// Prompt and answer do not fit into the model's context together.
+    ContextOverflow {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Tokens that the answer may have.
+        max_tokens: usize,
+        /// Tokens that the context holds.
+        context_tokens: usize,
+    },
+    /// The call took longer than it may.
+    DeadlineExceeded {
+        /// How long a call may take, in seconds.
+        deadline_s: u64,
+    },
+    /// The service is closing, before this call began or while it ran.
+    ShuttingDown,
+    /// No audit record could be written, so there is no answer.
+    AuditUnavailable,
+    /// The client went away; nobody is left to read this.
+    ClientGone,
+    /// The engine failed.
+    EngineFailed {
+        /// The engine's code of its error.
+        code: &'static str,
+    },
+    /// A defect of ours, such as a panic on the call's thread.
+    Internal,
+}
+
+/// Why a caller was not believed. The difference is for the log and the audit
+/// record; a caller is told one text for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthenticationError {
+    /// The client certificate does not carry exactly one valid identity.
+    #[error("the client certificate does not name exactly one identity as postern://identity/NAME")]
+    CertificateIdentity,
+    /// The request carried no token.
+    #[error("no bearer token came with the request")]
+    TokenMissing,
+    /// The token is no token of ours, or breaks a bound.
+    #[error("the token is malformed")]
+    TokenMalformed,
+    /// The signature is not of this service's key.
+    #[error("the token was not signed with this service's key")]
+    TokenSignature,
+    /// The token's life has not begun.
+    #[error("the token is not valid yet")]
+    TokenNotYetValid,
+    /// The token's life is over.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// Certificate and token name different identities.
+    #[error("the token belongs to another identity than the client certificate")]
+    TokenOfOtherIdentity,
+}
+
+/// How a request failed to be a call, found before the rules were asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RequestFault {
+    /// The body is longer than it may be.
+    #[error("the body is too large")]
+    BodyTooLarge,
+    /// The body did not come in time.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// The body broke off.
+    #[error("the body broke off")]
+    BodyIncomplete,
+    /// The content type is not JSON.
+    #[error("the content type is not application/json")]
+    ContentType,
+    /// The body is not the JSON of a call.
+    #[error("the body is not a call in JSON (line {line}, column {column})")]
+    Json {
+        /// Line of the first fault, from 1.
+        line: usize,
+        /// Column of the first fault, from 1.
+        column: usize,
+    },
+}
+
+impl AuthenticationError {
+    /// The code in logs and audit records.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::CertificateIdentity => "certificate-identity",
+            Self::TokenMissing => "token-missing",
+            Self::TokenMalformed => "token-malformed",
+            Self::TokenSignature => "token-signature",
+            Self::TokenNotYetValid => "token-not-yet-valid",
+            Self::TokenExpired => "token-expired",
+            Self::TokenOfOtherIdentity => "token-of-other-identity",
+        }
+    }
+}
+
+impl RequestFault {
+    /// The code in logs, audit records and answers.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BodyTooLarge => "body-too-large",
+            Self::BodyTimeout => "body-timeout",
+            Self::BodyIncomplete => "body-incomplete",
+            Self::ContentType => "content-type",
+            Self::Json { .. } => "body-malformed",
+        }
+    }
+}
+
+impl RefusalKind {
+    /// The code in logs, metrics and audit records.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(error) => error.code(),
+            Self::Malformed(fault) => fault.code(),
+            Self::Denied(denial) => denial.code(),
+            Self::Busy => "busy",
+            Self::ContextOverflow { .. } => "context-overflow",
+            Self::DeadlineExceeded { .. } => "deadline-exceeded",
+            Self::ShuttingDown => "shutting-down",
+            Self::AuditUnavailable => "audit-unavailable",
+            Self::ClientGone => "client-gone",
+            Self::EngineFailed { code } => code,
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The facts for log and audit record, without a caller's content.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for RefusalKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unauthenticated(error) => error.fmt(f),
+            Self::Malformed(fault) => fault.fmt(f),
+            Self::Denied(denial) => denial.fmt(f),
+            Self::Busy => f.write_str("as many calls are running and waiting as may"),
+            Self::ContextOverflow {
+                prompt_tokens,
+                max_tokens,
+                context_tokens,
+            } => write!(
+                f,
+                "{prompt_tokens} prompt tokens and {max_tokens} answer tokens exceed the context of {context_tokens}"
+            ),
+            Self::DeadlineExceeded { deadline_s } => {
+                write!(f, "the call was not done within {deadline_s} s")
+            }
+            Self::ShuttingDown => f.write_str("the service is shutting down"),
+            Self::AuditUnavailable => f.write_str("the audit record could not be written"),
+            Self::ClientGone => f.write_str("the client went away"),
+            Self::EngineFailed { code } => write!(f, "the engine failed: {code}"),
+            Self::Internal => f.write_str("an internal fault ended the call"),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The service as others hold it: the async edge over the path of a call.
+//!
+//! Absent here: the path itself, which is synchronous and lives in `path.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use postern_audit::AuditLog;
+use postern_engine::Engine;
+use postern_governance::{Identity, RuleSet, Template};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::call::{Call, CallStream, Caller, ModelSummary, TemplateSummary, VariableSummary};
+use crate::metrics::Metrics;
+use crate::path::Arrival;
+use crate::request_id::RequestIds;
+use crate::token::{self, TokenKey};
+use crate::{
+    AuthenticationError, Clock, Refusal, RefusalKind, ServiceConfig, ServiceError,
+};
+
+/// Most threads that decide on calls and write refusals at once. Callers
+/// beyond them wait; the server bounds how many there are.
+const DESK_THREADS_MAX: u32 = 8;
+
+/// How long a shutdown waits, after cutting the calls, for their last records.
+const CUT_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Everything that a call needs. Shared by reference count; all methods take
+/// `&self`.
+pub struct Service {
+    pub(crate) engine: Engine,
+    pub(crate) rules: RuleSet,
+    pub(crate) audit: AuditLog,
+    pub(crate) config: ServiceConfig,
+    pub(crate) metrics: Metrics,
+    /// One permit an admitted call, held until its last record is written.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) audit_failing: AtomicBool,
+    tokens: TokenKey,
+    clock: Clock,
+    ids: RequestIds,
+    desk: Arc<Semaphore>,
+    phase: AtomicU8,
+}
+
+/// Where the service stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Calls are taken.
+    Open = 0,
+    /// No new calls; running ones finish.
+    Closing = 1,
+    /// Running calls are cut.
+    Cut = 2,
+}
+
+/// Why the service should get no calls at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// It is shutting down.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+    /// The last audit record could not be written.
+    #[error("the audit log cannot be written")]
+    AuditUnavailable,
+}
+
+impl Service {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    ///
+    /// [`ServiceError::ConfigOutOfRange`] if `config` breaks a bound,
+    /// [`ServiceError::Random`] if there are no random bytes for request ids.
+    pub fn new(
+        engine: Engine,
+        rules: RuleSet,
+        audit: AuditLog,
+        tokens: TokenKey,
+        config: ServiceConfig,
+    ) -> Result<Arc<Self>, ServiceError> {
+        Self::with_clock(engine, rules, audit, tokens, config, Clock::system())
+    }
+
+    /// As [`Service::new`], with a clock of one's own for token validity.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::new`].
+    pub fn with_clock(
+        engine: Engine,
+        rules: RuleSet,
+        audit: AuditLog,
+        tokens: TokenKey,
+        config: ServiceConfig,
+        clock: Clock,
+    ) -> Result<Arc<Self>, ServiceError> {
+        config.check()?;
+        Ok(Arc::new(Self {
+            engine,
+            rules,
+            audit,
+            metrics: Metrics::new(),
+            slots: Arc::new(Semaphore::new(config.calls_max)),
+            audit_failing: AtomicBool::new(false),
+            tokens,
+            ids: RequestIds::new(clock.clone())?,
+            clock,
+            desk: Arc::new(Semaphore::new(DESK_THREADS_MAX as usize)),
+            phase: AtomicU8::new(Phase::Open as u8),
+            config,
+        }))
+    }
+
+    /// Believes a caller whose certificate names `certificate` and whose
+    /// bearer token is valid now and names the same identity.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] of kind [`RefusalKind::Unauthenticated`], recorded.
+    pub async fn authenticate(
+        self: &Arc<Self>,
+        certificate: &Identity,
+        bearer: Option<&str>,
+    ) -> Result<Caller, Refusal> {
+        match self.believe(certificate, bearer) {
+            Ok(caller) => Ok(caller),
+            Err(error) => {
+                let kind = RefusalKind::Unauthenticated(error);
+                Err(self.refuse(Some(certificate), kind).await)
+            }
+        }
+    }
+
+    fn believe(
+        &self,
+        certificate: &Identity,
+        bearer: Option<&str>,
+    ) -> Result<Caller, AuthenticationError> {
+        let token = bearer.ok_or(AuthenticationError::TokenMissing)?;
+        let claims = token::verify(&self.tokens, token, certificate, self.clock.now())?;
+        Ok(Caller {
+            identity: claims.identity().clone(),
+            token_id: claims.id(),
+            scopes: claims.templates().to_vec(),
+        })
+    }
+
+    /// Records a refusal that the server decided before there was a call: a
+    /// certificate without an identity, or a body that is no call.
+    pub async fn refuse(
+        self: &Arc<Self>,
+        identity: Option<&Identity>,
+        kind: RefusalKind,
+    ) -> Refusal {
+        let refusal = Refusal {
+            id: self.ids.next(),
+            kind,
+        };
+        let desk = self.desk().await;
+        let service = Arc::clone(self);
+        let identity = identity.cloned();
+        let unrecorded = refusal.clone();
+        tokio::task::spawn_blocking(move || {
+            service.record_refusal(&refusal, identity.as_ref(), None);
+            drop(desk);
+            refusal
+        })
+        .await
+        .unwrap_or(unrecorded)
+    }
+
+    /// Takes a call through the whole path. Resolves once the call is admitted
+    /// and queued, or refused; either is recorded by then. Dropping the future
+    /// is the same as dropping the stream.
+    ///
+    /// # Errors
+    ///
+    /// The [`Refusal`], recorded unless the audit log itself fails.
+    pub async fn generate(
+        self: &Arc<Self>,
+        caller: Caller,
+        call: Call,
+    ) -> Result<CallStream, Refusal> {
+        let arrival = Arrival {
+            id: self.ids.next(),
+            at: Instant::now(),
+            caller,
+            call,
+        };
+        let id = arrival.id;
+        let desk = self.desk().await;
+        let (reply, outcome) = oneshot::channel();
+        let service = Arc::clone(self);
+        tokio::task::spawn_blocking(move || service.conduct(arrival, desk, reply));
+        let lost = Refusal {
+            id,
+            kind: RefusalKind::Internal,
+        };
+        outcome.await.unwrap_or(Err(lost))
+    }
+
+    /// A place among the threads that decide and write refusals.
+    async fn desk(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.desk)
+            .acquire_owned()
+            .await
+            .expect("the desk is never closed")
+    }
+
+    /// The templates that token and policy both open to `caller`.
+    #[must_use]
+    pub fn templates(&self, caller: &Caller) -> Vec<TemplateSummary> {
+        self.rules
+            .templates
+            .iter()
+            .filter(|template| caller.scopes.contains(&template.id))
+            .filter(|template| self.rules.policy.allows(&caller.identity, &template.id))
+            .map(summary)
+            .collect()
+    }
+
+    /// The models that are loaded.
+    #[must_use]
+    pub fn models(&self) -> Vec<ModelSummary> {
+        let info = self.engine.info();
+        vec![ModelSummary {
+            id: info.id.clone(),
+            sha256: info.sha256.to_string(),
+            architecture: info.architecture.to_string(),
+            backend: info.backend.to_owned(),
+            context_tokens: info.context_tokens,
+        }]
+    }
+
+    /// Whether calls can be taken.
+    ///
+    /// # Errors
+    ///
+    /// The first reason why not.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        if self.phase() != Phase::Open {
+            return Err(NotReady::ShuttingDown);
+        }
+        if self.audit_failing.load(Ordering::Relaxed) {
+            return Err(NotReady::AuditUnavailable);
+        }
+        Ok(())
+    }
+
+    /// All metrics in the Prometheus text format.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let in_flight = self.config.calls_max - self.slots.available_permits();
+        self.metrics.text(self.engine.stats().queued, in_flight)
+    }
+
+    /// Closes the service: new calls are refused, running ones may finish until
+    /// `deadline` and are cut then. Returns when every last record is written,
+    /// or at the latest ten seconds after the deadline, and stops the engine.
+    pub async fn shutdown(&self, deadline: Duration) {
+        self.enter(Phase::Closing);
+        if tokio::time::timeout(deadline, self.idle()).await.is_err() {
+            self.enter(Phase::Cut);
+            if tokio::time::timeout(CUT_WAIT_MAX, self.idle()).await.is_err() {
+                log::error!("calls were still open when the service stopped; the audit log will close them as interrupted");
+            }
+        }
+        self.engine.stop();
+    }
+
+    /// Resolves when no call and no refusal is under way.
+    async fn idle(&self) {
+        let calls = u32::try_from(self.config.calls_max).expect("calls_max was checked");
+        let desk = self.desk.acquire_many(DESK_THREADS_MAX).await;
+        let slots = self.slots.acquire_many(calls).await;
+        drop((desk, slots));
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Open,
+            1 => Phase::Closing,
+            _ => Phase::Cut,
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+}
+
+fn summary(template: &Template) -> TemplateSummary {
+    let variables = template.variables.iter().map(|(name, variable)| {
+        let summary = VariableSummary {
+            description: variable.description.clone(),
+            required: variable.required,
+            bytes_max: variable.bytes_max,
+        };
+        (name.clone(), summary)
+    });
+    TemplateSummary {
+        id: template.id.to_string(),
+        description: template.description.clone(),
+        sha256: template.checksum.clone(),
+        max_tokens: template.max_tokens,
+        variables: variables.collect(),
+    }
+}
