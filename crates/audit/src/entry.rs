@@ -1,0 +1,383 @@
+//! What a record says: the content of the log, apart from how it is stored.
+//!
+//! Invariant: an entry that passed [`Entry::check`] has bounded strings, well-formed digests and
+//! finite numbers, so it is written and read back unchanged. Absent: secrets. A token appears by
+//! its id only, and inputs appear as the sanitizer left them; both are the caller's duty.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::error::{AuditError, EntryProblem};
+
+/// Longest request id, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Longest name (identity, template, model, variable, rule, code), in bytes.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Longest free text about a refusal, in bytes.
+pub const DETAIL_BYTES_MAX: usize = 4096;
+/// Most variables in one admitted call.
+pub const VARIABLES_MAX: usize = 256;
+/// Most redaction counts in one record.
+pub const REDACTIONS_MAX: usize = 1024;
+
+/// The content of one record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an entry lives for one append or one step of a reader"
+)]
+pub enum Entry {
+    /// The log was opened by a daemon. Written by the log itself, first in each such segment.
+    Opened {
+        /// Version of this crate.
+        version: String,
+        /// What recovery cut from the end of the segment before, if anything.
+        cut: Option<Cut>,
+    },
+    /// A call was admitted; written before anything is generated for it.
+    Admitted(Admitted),
+    /// A call was refused before it was admitted.
+    Refused(Refused),
+    /// An admitted call came to its end.
+    Completed(Completed),
+    /// An admitted call had no end when the log was opened again. Written by the log itself.
+    Interrupted {
+        /// The call.
+        request_id: String,
+        /// Index of its `Admitted` record.
+        admitted_index: u64,
+    },
+}
+
+/// The remains of a write that power loss or a kill broke off, as recovery removed them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cut {
+    /// Number of the segment that was cut.
+    pub segment: u32,
+    /// Its length in bytes after the cut.
+    pub offset: u64,
+    /// How many bytes were removed.
+    pub bytes: u64,
+    /// SHA-256 of the removed bytes, lower-case hex.
+    pub sha256: String,
+}
+
+/// An admitted call: what was asked, by whom, of what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admitted {
+    /// Unique among the calls in flight.
+    pub request_id: String,
+    /// Identity of the caller.
+    pub identity: String,
+    /// Id of the bearer token, never the token.
+    pub token_id: Option<String>,
+    /// The model that is going to answer.
+    pub model: ModelRef,
+    /// The template that makes the prompt.
+    pub template: TemplateRef,
+    /// Checksum of the policy that allowed the call, lower-case hex.
+    pub policy_sha256: String,
+    /// The sanitized variables, by name.
+    pub variables: BTreeMap<String, String>,
+    /// What the sanitizer removed from the variables.
+    pub redactions: Vec<RedactionCount>,
+    /// The parameters of the generation.
+    pub parameters: Parameters,
+}
+
+/// A model, named so that it can be found again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRef {
+    /// Id in its manifest.
+    pub id: String,
+    /// SHA-256 of the model file, lower-case hex.
+    pub sha256: String,
+    /// SHA-256 of its tokenizer, lower-case hex.
+    pub tokenizer_sha256: String,
+    /// SHA-256 of its chat template, lower-case hex, if it has one.
+    pub chat_template_sha256: Option<String>,
+}
+
+/// A template and its checksum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateRef {
+    /// Id, ending in its version.
+    pub id: String,
+    /// SHA-256 of its canonical bytes, lower-case hex.
+    pub sha256: String,
+}
+
+/// How often one rule redacted something in one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedactionCount {
+    /// The variable, or `output` for what the model said.
+    pub variable: String,
+    /// Id of the rule.
+    pub rule: String,
+    /// Number of redactions.
+    pub count: u64,
+}
+
+/// The parameters that, with model and prompt, determine the output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parameters {
+    /// Most tokens to generate.
+    pub max_tokens: u32,
+    /// Sampling temperature; 0 is greedy.
+    #[serde(serialize_with = "shortest_f32")]
+    pub temperature: f32,
+    /// The seed in effect, chosen by the caller or by the daemon.
+    pub seed: u64,
+    /// Whether the answer is streamed.
+    pub stream: bool,
+}
+
+/// A call that was turned away before it was admitted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// Id of the request.
+    pub request_id: String,
+    /// Identity of the caller, where it is known.
+    pub identity: Option<String>,
+    /// The template that was asked for, as the caller named it (see [`Refused::clipped`]).
+    pub template: Option<String>,
+    /// Why, as a stable kebab-case code.
+    pub code: String,
+    /// Why, for a person. Never a variable's content.
+    pub detail: String,
+}
+
+impl Refused {
+    /// Cuts what an outsider may have made too long (identity, template, detail) to its bound, at
+    /// a character, so that an absurd request still leaves its record.
+    #[must_use]
+    pub fn clipped(mut self) -> Self {
+        for name in [&mut self.identity, &mut self.template] {
+            if let Some(text) = name {
+                clip(text, NAME_BYTES_MAX);
+            }
+        }
+        clip(&mut self.detail, DETAIL_BYTES_MAX);
+        self
+    }
+}
+
+/// The end of an admitted call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Completed {
+    /// The call.
+    pub request_id: String,
+    /// Index of its `Admitted` record, from that record's receipt.
+    pub admitted_index: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// SHA-256 of the text that left the daemon, lower-case hex.
+    pub output_sha256: String,
+    /// Tokens read and generated.
+    pub usage: Usage,
+    /// What the output filter removed.
+    pub output_redactions: Vec<RedactionCount>,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Outcome {
+    /// The model ended its answer.
+    Completed,
+    /// The answer reached `max_tokens`.
+    Length,
+    /// The caller went away or withdrew the call.
+    Cancelled,
+    /// The deadline passed.
+    Deadline,
+    /// The output filter ended it.
+    Filtered,
+    /// Something failed.
+    Failed {
+        /// What, as a stable kebab-case code.
+        code: String,
+    },
+}
+
+/// Tokens of one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens that were generated.
+    pub completion_tokens: u64,
+}
+
+/// Durations of one call, in whole microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timings {
+    /// From admission until the engine began with it.
+    pub queued_us: u64,
+    /// From admission until the first token, if one came.
+    pub first_token_us: Option<u64>,
+    /// From admission until the end.
+    pub total_us: u64,
+}
+
+impl Entry {
+    /// Checks bounds and forms of every field.
+    ///
+    /// # Errors
+    /// [`AuditError::InvalidEntry`] names the first field that is wrong.
+    pub fn check(&self) -> Result<(), AuditError> {
+        match self {
+            Self::Opened { version, cut } => {
+                check_name("version", version)?;
+                cut.as_ref()
+                    .map_or(Ok(()), |cut| check_digest("cut.sha256", &cut.sha256))
+            }
+            Self::Admitted(admitted) => admitted.check(),
+            Self::Refused(refused) => refused.check(),
+            Self::Completed(completed) => completed.check(),
+            Self::Interrupted { request_id, .. } => check_request_id(request_id),
+        }
+    }
+}
+
+impl Admitted {
+    fn check(&self) -> Result<(), AuditError> {
+        check_request_id(&self.request_id)?;
+        check_name("identity", &self.identity)?;
+        check_optional_name("token_id", self.token_id.as_deref())?;
+        check_name("model.id", &self.model.id)?;
+        check_digest("model.sha256", &self.model.sha256)?;
+        check_digest("model.tokenizer_sha256", &self.model.tokenizer_sha256)?;
+        if let Some(digest) = &self.model.chat_template_sha256 {
+            check_digest("model.chat_template_sha256", digest)?;
+        }
+        check_name("template.id", &self.template.id)?;
+        check_digest("template.sha256", &self.template.sha256)?;
+        check_digest("policy_sha256", &self.policy_sha256)?;
+        check_count("variables", self.variables.len(), VARIABLES_MAX)?;
+        for name in self.variables.keys() {
+            check_name("variables", name)?;
+        }
+        check_redactions("redactions", &self.redactions)?;
+        check_finite("parameters.temperature", self.parameters.temperature)
+    }
+}
+
+impl Refused {
+    fn check(&self) -> Result<(), AuditError> {
+        check_request_id(&self.request_id)?;
+        check_optional_bytes("identity", self.identity.as_deref(), NAME_BYTES_MAX)?;
+        check_optional_bytes("template", self.template.as_deref(), NAME_BYTES_MAX)?;
+        check_name("code", &self.code)?;
+        check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)
+    }
+}
+
+impl Completed {
+    fn check(&self) -> Result<(), AuditError> {
+        check_request_id(&self.request_id)?;
+        if let Outcome::Failed { code } = &self.outcome {
+            check_name("outcome.code", code)?;
+        }
+        check_digest("output_sha256", &self.output_sha256)?;
+        check_redactions("output_redactions", &self.output_redactions)
+    }
+}
+
+fn check_request_id(id: &str) -> Result<(), AuditError> {
+    check_bytes("request_id", id, REQUEST_ID_BYTES_MAX)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if id.is_empty() || !id.bytes().all(plain) {
+        return Err(invalid("request_id", EntryProblem::RequestId));
+    }
+    Ok(())
+}
+
+fn check_name(field: &'static str, name: &str) -> Result<(), AuditError> {
+    if name.is_empty() {
+        return Err(invalid(field, EntryProblem::Empty));
+    }
+    check_bytes(field, name, NAME_BYTES_MAX)
+}
+
+fn check_optional_name(field: &'static str, name: Option<&str>) -> Result<(), AuditError> {
+    name.map_or(Ok(()), |name| check_name(field, name))
+}
+
+fn check_optional_bytes(
+    field: &'static str,
+    text: Option<&str>,
+    bytes_max: usize,
+) -> Result<(), AuditError> {
+    text.map_or(Ok(()), |text| check_bytes(field, text, bytes_max))
+}
+
+fn check_bytes(field: &'static str, text: &str, max: usize) -> Result<(), AuditError> {
+    let found = text.len();
+    if found > max {
+        return Err(invalid(field, EntryProblem::TooLong { found, max }));
+    }
+    Ok(())
+}
+
+fn check_digest(field: &'static str, digest: &str) -> Result<(), AuditError> {
+    let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if digest.len() != 64 || !digest.bytes().all(lower_hex) {
+        return Err(invalid(field, EntryProblem::Digest));
+    }
+    Ok(())
+}
+
+fn check_redactions(field: &'static str, redactions: &[RedactionCount]) -> Result<(), AuditError> {
+    check_count(field, redactions.len(), REDACTIONS_MAX)?;
+    for redaction in redactions {
+        check_name(field, &redaction.variable)?;
+        check_name(field, &redaction.rule)?;
+    }
+    Ok(())
+}
+
+fn check_count(field: &'static str, found: usize, max: usize) -> Result<(), AuditError> {
+    if found > max {
+        return Err(invalid(field, EntryProblem::TooMany { found, max }));
+    }
+    Ok(())
+}
+
+fn check_finite(field: &'static str, number: f32) -> Result<(), AuditError> {
+    if !number.is_finite() {
+        return Err(invalid(field, EntryProblem::NotFinite));
+    }
+    Ok(())
+}
+
+fn invalid(field: &'static str, problem: EntryProblem) -> AuditError {
+    AuditError::InvalidEntry { field, problem }
+}
+
+fn clip(text: &mut String, bytes_max: usize) {
+    text.truncate(text.floor_char_boundary(bytes_max));
+}
+
+/// Writes 0.7 as `0.7`, not as the nearest binary fraction with all its digits.
+fn shortest_f32<S: Serializer>(number: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+    let decimal: f64 = number
+        .to_string()
+        .parse()
+        .expect("the decimal form of a float is a number");
+    serializer.serialize_f64(decimal)
+}

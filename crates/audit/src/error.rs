@@ -1,0 +1,307 @@
+//! Everything that can go wrong with the log.
+//!
+//! Invariant: an error that concerns the disk names the file, and one that concerns the log's
+//! contents also names offset and index.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::calls::CallProblem;
+
+/// What went wrong. Cloneable, because one failed write answers every append that shared it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AuditError {
+    /// A configured bound is out of its range.
+    #[error("audit.{field} is {found}, but must be from {min} to {max}; correct the configuration")]
+    Config {
+        /// The field, as it is written in the configuration.
+        field: &'static str,
+        /// Its value.
+        found: u64,
+        /// Smallest allowed value.
+        min: u64,
+        /// Largest allowed value.
+        max: u64,
+    },
+    /// A file operation failed, and nothing of the log was changed by it.
+    #[error("cannot {action} {path}: {source}; check that it exists, its owner and its room")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: Arc<io::Error>,
+    },
+    /// Another writer has the log open.
+    #[error(
+        "the audit log {dir} is already open for writing{}; stop that process or use another directory",
+        holder.map_or_else(String::new, |pid| format!(" in process {pid}"))
+    )]
+    Locked {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// Process id of the writer, where its lock file tells it.
+        holder: Option<u32>,
+    },
+    /// The directory holds no log.
+    #[error("{dir} holds no audit log (no segment file); check the path")]
+    NoLog {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The stored log is not what was written. Never repaired.
+    #[error(
+        "the audit log is broken in {file} at byte {offset}, record {index}: {reason}; keep the directory as evidence"
+    )]
+    Broken {
+        /// The segment file.
+        file: PathBuf,
+        /// Byte offset in the file where the damaged part begins.
+        offset: u64,
+        /// Index of the record that is damaged, or would stand there.
+        index: u64,
+        /// What is wrong with it.
+        reason: Reason,
+    },
+    /// The entry breaks a bound or a form; nothing was written.
+    #[error("the entry was not recorded: its field {field} {problem}")]
+    InvalidEntry {
+        /// Path of the field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: EntryProblem,
+    },
+    /// The entry is well-formed, but does not fit the calls in flight; nothing was written.
+    #[error("the entry of call {request_id} was not recorded: {problem}")]
+    Call {
+        /// The call.
+        request_id: String,
+        /// What is wrong with it.
+        problem: CallProblem,
+    },
+    /// The record would be too long; nothing was written.
+    #[error(
+        "the entry was not recorded: its record has {found} bytes, audit.record-bytes-max is {max}"
+    )]
+    RecordTooLarge {
+        /// Length of the record's body in bytes.
+        found: u64,
+        /// The configured bound in bytes.
+        max: u64,
+    },
+    /// Too many appends wait for the disk; nothing was written.
+    #[error("the entry was not recorded: {max} others wait for the disk already; try again later")]
+    Busy {
+        /// The bound.
+        max: usize,
+    },
+    /// The write failed. The file was cut back to its last whole record; a later append can work.
+    #[error(
+        "the entry was not recorded: cannot {action} {path}: {source}; make room, then try again"
+    )]
+    Write {
+        /// What was being done.
+        action: &'static str,
+        /// The segment file.
+        path: PathBuf,
+        /// The system's reason.
+        source: Arc<io::Error>,
+    },
+    /// A write failed in a way that leaves unknown what is on the disk. The log refuses every
+    /// append until it is opened again, which reads the disk and recovers.
+    #[error(
+        "the audit log has stopped: cannot {action} {path}: {source}; check the disk, then restart the daemon"
+    )]
+    Stopped {
+        /// What was being done.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: Arc<io::Error>,
+    },
+}
+
+impl AuditError {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+}
+
+/// What is wrong with a field of an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryProblem {
+    /// Nothing in it.
+    #[error("is empty")]
+    Empty,
+    /// Too many bytes.
+    #[error("has {found} bytes, more than {max}")]
+    TooLong {
+        /// Its length in bytes.
+        found: usize,
+        /// The bound in bytes.
+        max: usize,
+    },
+    /// Too many elements.
+    #[error("has {found} elements, more than {max}")]
+    TooMany {
+        /// Number of elements.
+        found: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// Not a request id.
+    #[error("must be letters, digits, '-', '_' and '.'")]
+    RequestId,
+    /// Not a SHA-256.
+    #[error("must be 64 lower-case hexadecimal digits")]
+    Digest,
+    /// Infinite or not a number.
+    #[error("must be a finite number")]
+    NotFinite,
+    /// Only the log itself writes this kind of entry.
+    #[error("names a kind of entry that only the log itself writes")]
+    Reserved,
+}
+
+/// What is wrong with the stored log at one place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// A segment number is not there although a higher one is.
+    #[error("the segment is missing")]
+    SegmentMissing,
+    /// A file ends in `.seg` but is not named by eight digits.
+    #[error("the name is not that of a segment (eight digits and .seg)")]
+    SegmentName,
+    /// A link, a directory or another thing with the name of a segment.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// The file does not begin as a segment does.
+    #[error("the file does not begin with the magic bytes of a segment")]
+    Magic,
+    /// The format's version is not known.
+    #[error("format version {found} is not known, this reader knows version {known}")]
+    Version {
+        /// The version in the file.
+        found: u32,
+        /// The version of this reader.
+        known: u32,
+    },
+    /// The header's length is out of bounds.
+    #[error("the header claims {found} bytes, more than {max}")]
+    HeaderLength {
+        /// The claimed length in bytes.
+        found: u32,
+        /// The bound in bytes.
+        max: u32,
+    },
+    /// The header's hash is wrong.
+    #[error("the header's bytes do not have the stored hash")]
+    HeaderHash,
+    /// The header has the right hash but does not read.
+    #[error("the header does not read: {detail}")]
+    HeaderBody {
+        /// What the parser says.
+        detail: String,
+    },
+    /// The header names another segment than the file's name.
+    #[error("the header belongs to segment {found}, not {expected}")]
+    SegmentNumber {
+        /// From the file's name.
+        expected: u32,
+        /// From the header.
+        found: u32,
+    },
+    /// The segment does not go on where the one before ends.
+    #[error(
+        "the segment begins at record {found}, but the one before ends with record {expected} to come"
+    )]
+    FirstIndex {
+        /// Next index after the segment before.
+        expected: u64,
+        /// From the header.
+        found: u64,
+    },
+    /// The segment follows another history than the one before.
+    #[error("the segment follows head {found}, but the one before ends with {expected}")]
+    PreviousHead {
+        /// Head of the segment before, lower-case hex.
+        expected: String,
+        /// From the header, lower-case hex.
+        found: String,
+    },
+    /// The file ends within its header or, where others follow it, within a record.
+    #[error("the file ends within a header or record that {missing} more bytes would complete")]
+    EndsWithin {
+        /// How many bytes are missing at least.
+        missing: u64,
+    },
+    /// The last segment ends as a write that was broken off would leave it. Opening the log for
+    /// writing would cut these bytes and record the cut.
+    #[error(
+        "the last {bytes} bytes are a torn write, as a kill, a power loss or a write in progress leaves it"
+    )]
+    TornTail {
+        /// How many bytes follow the last whole record.
+        bytes: u64,
+    },
+    /// The two copies of a record's length differ.
+    #[error("the two copies of the record's length contradict each other")]
+    LengthCopies,
+    /// A record's length is out of bounds.
+    #[error("the record claims {found} bytes, but must have from 1 to {max}")]
+    RecordLength {
+        /// The claimed length in bytes.
+        found: u32,
+        /// The bound in bytes.
+        max: u32,
+    },
+    /// The record's hash does not follow from its bytes and the head before.
+    #[error("the record's bytes and the head before give {computed}, but {stored} is stored")]
+    RecordHash {
+        /// Computed head, lower-case hex.
+        computed: String,
+        /// Stored head, lower-case hex.
+        stored: String,
+    },
+    /// The record has the right hash but does not read.
+    #[error("the record does not read: {detail}")]
+    RecordBody {
+        /// What the parser says.
+        detail: String,
+    },
+    /// The record carries another index than its place.
+    #[error("the record carries index {found}")]
+    RecordIndex {
+        /// From the record.
+        found: u64,
+    },
+    /// The record does not fit the calls in flight.
+    #[error("the entry of call {request_id} does not fit: {problem}")]
+    Call {
+        /// The call.
+        request_id: String,
+        /// What is wrong with it.
+        problem: CallProblem,
+    },
+    /// The log ends before the record that a receipt names.
+    #[error("the log ends here, but a receipt names record {expected}")]
+    ReceiptMissing {
+        /// Index of the receipt.
+        expected: u64,
+    },
+    /// The record is not the one that a receipt names.
+    #[error("the record's head is {found}, but its receipt says {expected}")]
+    ReceiptHead {
+        /// Head of the receipt, lower-case hex.
+        expected: String,
+        /// Head of the record, lower-case hex.
+        found: String,
+    },
+}
