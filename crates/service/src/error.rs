@@ -12,7 +12,9 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum ServiceError {
     /// A value of the configuration is outside its bounds.
-    #[error("service.{field} is {found}, but must be from {min} to {max}; correct the configuration")]
+    #[error(
+        "service.{field} is {found}, but must be from {min} to {max}; correct the configuration"
+    )]
     ConfigOutOfRange {
         /// Kebab-case name of the field in section `[service]`.
         field: &'static str,
@@ -51,7 +53,9 @@ pub enum ServiceError {
         found: u64,
     },
     /// The operating system gave no random bytes.
-    #[error("the operating system gave no random bytes: {reason}; nothing was made from weaker ones")]
+    #[error(
+        "the operating system gave no random bytes: {reason}; nothing was made from weaker ones"
+    )]
     Random {
         /// What it said.
         reason: String,

@@ -23,10 +23,12 @@ mod error;
 mod metrics;
 mod path;
 mod progress;
+mod record;
 mod refusal;
 mod request_id;
 mod service;
 mod token;
+mod translate;
 
 pub use call::{
     Answer, AnswerEnd, AnswerRedaction, AnswerSource, AnswerTimings, AnswerUsage, AuditReceipt,

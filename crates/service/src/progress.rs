@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use postern_governance::OutputFilter;
+use postern_engine::Finished;
+use postern_governance::{OutputFilter, Redaction};
 use sha2::{Digest as _, Sha256};
 
 /// Text, counts and times of one generation.
@@ -17,8 +18,7 @@ pub(crate) struct Progress {
     pub(crate) prompt_tokens: usize,
     pub(crate) completion_tokens: usize,
     pub(crate) queued_ms: f64,
-    pub(crate) prefill_ms: f64,
-    pub(crate) decode_ms: f64,
+    decode_ms: f64,
 }
 
 impl Progress {
@@ -32,7 +32,6 @@ impl Progress {
             prompt_tokens: 0,
             completion_tokens: 0,
             queued_ms: 0.0,
-            prefill_ms: 0.0,
             decode_ms: 0.0,
         }
     }
@@ -52,6 +51,49 @@ impl Progress {
         self.released(safe)
     }
 
+    /// Takes over the engine's own counts and times.
+    pub(crate) fn finished(&mut self, finished: &Finished) {
+        self.prompt_tokens = finished.usage.prompt_tokens;
+        self.completion_tokens = finished.usage.completion_tokens;
+        self.queued_ms = finished.timings.queued_ms;
+        self.decode_ms = finished.timings.decode_ms;
+    }
+
+    /// All text handed out so far.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 of that text in lower-case hexadecimal.
+    pub(crate) fn text_sha256(&self) -> String {
+        hex(&self.digest.clone().finalize())
+    }
+
+    /// What the filter took out of the text.
+    pub(crate) fn redactions(&self) -> Vec<Redaction> {
+        self.filter.redactions()
+    }
+
+    /// Time since the call arrived.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.arrived.elapsed()
+    }
+
+    /// Time from arrival to the first token, if one came.
+    pub(crate) fn first_token(&self) -> Option<Duration> {
+        self.first_token
+    }
+
+    /// Decoding speed: tokens after the first in the time after the first,
+    /// or 0 where there were none.
+    pub(crate) fn tokens_per_s(&self) -> f64 {
+        let decoded = self.completion_tokens.saturating_sub(1);
+        if decoded == 0 || self.decode_ms <= 0.0 {
+            return 0.0;
+        }
+        decoded as f64 * 1000.0 / self.decode_ms
+    }
+
     fn released(&mut self, safe: String) -> Option<String> {
         if safe.is_empty() {
             return None;
@@ -60,4 +102,8 @@ impl Progress {
         self.digest.update(safe.as_bytes());
         Some(safe)
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

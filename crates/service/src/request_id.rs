@@ -24,7 +24,9 @@ pub struct RequestId(u128);
 
 /// A text that is not a request id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a request id has 26 characters of 0-9 and a-z without i, l, o and u, the first from 0 to 7")]
+#[error(
+    "a request id has 26 characters of 0-9 and a-z without i, l, o and u, the first from 0 to 7"
+)]
 pub struct RequestIdInvalid;
 
 impl RequestId {

@@ -16,9 +16,7 @@ use crate::metrics::Metrics;
 use crate::path::Arrival;
 use crate::request_id::RequestIds;
 use crate::token::{self, TokenKey};
-use crate::{
-    AuthenticationError, Clock, Refusal, RefusalKind, ServiceConfig, ServiceError,
-};
+use crate::{AuthenticationError, Clock, Refusal, RefusalKind, ServiceConfig, ServiceError};
 
 /// Most threads that decide on calls and write refusals at once. Callers
 /// beyond them wait; the server bounds how many there are.
@@ -264,8 +262,13 @@ impl Service {
         self.enter(Phase::Closing);
         if tokio::time::timeout(deadline, self.idle()).await.is_err() {
             self.enter(Phase::Cut);
-            if tokio::time::timeout(CUT_WAIT_MAX, self.idle()).await.is_err() {
-                log::error!("calls were still open when the service stopped; the audit log will close them as interrupted");
+            if tokio::time::timeout(CUT_WAIT_MAX, self.idle())
+                .await
+                .is_err()
+            {
+                log::error!(
+                    "calls were still open when the service stopped; the audit log will close them as interrupted"
+                );
             }
         }
         self.engine.stop();

@@ -76,8 +76,12 @@ fn open(key: &TokenKey, token: &str) -> Result<TokenClaims, AuthenticationError>
     if format != FORMAT {
         return Err(malformed);
     }
-    let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed)?;
-    let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).map_err(|_| malformed)?;
+    let signature = BASE64_URL_SAFE_NO_PAD
+        .decode(signature)
+        .map_err(|_| malformed)?;
+    let claims = BASE64_URL_SAFE_NO_PAD
+        .decode(claims)
+        .map_err(|_| malformed)?;
     if !key.verifies(signed.as_bytes(), &signature) {
         return Err(AuthenticationError::TokenSignature);
     }

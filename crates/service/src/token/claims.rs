@@ -50,9 +50,11 @@ impl TokenClaims {
         not_before: Timestamp,
         ttl: SignedDuration,
     ) -> Result<Self, ServiceError> {
-        let expires = not_before.checked_add(ttl).map_err(|error| ServiceError::Claims {
-            reason: format!("the end of the token's life is no valid time: {error}"),
-        })?;
+        let expires = not_before
+            .checked_add(ttl)
+            .map_err(|error| ServiceError::Claims {
+                reason: format!("the end of the token's life is no valid time: {error}"),
+            })?;
         Self::try_from(Unchecked {
             id: RequestId::random(not_before)?,
             identity,
@@ -100,7 +102,9 @@ impl TryFrom<Unchecked> for TokenClaims {
         let named = claims.templates.len();
         if !(1..=TOKEN_TEMPLATES_MAX).contains(&named) {
             return Err(ServiceError::Claims {
-                reason: format!("{named} templates are named, but must be 1 to {TOKEN_TEMPLATES_MAX}"),
+                reason: format!(
+                    "{named} templates are named, but must be 1 to {TOKEN_TEMPLATES_MAX}"
+                ),
             });
         }
         let ttl = claims.expires.duration_since(claims.not_before);
@@ -113,7 +117,19 @@ impl TryFrom<Unchecked> for TokenClaims {
                 ),
             });
         }
-        let Unchecked { id, identity, templates, not_before, expires } = claims;
-        Ok(Self { id, identity, templates, not_before, expires })
+        let Unchecked {
+            id,
+            identity,
+            templates,
+            not_before,
+            expires,
+        } = claims;
+        Ok(Self {
+            id,
+            identity,
+            templates,
+            not_before,
+            expires,
+        })
     }
 }

@@ -1,0 +1,334 @@
+//! The path of one call, top to bottom, on one thread.
+//!
+//! Each step either goes on or names the [`RefusalKind`] that ends the call.
+//! A call that is not admitted leaves one `Refused` record, an admitted one
+//! leaves `Admitted` and one `Completed` record, and the client is told the
+//! outcome only after the record of it is on disk. A panic anywhere in here
+//! ends the call like any other failure.
+//!
+//! Absent here: async, and every retry.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use postern_audit::{Entry, Receipt};
+use postern_engine::{EngineError, Event, FinishReason, Generation, Job, Next, Prompt, Sampling};
+use postern_governance::{
+    CallRequest, Decision, GovernedPrompt, Identity, OutputFilter, TemplateId, decide,
+};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::call::{AnswerEnd, Call, CallEvent, CallStream, Caller};
+use crate::progress::Progress;
+use crate::service::{Phase, Service};
+use crate::{Refusal, RefusalKind, RequestId, translate};
+
+/// Longest wait for the engine between two looks at client, deadline and phase.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Longest wait for the engine to end a cancelled generation: a prefill chunk
+/// or a token on a slow device. After it the call is recorded from what came.
+const CANCEL_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Events of a call beyond one a token: the flushed text and the last event.
+const EVENTS_BEYOND_TOKENS: usize = 2;
+
+/// Seeds that the service draws stay below this, so that every JSON reader
+/// can hold the recorded number.
+const SEED_BITS: u32 = 53;
+
+/// Code of a generation that the engine ended without saying why.
+const ENGINE_ENDED: &str = "engine-ended";
+
+/// Where the first outcome of a call goes.
+type Reply = oneshot::Sender<Result<CallStream, Refusal>>;
+
+/// A call at the door.
+pub(crate) struct Arrival {
+    pub(crate) id: RequestId,
+    pub(crate) at: Instant,
+    pub(crate) caller: Caller,
+    pub(crate) call: Call,
+}
+
+/// A call whose admission is on disk.
+pub(crate) struct Admission {
+    pub(crate) id: RequestId,
+    pub(crate) arrived: Instant,
+    pub(crate) identity: Identity,
+    pub(crate) prompt: GovernedPrompt,
+    pub(crate) seed: u64,
+    pub(crate) record: Receipt,
+    /// Given back when the call is over and its last record written.
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Service {
+    /// Takes one call along the path. `desk` is given back once the call is
+    /// refused or admitted.
+    pub(crate) fn conduct(&self, arrival: Arrival, desk: OwnedSemaphorePermit, reply: Reply) {
+        match unless_panicked(|| self.admit(&arrival)) {
+            Ok(admission) => {
+                drop(desk);
+                self.serve(admission, reply);
+            }
+            Err(kind) => {
+                let refusal = Refusal {
+                    id: arrival.id,
+                    kind,
+                };
+                let identity = Some(&arrival.caller.identity);
+                self.record_refusal(&refusal, identity, Some(&arrival.call.template));
+                drop(desk);
+                let _ = reply.send(Err(refusal));
+            }
+        }
+    }
+
+    /// Decides, takes a slot and writes the admission.
+    fn admit(&self, arrival: &Arrival) -> Result<Admission, RefusalKind> {
+        if self.phase() != Phase::Open {
+            return Err(RefusalKind::ShuttingDown);
+        }
+        let prompt = match decide(&self.rules, &request(arrival)) {
+            Decision::Allow(prompt) => prompt,
+            Decision::Deny(denial) => return Err(RefusalKind::Denied(denial)),
+        };
+        let slot = Arc::clone(&self.slots)
+            .try_acquire_owned()
+            .map_err(|_| RefusalKind::Busy)?;
+        let seed = match prompt.seed {
+            Some(seed) => seed,
+            None => drawn_seed()?,
+        };
+        let entry = translate::admitted(arrival, &prompt, seed, self.engine.info());
+        let record = self.append(arrival.id, &Entry::Admitted(entry))?;
+        Ok(Admission {
+            id: arrival.id,
+            arrived: arrival.at,
+            identity: arrival.caller.identity.clone(),
+            prompt,
+            seed,
+            record,
+            _slot: slot,
+        })
+    }
+
+    /// Generates for an admitted call and closes it.
+    fn serve(&self, admission: Admission, reply: Reply) {
+        let id = admission.id;
+        let filter = OutputFilter::new(&self.rules);
+        let mut progress = Progress::new(filter, admission.arrived);
+        let generation = match unless_panicked(|| self.submit(&admission)) {
+            Ok(generation) => generation,
+            Err(kind) => {
+                let kind = self.fail(&admission, &progress, kind);
+                let _ = reply.send(Err(Refusal { id, kind }));
+                return;
+            }
+        };
+        let events_max = admission.prompt.max_tokens as usize + EVENTS_BEYOND_TOKENS;
+        let (events, stream) = mpsc::channel(events_max);
+        // A reply that nobody takes drops the stream, which `follow` sees.
+        let _ = reply.send(Ok(CallStream { id, events: stream }));
+        let end = unless_panicked(|| self.follow(&admission, &generation, &events, &mut progress));
+        drop(generation);
+        let closed =
+            end.and_then(|end| unless_panicked(|| self.finish(&admission, &progress, end)));
+        let last = match closed {
+            Ok(answer) => CallEvent::Done(Box::new(answer)),
+            Err(kind) => {
+                let kind = self.fail(&admission, &progress, kind);
+                CallEvent::Failed(Refusal { id, kind })
+            }
+        };
+        // The channel has room for this event; only a client that left misses it.
+        let _ = events.try_send(last);
+    }
+
+    fn submit(&self, admission: &Admission) -> Result<Generation, RefusalKind> {
+        let job = Job {
+            prompt: Prompt::Chat(translate::messages(&admission.prompt.messages)),
+            sampling: Sampling {
+                temperature: admission.prompt.temperature,
+                seed: admission.seed,
+                ..Sampling::greedy()
+            },
+            max_tokens: admission.prompt.max_tokens as usize,
+            stop: Vec::new(),
+        };
+        self.engine
+            .submit(job)
+            .map_err(|error| failure(admission.id, &error))
+    }
+
+    /// Hands the generation's text to the caller until it ends. However it
+    /// ends, the engine works on it no more when this returns.
+    fn follow(
+        &self,
+        admission: &Admission,
+        generation: &Generation,
+        events: &mpsc::Sender<CallEvent>,
+        progress: &mut Progress,
+    ) -> Result<AnswerEnd, RefusalKind> {
+        let end = self.relay(admission, generation, events, progress);
+        if end.is_err() {
+            generation.cancel();
+            settle(generation, progress);
+        }
+        end
+    }
+
+    fn relay(
+        &self,
+        admission: &Admission,
+        generation: &Generation,
+        events: &mpsc::Sender<CallEvent>,
+        progress: &mut Progress,
+    ) -> Result<AnswerEnd, RefusalKind> {
+        loop {
+            let wait = self.proceed(admission, events)?;
+            match generation.next(wait) {
+                Next::Event(Event::Started { prompt_tokens }) => {
+                    progress.prompt_tokens = prompt_tokens;
+                }
+                Next::Event(Event::Token { text, .. }) => hand(events, progress.token(&text))?,
+                Next::Event(Event::Done(finished)) => {
+                    progress.finished(&finished);
+                    let end = self.end(finished.finish_reason)?;
+                    hand(events, progress.flush(&finished.text_tail))?;
+                    return Ok(end);
+                }
+                Next::Event(Event::Failed(error)) => return Err(failure(admission.id, &error)),
+                Next::Pending => {}
+                Next::Ended => return Err(RefusalKind::EngineFailed { code: ENGINE_ENDED }),
+            }
+        }
+    }
+
+    /// How long to wait for the engine, if the call may still go on.
+    fn proceed(
+        &self,
+        admission: &Admission,
+        events: &mpsc::Sender<CallEvent>,
+    ) -> Result<Duration, RefusalKind> {
+        if events.is_closed() {
+            return Err(RefusalKind::ClientGone);
+        }
+        if self.phase() == Phase::Cut {
+            return Err(RefusalKind::ShuttingDown);
+        }
+        let left = self
+            .config
+            .deadline()
+            .saturating_sub(admission.arrived.elapsed());
+        if left.is_zero() {
+            let deadline_s = self.config.deadline_s;
+            return Err(RefusalKind::DeadlineExceeded { deadline_s });
+        }
+        Ok(left.min(LOOK_INTERVAL))
+    }
+
+    fn end(&self, reason: FinishReason) -> Result<AnswerEnd, RefusalKind> {
+        match reason {
+            FinishReason::Stop => Ok(AnswerEnd::Stop),
+            FinishReason::Length => Ok(AnswerEnd::Length),
+            // We did not cancel, so the engine did: it is being stopped.
+            FinishReason::Cancelled if self.phase() != Phase::Open => {
+                Err(RefusalKind::ShuttingDown)
+            }
+            FinishReason::Cancelled => Err(RefusalKind::EngineFailed { code: ENGINE_ENDED }),
+        }
+    }
+}
+
+fn request(arrival: &Arrival) -> CallRequest {
+    let Arrival { caller, call, .. } = arrival;
+    CallRequest {
+        identity: caller.identity.clone(),
+        scopes: caller.scopes.iter().map(TemplateId::to_string).collect(),
+        template: call.template.clone(),
+        variables: call.variables.clone(),
+        max_tokens: call.max_tokens,
+        temperature: call.temperature,
+        seed: call.seed,
+    }
+}
+
+/// A seed for a caller that named none.
+fn drawn_seed() -> Result<u64, RefusalKind> {
+    let bits = getrandom::u64().map_err(|error| {
+        log::error!(error:% = error; "no random bytes for a seed");
+        RefusalKind::Internal
+    })?;
+    Ok(bits >> (u64::BITS - SEED_BITS))
+}
+
+fn hand(events: &mpsc::Sender<CallEvent>, text: Option<String>) -> Result<(), RefusalKind> {
+    let Some(text) = text else {
+        return Ok(());
+    };
+    events
+        .try_send(CallEvent::Token(text))
+        .map_err(|error| match error {
+            TrySendError::Closed(_) => RefusalKind::ClientGone,
+            // More events than tokens were allowed: a defect, not a slow client.
+            TrySendError::Full(_) => RefusalKind::Internal,
+        })
+}
+
+/// Waits until the engine has let go of a cancelled generation, and takes over
+/// its counts.
+fn settle(generation: &Generation, progress: &mut Progress) {
+    let cancelled = Instant::now();
+    while cancelled.elapsed() < CANCEL_WAIT_MAX {
+        match generation.next(LOOK_INTERVAL) {
+            Next::Event(Event::Started { prompt_tokens }) => progress.prompt_tokens = prompt_tokens,
+            Next::Event(Event::Token { .. }) => progress.completion_tokens += 1,
+            Next::Event(Event::Done(finished)) => return progress.finished(&finished),
+            Next::Event(Event::Failed(_)) | Next::Ended => return,
+            Next::Pending => {}
+        }
+    }
+}
+
+fn failure(id: RequestId, error: &EngineError) -> RefusalKind {
+    let kind = match error {
+        EngineError::ContextOverflow {
+            prompt_tokens,
+            max_tokens,
+            context_tokens,
+        } => {
+            return RefusalKind::ContextOverflow {
+                prompt_tokens: *prompt_tokens,
+                max_tokens: *max_tokens,
+                context_tokens: *context_tokens,
+            };
+        }
+        EngineError::QueueFull { .. } => return RefusalKind::Busy,
+        other => RefusalKind::EngineFailed {
+            code: translate::engine_code(other),
+        },
+    };
+    log::error!(request:% = id, code = kind.code(), error:% = error; "the engine failed");
+    kind
+}
+
+/// Runs one part of a call; a panic in it is the kind `Internal`. What the
+/// part leaves behind is only counts and text that were right at the time.
+fn unless_panicked<T>(part: impl FnOnce() -> Result<T, RefusalKind>) -> Result<T, RefusalKind> {
+    catch_unwind(AssertUnwindSafe(part)).unwrap_or(Err(RefusalKind::Internal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_internal_refusal() {
+        let end = unless_panicked::<()>(|| panic!("a defect"));
+        assert_eq!(end, Err(RefusalKind::Internal));
+    }
+}

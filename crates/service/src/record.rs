@@ -1,0 +1,196 @@
+//! What a call leaves behind: its audit record, its metrics, its log line.
+//!
+//! All three are written together, the record first, so that they agree.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use postern_audit::{Completed, Entry, Outcome, Receipt, Refused, Timings, Usage};
+use postern_governance::{Identity, TemplateId};
+
+use crate::call::{Answer, AnswerEnd, AnswerSource, AnswerTimings, AnswerUsage, AuditReceipt};
+use crate::path::Admission;
+use crate::progress::Progress;
+use crate::service::Service;
+use crate::{Refusal, RefusalKind, RequestId, translate};
+
+impl Service {
+    /// Writes a record to disk, and remembers whether that works at present.
+    pub(crate) fn append(&self, id: RequestId, entry: &Entry) -> Result<Receipt, RefusalKind> {
+        let written = self.audit.append(entry);
+        self.audit_failing
+            .store(written.is_err(), Ordering::Relaxed);
+        written.map_err(|error| {
+            self.metrics.count_audit_failure();
+            log::error!(request:% = id, error:% = error; "an audit record could not be written");
+            RefusalKind::AuditUnavailable
+        })
+    }
+
+    /// Records a call that was not admitted. The refusal stands even where
+    /// the record fails.
+    pub(crate) fn record_refusal(
+        &self,
+        refusal: &Refusal,
+        identity: Option<&Identity>,
+        template: Option<&str>,
+    ) {
+        let code = refusal.kind.code();
+        // Only what has the form of a template's name is kept of it.
+        let named = template.and_then(|name| name.parse::<TemplateId>().ok());
+        let entry = Refused {
+            request_id: refusal.id.to_string(),
+            identity: identity.map(Identity::to_string),
+            template: named.as_ref().map(TemplateId::to_string),
+            code: code.to_owned(),
+            detail: refusal.kind.to_string(),
+        };
+        let recorded = self
+            .append(refusal.id, &Entry::Refused(entry.clipped()))
+            .is_ok();
+        let loaded = template.filter(|name| self.rules.templates.get(name).is_some());
+        self.metrics.count_request(code, loaded);
+        log::warn!(
+            request:% = refusal.id,
+            identity = identity.map_or("", Identity::as_str),
+            code, recorded;
+            "call refused"
+        );
+    }
+
+    /// Closes a call whose text is whole.
+    ///
+    /// # Errors
+    ///
+    /// [`RefusalKind::AuditUnavailable`] if the last record could not be
+    /// written; the call is then not done.
+    pub(crate) fn finish(
+        &self,
+        admission: &Admission,
+        progress: &Progress,
+        end: AnswerEnd,
+    ) -> Result<Answer, RefusalKind> {
+        let (outcome, code) = match end {
+            AnswerEnd::Stop => (Outcome::Completed, "completed"),
+            AnswerEnd::Length => (Outcome::Length, "length"),
+        };
+        let total = progress.elapsed();
+        let record = self.close(admission, progress, outcome, code)?;
+        self.metrics.observe_speed(
+            progress.first_token().unwrap_or(total).as_secs_f64(),
+            progress.tokens_per_s(),
+        );
+        let mut redactions = translate::answer_redactions(&admission.prompt.redactions);
+        redactions.extend(translate::answer_redactions(&progress.redactions()));
+        Ok(Answer {
+            id: admission.id,
+            text: progress.text().to_owned(),
+            finish_reason: end,
+            usage: AnswerUsage {
+                prompt_tokens: progress.prompt_tokens,
+                completion_tokens: progress.completion_tokens,
+            },
+            timings: AnswerTimings {
+                queued_ms: progress.queued_ms,
+                first_token_ms: milliseconds(progress.first_token().unwrap_or(total)),
+                total_ms: milliseconds(total),
+                tokens_per_s: progress.tokens_per_s(),
+            },
+            model: translate::answering_model(self.engine.info()),
+            template: AnswerSource {
+                id: admission.prompt.template.id.to_string(),
+                sha256: admission.prompt.template.sha256.clone(),
+            },
+            redactions,
+            audit: AuditReceipt {
+                index: record.index,
+                head: record.head,
+            },
+        })
+    }
+
+    /// Closes a call that ends without an answer, and gives the reason to tell.
+    pub(crate) fn fail(
+        &self,
+        admission: &Admission,
+        progress: &Progress,
+        kind: RefusalKind,
+    ) -> RefusalKind {
+        let outcome = match &kind {
+            // The last record was tried and failed; the log closes the call
+            // as interrupted when it is opened again.
+            RefusalKind::AuditUnavailable => return kind,
+            RefusalKind::ClientGone => Outcome::Cancelled,
+            RefusalKind::DeadlineExceeded { .. } => Outcome::Deadline,
+            other => Outcome::Failed {
+                code: other.code().to_owned(),
+            },
+        };
+        match self.close(admission, progress, outcome, kind.code()) {
+            Ok(_) => kind,
+            Err(unrecorded) => unrecorded,
+        }
+    }
+
+    /// Writes the last record of an admitted call, then counts and logs it.
+    fn close(
+        &self,
+        admission: &Admission,
+        progress: &Progress,
+        outcome: Outcome,
+        code: &'static str,
+    ) -> Result<Receipt, RefusalKind> {
+        let output_redactions = progress.redactions();
+        let entry = Completed {
+            request_id: admission.id.to_string(),
+            admitted_index: admission.record.index,
+            outcome,
+            output_sha256: progress.text_sha256(),
+            usage: Usage {
+                prompt_tokens: progress.prompt_tokens as u64,
+                completion_tokens: progress.completion_tokens as u64,
+            },
+            output_redactions: translate::redactions(&output_redactions),
+            timings: Timings {
+                queued_us: (progress.queued_ms * 1000.0) as u64,
+                first_token_us: progress.first_token().map(microseconds),
+                total_us: microseconds(progress.elapsed()),
+            },
+        };
+        let recorded = self.append(admission.id, &Entry::Completed(entry));
+        let template = admission.prompt.template.id.as_str();
+        let told = if recorded.is_ok() {
+            code
+        } else {
+            RefusalKind::AuditUnavailable.code()
+        };
+        self.metrics.count_request(told, Some(template));
+        self.metrics
+            .count_tokens(template, progress.prompt_tokens, progress.completion_tokens);
+        for redaction in &admission.prompt.redactions {
+            self.metrics
+                .count_redactions(&redaction.rule, "input", redaction.count);
+        }
+        for redaction in &output_redactions {
+            self.metrics
+                .count_redactions(&redaction.rule, "output", redaction.count);
+        }
+        log::info!(
+            request:% = admission.id,
+            identity = admission.identity.as_str(),
+            template, outcome = told,
+            prompt_tokens = progress.prompt_tokens,
+            completion_tokens = progress.completion_tokens;
+            "call ended"
+        );
+        recorded
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,98 @@
+//! One crate's words in another's: engine, governance and audit do not know
+//! each other, so the service carries their plain data across.
+
+use postern_audit as audit;
+use postern_engine::{ChatMessage, EngineError, ModelInfo, Role};
+use postern_governance::{self as governance, GovernedPrompt, Message, Redaction};
+
+use crate::call::{AnswerRedaction, AnswerSource};
+use crate::path::Arrival;
+
+pub(crate) fn admitted(
+    arrival: &Arrival,
+    prompt: &GovernedPrompt,
+    seed: u64,
+    model: &ModelInfo,
+) -> audit::Admitted {
+    audit::Admitted {
+        request_id: arrival.id.to_string(),
+        identity: arrival.caller.identity.to_string(),
+        token_id: Some(arrival.caller.token_id.to_string()),
+        model: audit::ModelRef {
+            id: model.id.clone(),
+            sha256: model.sha256.to_string(),
+            tokenizer_sha256: model.tokenizer_sha256.to_string(),
+            chat_template_sha256: model.chat_template_sha256.map(|digest| digest.to_string()),
+        },
+        template: audit::TemplateRef {
+            id: prompt.template.id.to_string(),
+            sha256: prompt.template.sha256.clone(),
+        },
+        policy_sha256: prompt.policy_sha256.clone(),
+        variables: prompt.variables.clone(),
+        redactions: redactions(&prompt.redactions),
+        parameters: audit::Parameters {
+            max_tokens: prompt.max_tokens,
+            temperature: prompt.temperature,
+            seed,
+            stream: arrival.call.stream,
+        },
+    }
+}
+
+pub(crate) fn messages(messages: &[Message]) -> Vec<ChatMessage> {
+    messages
+        .iter()
+        .map(|message| ChatMessage {
+            role: match message.role {
+                governance::Role::System => Role::System,
+                governance::Role::User => Role::User,
+            },
+            content: message.content.clone(),
+        })
+        .collect()
+}
+
+pub(crate) fn redactions(redactions: &[Redaction]) -> Vec<audit::RedactionCount> {
+    redactions
+        .iter()
+        .map(|redaction| audit::RedactionCount {
+            variable: redaction.variable.clone(),
+            rule: redaction.rule.to_string(),
+            count: redaction.count as u64,
+        })
+        .collect()
+}
+
+pub(crate) fn answer_redactions(redactions: &[Redaction]) -> Vec<AnswerRedaction> {
+    redactions
+        .iter()
+        .map(|redaction| AnswerRedaction {
+            variable: redaction.variable.clone(),
+            rule: redaction.rule.to_string(),
+            count: redaction.count,
+        })
+        .collect()
+}
+
+pub(crate) fn answering_model(model: &ModelInfo) -> AnswerSource {
+    AnswerSource {
+        id: model.id.clone(),
+        sha256: model.sha256.to_string(),
+    }
+}
+
+/// The stable code of an engine's failure, for records and metrics.
+pub(crate) fn engine_code(error: &EngineError) -> &'static str {
+    match error {
+        EngineError::PromptEmpty => "prompt-empty",
+        EngineError::ParameterInvalid { .. } => "parameter-invalid",
+        EngineError::ChatTemplateMissing => "chat-template-missing",
+        EngineError::ChatTemplate { .. } => "chat-template",
+        EngineError::Tokenize { .. } | EngineError::TokenUnknown { .. } => "tokenizer",
+        EngineError::NonFiniteLogits { .. } => "non-finite-logits",
+        EngineError::Backend { .. } => "backend",
+        EngineError::Stopped => "engine-stopped",
+        _ => "engine-failed",
+    }
+}
