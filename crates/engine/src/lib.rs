@@ -1,1 +1,42 @@
-//! Placeholder.
+//! A verified model file in, tokens out.
+//!
+//! ```text
+//! ModelManifest -> VerifiedModel -> Engine::start -> Engine::submit(Job) -> Generation -> Event*
+//! ```
+//!
+//! Invariants: a model is usable only after its SHA-256 equals its pin, and the bytes that
+//! were hashed are the bytes that run; only messages cross the line to the worker thread; every
+//! queue, count and length is bounded.
+//!
+//! What is absent: HTTP, async, policy, templates of the product, audit. This crate knows none of them.
+
+mod backend;
+mod chat_template;
+mod config;
+mod digest;
+mod engine;
+mod error;
+mod generation;
+pub mod gguf;
+mod inspect;
+mod job;
+mod manifest;
+mod model_file;
+mod queue;
+mod sampler;
+mod stop;
+mod tokenizer;
+mod worker;
+
+pub use backend::KNOWN_ARCHITECTURES;
+pub use config::EngineConfig;
+pub use digest::Sha256Digest;
+pub use engine::{Engine, Generation, Next};
+pub use error::{EngineError, Result};
+pub use inspect::{ModelReport, QuantizationReport, TensorReport, VocabularyReport, inspect};
+pub use job::{
+    ChatMessage, EngineStats, Event, FinishReason, Finished, Job, ModelInfo, Prompt, Role, Sampling, Timings, Usage,
+};
+pub use manifest::ModelManifest;
+pub use model_file::{LoadProgress, VerifiedModel};
+pub use tokenizer::{TokenStream, Tokenizer};

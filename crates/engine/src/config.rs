@@ -1,0 +1,73 @@
+//! The section `[engine]` of the configuration.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::error::{EngineError, Result};
+
+/// Most threads that may be asked for.
+pub const THREADS_MAX: usize = 256;
+/// Most prompt tokens that one forward pass may take.
+pub const PREFILL_CHUNK_TOKENS_MAX: usize = 4096;
+/// Most sequences that may be active at once.
+pub const SEQUENCES_MAX: usize = 64;
+/// Most jobs that may wait.
+pub const QUEUE_MAX: usize = 1024;
+
+/// How the engine runs. Every field has a default that suits a small device.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Threads to compute with; one per physical core when absent.
+    pub threads: Option<usize>,
+    /// Upper bound of the context in tokens; the model's own when absent.
+    pub context_tokens_max: Option<usize>,
+    /// Prompt tokens of one forward pass: larger is faster, smaller lets other calls in sooner.
+    pub prefill_chunk_tokens: usize,
+    /// Sequences that are generated side by side.
+    pub sequences_max: usize,
+    /// Jobs that may wait for a free sequence.
+    pub queue_max: usize,
+    /// A chat template to use instead of the model's own.
+    pub chat_template_file: Option<PathBuf>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            context_tokens_max: None,
+            prefill_chunk_tokens: 128,
+            sequences_max: 4,
+            queue_max: 32,
+            chat_template_file: None,
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Checks every field against its bounds.
+    ///
+    /// # Errors
+    /// [`EngineError::ConfigInvalid`] naming the field.
+    pub fn check(&self) -> Result<()> {
+        if let Some(threads) = self.threads {
+            check_range("threads", threads, 1, THREADS_MAX)?;
+        }
+        if let Some(tokens) = self.context_tokens_max {
+            check_range("context-tokens-max", tokens, 2, usize::MAX)?;
+        }
+        check_range("prefill-chunk-tokens", self.prefill_chunk_tokens, 1, PREFILL_CHUNK_TOKENS_MAX)?;
+        check_range("sequences-max", self.sequences_max, 1, SEQUENCES_MAX)?;
+        check_range("queue-max", self.queue_max, 1, QUEUE_MAX)
+    }
+}
+
+fn check_range(field: &'static str, found: usize, min: usize, max: usize) -> Result<()> {
+    if (min..=max).contains(&found) {
+        return Ok(());
+    }
+    let expected = if max == usize::MAX { format!("at least {min}") } else { format!("from {min} to {max}") };
+    Err(EngineError::ConfigInvalid { field, found: found.to_string(), expected })
+}

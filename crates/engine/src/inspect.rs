@@ -1,0 +1,181 @@
+//! What is inside a model file, from its head alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::backend;
+use crate::error::Result;
+use crate::gguf::{Gguf, Metadata, Quantization, TensorInfo};
+
+/// What [`inspect`] finds. Serializes to kebab-case keys.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ModelReport {
+    /// `general.architecture`.
+    pub architecture: String,
+    /// `general.name`, if the file has one.
+    pub name: Option<String>,
+    /// Version of the GGUF format.
+    pub gguf_version: u32,
+    /// Number of weights.
+    pub parameters: u64,
+    /// Bytes of all tensors.
+    pub bytes: u64,
+    /// Tokens that the model was made for.
+    pub context_length: Option<u64>,
+    /// Layers, widths and heads: the integers of the architecture's own metadata.
+    pub shape: BTreeMap<String, u64>,
+    /// The vocabulary.
+    pub vocabulary: VocabularyReport,
+    /// Whether the file brings a chat template.
+    pub chat_template: bool,
+    /// What would compute this model, or `None` where the architecture is not supported.
+    pub backend: Option<&'static str>,
+    /// Why the model cannot be used, if it cannot.
+    pub unsupported: Option<String>,
+    /// Storage types and what they take.
+    pub by_quantization: Vec<QuantizationReport>,
+    /// Every tensor, in the order of the file.
+    pub tensors: Vec<TensorReport>,
+}
+
+/// The vocabulary of a model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct VocabularyReport {
+    /// `tokenizer.ggml.model`, such as `gpt2` or `llama`.
+    pub kind: Option<String>,
+    /// `tokenizer.ggml.pre`, such as `llama-bpe`.
+    pub pre: Option<String>,
+    /// Number of tokens.
+    pub size: usize,
+    /// Special tokens by role (`bos`, `eos`, ...): id and text.
+    pub special: BTreeMap<String, SpecialToken>,
+}
+
+/// One special token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SpecialToken {
+    /// Its id.
+    pub id: u64,
+    /// Its text, if the id is within the vocabulary.
+    pub text: Option<String>,
+}
+
+/// One storage type of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct QuantizationReport {
+    /// Its name, such as `Q8_0`.
+    pub quantization: String,
+    /// How many tensors use it.
+    pub tensors: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One tensor of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TensorReport {
+    /// Its name.
+    pub name: String,
+    /// Slowest dimension first.
+    pub shape: Vec<u64>,
+    /// How it is stored, such as `Q8_0`.
+    pub quantization: &'static str,
+    /// Stored bytes.
+    pub bytes: u64,
+}
+
+/// Reads the head of a GGUF file and reports what it holds. Weights are not read, the file's
+/// digest is not checked, and unknown architectures are reported rather than refused.
+///
+/// # Errors
+/// Those of [`Gguf::open`], and [`EngineError::MetadataMissing`](crate::EngineError::MetadataMissing)
+/// where the architecture is not named.
+pub fn inspect(model_file: &Path) -> Result<ModelReport> {
+    let gguf = Gguf::open(model_file)?;
+    let metadata = gguf.metadata();
+    let architecture = metadata.string("general.architecture")?.to_owned();
+    let unsupported = backend::check(&gguf).err().map(|error| error.to_string());
+    Ok(ModelReport {
+        name: metadata.string_opt("general.name")?.map(str::to_owned),
+        gguf_version: gguf.version(),
+        parameters: gguf.tensors().iter().map(|tensor| tensor.elements).sum(),
+        bytes: gguf.tensors().iter().map(|tensor| tensor.bytes).sum(),
+        context_length: metadata.u64_opt(&format!("{architecture}.context_length"))?,
+        shape: shape(metadata, &architecture),
+        vocabulary: vocabulary(metadata)?,
+        chat_template: metadata.string_opt("tokenizer.chat_template")?.is_some(),
+        backend: unsupported.is_none().then_some(backend::CANDLE),
+        unsupported,
+        by_quantization: by_quantization(gguf.tensors()),
+        tensors: gguf.tensors().iter().map(tensor_report).collect(),
+        architecture,
+    })
+}
+
+/// The integers under the architecture's prefix, without the prefix.
+fn shape(metadata: &Metadata, architecture: &str) -> BTreeMap<String, u64> {
+    let prefix = format!("{architecture}.");
+    metadata
+        .iter()
+        .filter_map(|(key, _)| {
+            let name = key.strip_prefix(&prefix)?;
+            Some((name.to_owned(), metadata.u64_opt(key).ok().flatten()?))
+        })
+        .collect()
+}
+
+fn vocabulary(metadata: &Metadata) -> Result<VocabularyReport> {
+    let tokens = metadata.strings_opt("tokenizer.ggml.tokens")?.unwrap_or_default();
+    let special = metadata
+        .iter()
+        .filter_map(|(key, _)| {
+            let role = key.strip_prefix("tokenizer.ggml.")?.strip_suffix("_token_id")?;
+            let id = metadata.u64_opt(key).ok().flatten()?;
+            let text = usize::try_from(id).ok().and_then(|id| tokens.get(id)).cloned();
+            Some((role.to_owned(), SpecialToken { id, text }))
+        })
+        .collect();
+    Ok(VocabularyReport {
+        kind: metadata.string_opt("tokenizer.ggml.model")?.map(str::to_owned),
+        pre: metadata.string_opt("tokenizer.ggml.pre")?.map(str::to_owned),
+        size: tokens.len(),
+        special,
+    })
+}
+
+fn by_quantization(tensors: &[TensorInfo]) -> Vec<QuantizationReport> {
+    let mut found: BTreeMap<&'static str, (usize, u64)> = BTreeMap::new();
+    for tensor in tensors {
+        let (count, bytes) = found.entry(name(tensor)).or_default();
+        *count += 1;
+        *bytes += tensor.bytes;
+    }
+    found
+        .into_iter()
+        .map(|(quantization, (tensors, bytes))| QuantizationReport {
+            quantization: quantization.to_owned(),
+            tensors,
+            bytes,
+        })
+        .collect()
+}
+
+fn tensor_report(tensor: &TensorInfo) -> TensorReport {
+    TensorReport {
+        name: tensor.name.clone(),
+        shape: tensor.shape.clone(),
+        quantization: name(tensor),
+        bytes: tensor.bytes,
+    }
+}
+
+fn name(tensor: &TensorInfo) -> &'static str {
+    Quantization::from_id(tensor.type_id).map_or("unknown", |quantization| quantization.name)
+}

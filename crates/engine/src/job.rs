@@ -1,0 +1,183 @@
+//! What goes into the engine and what comes out: plain data that crosses threads.
+
+use crate::digest::Sha256Digest;
+use crate::error::EngineError;
+
+/// Most stop strings of one job.
+pub const STOP_STRINGS_MAX: usize = 16;
+/// Longest stop string.
+pub const STOP_STRING_BYTES_MAX: usize = 256;
+
+/// One generation to run.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// What to continue.
+    pub prompt: Prompt,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Most tokens to generate, at least 1.
+    pub max_tokens: usize,
+    /// Generation ends before any of these strings; at most [`STOP_STRINGS_MAX`].
+    pub stop: Vec<String>,
+}
+
+/// What a generation continues.
+#[derive(Debug, Clone)]
+pub enum Prompt {
+    /// A conversation, put through the chat template. Text in a message never becomes a special token.
+    Chat(Vec<ChatMessage>),
+    /// Plain text, without special tokens but the vocabulary's BOS where it asks for one.
+    Text(String),
+    /// Token ids as they are.
+    Tokens(Vec<u32>),
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatMessage {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+/// Who speaks in a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Instructions of the operator.
+    System,
+    /// The caller.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl Role {
+    /// The name that chat templates use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Assistant => "assistant",
+        }
+    }
+}
+
+/// How the next token is chosen. The filters apply in the order of the fields.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampling {
+    /// 0 chooses the likeliest token; above 0, logits are divided by it. At most 10.
+    pub temperature: f32,
+    /// Keep only this many of the likeliest tokens.
+    pub top_k: Option<usize>,
+    /// Keep the likeliest tokens whose probabilities add up to this, in (0, 1].
+    pub top_p: Option<f32>,
+    /// Keep the tokens at least this likely relative to the likeliest, in [0, 1].
+    pub min_p: Option<f32>,
+    /// Divide positive and multiply negative logits of tokens seen lately by this, in [1, 10].
+    pub repetition_penalty: Option<f32>,
+    /// Same seed, same text.
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// The likeliest token, always.
+    pub fn greedy() -> Self {
+        Self { temperature: 0.0, top_k: None, top_p: None, min_p: None, repetition_penalty: None, seed: 0 }
+    }
+}
+
+/// What the engine reports about a job, in order: `Started`, any number of `Token`, then one of the others.
+#[derive(Debug)]
+pub enum Event {
+    /// The prompt was accepted and its processing begins.
+    Started {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+    },
+    /// One token was generated.
+    Token {
+        /// Its id.
+        id: u32,
+        /// Text that is now certain; empty while part of a character or of a stop string is held back.
+        text: String,
+    },
+    /// The generation ended by itself or was cancelled.
+    Done(Finished),
+    /// The generation failed.
+    Failed(EngineError),
+}
+
+/// How a generation ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// Why.
+    pub finish_reason: FinishReason,
+    /// Text that was held back and turned out to be part of the answer.
+    pub text_tail: String,
+    /// Tokens in and out.
+    pub usage: Usage,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended the text, or a stop string was reached.
+    Stop,
+    /// The limit of tokens was reached.
+    Length,
+    /// The receiver went away or asked for it.
+    Cancelled,
+}
+
+/// Tokens in and out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated, the end token included.
+    pub completion_tokens: usize,
+}
+
+/// Where the time of a generation went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timings {
+    /// From submission to the start of processing.
+    pub queued_ms: f64,
+    /// From there to the first token.
+    pub prefill_ms: f64,
+    /// From the first token to the last.
+    pub decode_ms: f64,
+}
+
+/// Facts about the loaded model.
+#[derive(Debug, Clone)]
+pub struct ModelInfo {
+    /// Id from the manifest.
+    pub id: String,
+    /// Digest of the file that was loaded.
+    pub sha256: Sha256Digest,
+    /// `general.architecture` of the file.
+    pub architecture: String,
+    /// What computes.
+    pub backend: &'static str,
+    /// Tokens of prompt and answer that fit.
+    pub context_tokens: usize,
+    /// Number of tokens in the vocabulary.
+    pub vocabulary: usize,
+    /// Digest over everything that decides about tokenization.
+    pub tokenizer_sha256: Sha256Digest,
+    /// Digest of the chat template in force, if there is one.
+    pub chat_template_sha256: Option<Sha256Digest>,
+}
+
+/// How busy the engine is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Jobs that wait.
+    pub queued: usize,
+    /// Jobs that are being generated.
+    pub active: usize,
+}
