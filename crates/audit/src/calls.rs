@@ -49,6 +49,45 @@ pub enum CallProblem {
     },
 }
 
+/// What a record does to the open calls.
+#[derive(Clone, Debug)]
+pub(crate) enum CallStep {
+    Nothing,
+    Admit { request_id: String },
+    End(OpenCall),
+}
+
+impl CallStep {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        match entry {
+            Entry::Opened { .. } | Entry::Refused(_) => Self::Nothing,
+            Entry::Admitted(admitted) => Self::Admit {
+                request_id: admitted.request_id.clone(),
+            },
+            Entry::Completed(completed) => Self::End(OpenCall {
+                request_id: completed.request_id.clone(),
+                admitted_index: completed.admitted_index,
+            }),
+            Entry::Interrupted {
+                request_id,
+                admitted_index,
+            } => Self::End(OpenCall {
+                request_id: request_id.clone(),
+                admitted_index: *admitted_index,
+            }),
+        }
+    }
+
+    /// The call, or nothing for a record that touches none.
+    pub(crate) fn request_id(&self) -> &str {
+        match self {
+            Self::Nothing => "",
+            Self::Admit { request_id } => request_id,
+            Self::End(call) => &call.request_id,
+        }
+    }
+}
+
 /// How to take back one step, if the record does not reach the disk.
 #[derive(Debug)]
 pub(crate) enum Undo {
@@ -64,18 +103,12 @@ pub(crate) struct OpenCalls {
 }
 
 impl OpenCalls {
-    /// Takes the step that the entry at `index` describes.
-    pub(crate) fn apply(&mut self, entry: &Entry, index: u64) -> Result<Undo, CallProblem> {
-        match entry {
-            Entry::Opened { .. } | Entry::Refused(_) => Ok(Undo::Nothing),
-            Entry::Admitted(admitted) => self.admit(&admitted.request_id, index),
-            Entry::Completed(completed) => {
-                self.end(&completed.request_id, completed.admitted_index)
-            }
-            Entry::Interrupted {
-                request_id,
-                admitted_index,
-            } => self.end(request_id, *admitted_index),
+    /// Takes the step of the record at `index`.
+    pub(crate) fn apply(&mut self, step: &CallStep, index: u64) -> Result<Undo, CallProblem> {
+        match step {
+            CallStep::Nothing => Ok(Undo::Nothing),
+            CallStep::Admit { request_id } => self.admit(request_id, index),
+            CallStep::End(call) => self.end(&call.request_id, call.admitted_index),
         }
     }
 
@@ -134,16 +167,5 @@ impl OpenCalls {
                 }))
             }
         }
-    }
-}
-
-/// The call that an entry belongs to, if any.
-pub(crate) fn request_id(entry: &Entry) -> &str {
-    match entry {
-        Entry::Opened { .. } => "",
-        Entry::Admitted(admitted) => &admitted.request_id,
-        Entry::Refused(refused) => &refused.request_id,
-        Entry::Completed(completed) => &completed.request_id,
-        Entry::Interrupted { request_id, .. } => request_id,
     }
 }

@@ -24,10 +24,6 @@ pub const REDACTIONS_MAX: usize = 1024;
 /// The content of one record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an entry lives for one append or one step of a reader"
-)]
 pub enum Entry {
     /// The log was opened by a daemon. Written by the log itself, first in each such segment.
     Opened {
@@ -161,10 +157,11 @@ impl Refused {
     /// a character, so that an absurd request still leaves its record.
     #[must_use]
     pub fn clipped(mut self) -> Self {
-        for name in [&mut self.identity, &mut self.template] {
-            if let Some(text) = name {
-                clip(text, NAME_BYTES_MAX);
-            }
+        for name in [&mut self.identity, &mut self.template]
+            .into_iter()
+            .flatten()
+        {
+            clip(name, NAME_BYTES_MAX);
         }
         clip(&mut self.detail, DETAIL_BYTES_MAX);
         self

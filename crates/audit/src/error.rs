@@ -290,6 +290,9 @@ pub enum Reason {
         /// What is wrong with it.
         problem: CallProblem,
     },
+    /// There is not one record in the log, although every log begins with one.
+    #[error("the log holds no record")]
+    NoRecords,
     /// The log ends before the record that a receipt names.
     #[error("the log ends here, but a receipt names record {expected}")]
     ReceiptMissing {

@@ -1,10 +1,39 @@
 //! Remembers every call in an append-only, hash-chained log.
+//!
+//! [`AuditLog`] writes: an entry is on the disk when [`AuditLog::append`] returns, so a caller who
+//! appends before it acts never acts unrecorded. [`read`] and [`verify`] need nothing but the
+//! files. The on-disk format is described in `FORMAT.md`, beside this crate's manifest.
+//!
+//! | module | knows |
+//! |---|---|
+//! | `entry` | what records say |
+//! | `encoding` | records as canonical JSON |
+//! | `chain` | hashes |
+//! | `segment` | names, headers, frames, durable files |
+//! | `scan`, `walk` | reading and judging one segment, all segments |
+//! | `calls` | which calls are open; the same rules for writer and verifier |
+//! | `reader` | the public side of reading |
+//! | `writer` | group, write, sync, cut back, rotate |
+//! | `recovery`, `lock` | opening for writing |
+//! | `log` | threads that append |
+//!
+//! Invariant: nothing is repaired silently; what is not a torn write at the very end is refused
+//! with its place. Absent: network, async, keys, and any other crate of this workspace.
+
 mod calls;
+mod chain;
 mod config;
+mod encoding;
 mod entry;
 mod error;
+mod lock;
 mod log;
 mod reader;
+mod recovery;
+mod scan;
+mod segment;
+mod walk;
+mod writer;
 
 pub use calls::{CallProblem, OPEN_CALLS_MAX, OpenCall};
 pub use config::{
@@ -16,5 +45,5 @@ pub use entry::{
     Timings, Usage, VARIABLES_MAX,
 };
 pub use error::{AuditError, EntryProblem, Reason};
-pub use log::{AuditLog, Receipt, Recovery};
+pub use log::{APPENDS_WAITING_MAX, AuditLog, Receipt, Recovery};
 pub use reader::{Reader, Stored, Verified, read, verify, verify_with};

@@ -1,14 +1,44 @@
-//! The open log.
+//! The open log: many threads append, one at a time writes for all that wait.
+//!
+//! Invariant: [`AuditLog::append`] returns a receipt only after its record is durable, and records
+//! are chained in the order in which they were queued. The first thread that finds the writer idle
+//! takes it and writes everything that is queued, with one sync (group commit); the others sleep
+//! until their answer is there. Absent: a thread of its own; timers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::calls::CallStep;
 use crate::config::AuditConfig;
+use crate::encoding::{ENVELOPE_BYTES_MAX, encode_entry};
 use crate::entry::Entry;
-use crate::error::AuditError;
-use std::path::Path;
+use crate::error::{AuditError, EntryProblem};
+use crate::lock::DirectoryLock;
+use crate::recovery::recover;
+use crate::writer::{Answer, Clock, Pending, Writer};
 
-/// The log, open for writing; one writer a directory. `Send` and `Sync`.
-pub struct AuditLog {}
+/// Most appends that may wait for the disk at once.
+pub const APPENDS_WAITING_MAX: usize = 1024;
 
-/// Where an entry is stored, and the chain's hash up to it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// The log, open for writing; one writer a directory. `Send` and `Sync`: share it by reference or
+/// in an `Arc`. It is closed, and its lock released, when it is dropped.
+pub struct AuditLog {
+    dir: PathBuf,
+    record_bytes_max: u32,
+    state: Mutex<State>,
+    answered: Condvar,
+    _lock: DirectoryLock,
+}
+
+/// Where an entry is stored, and the chain's hash up to it: what a client keeps to witness the
+/// log later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
     /// Index of the record, counted from 0 over all segments.
@@ -22,32 +52,203 @@ pub struct Receipt {
 pub struct Recovery {
     /// Bytes of a torn write that were cut from the end.
     pub torn_bytes: u64,
-    /// Request ids of calls that had no end and were closed as interrupted.
+    /// Request ids of calls that had no end and were closed as interrupted, oldest first.
     pub interrupted: Vec<String>,
     /// Whole records that were in the log before.
     pub records: u64,
 }
 
+struct State {
+    /// The writer, unless a thread has taken it to write for all.
+    writer: Option<Writer>,
+    queue: Vec<Pending>,
+    answers: BTreeMap<u64, Result<Receipt, AuditError>>,
+    next_ticket: u64,
+    stopped: Option<AuditError>,
+}
+
 impl AuditLog {
-    /// Opens or makes the log in `dir`, with the system's clock.
+    /// Opens the log in `dir`, or begins one there, with the system's clock. The whole log is
+    /// verified first, so this takes as long as reading it.
     ///
     /// # Errors
+    /// [`AuditError::Locked`] while another writer has it, [`AuditError::Broken`] where it was
+    /// altered, [`AuditError::Config`] for bounds out of range, [`AuditError::Io`] where a file
+    /// cannot be read or written.
     pub fn open(dir: &Path, config: &AuditConfig) -> Result<(Self, Recovery), AuditError> {
-        let _ = (dir, config);
-        unimplemented!()
+        Self::open_with_clock(dir, config, Timestamp::now)
     }
 
-    /// Appends one entry; returns after it is on the disk.
+    /// As [`AuditLog::open`], with the clock that stamps the records.
     ///
     /// # Errors
+    /// As [`AuditLog::open`].
+    pub fn open_with_clock(
+        dir: &Path,
+        config: &AuditConfig,
+        clock: impl Fn() -> Timestamp + Send + 'static,
+    ) -> Result<(Self, Recovery), AuditError> {
+        config.check()?;
+        let lock = DirectoryLock::take(dir)?;
+        let clock: Clock = Box::new(clock);
+        let (writer, recovery) = recover(dir, config, clock)?;
+        let log = Self {
+            dir: dir.to_owned(),
+            record_bytes_max: config.record_bytes_max,
+            state: Mutex::new(State {
+                writer: Some(writer),
+                queue: Vec::new(),
+                answers: BTreeMap::new(),
+                next_ticket: 0,
+                stopped: None,
+            }),
+            answered: Condvar::new(),
+            _lock: lock,
+        };
+        Ok((log, recovery))
+    }
+
+    /// Appends one entry and returns after it is on the disk. Blocks; may be called from any
+    /// number of threads.
+    ///
+    /// # Errors
+    /// Nothing of the entry is in the log after any of them:
+    /// [`AuditError::InvalidEntry`], [`AuditError::RecordTooLarge`] and [`AuditError::Call`] say
+    /// what is wrong with it; [`AuditError::Busy`] and [`AuditError::Write`] may pass, so a later
+    /// append can work. Only after [`AuditError::Stopped`] is it open whether the entry is on the
+    /// disk, and every append fails until the log is opened again.
     pub fn append(&self, entry: &Entry) -> Result<Receipt, AuditError> {
-        let _ = entry;
-        unimplemented!()
+        if matches!(entry, Entry::Opened { .. } | Entry::Interrupted { .. }) {
+            return Err(AuditError::InvalidEntry {
+                field: "type",
+                problem: EntryProblem::Reserved,
+            });
+        }
+        entry.check()?;
+        let json = encode_entry(entry);
+        self.check_record_bytes(&json)?;
+        let mut state = self.state();
+        let ticket = state.enqueue(CallStep::of(entry), json)?;
+        loop {
+            if let Some(answer) = state.answers.remove(&ticket) {
+                return answer;
+            }
+            if let Some(stopped) = &state.stopped {
+                return Err(stopped.clone());
+            }
+            state = match state.writer.take() {
+                Some(writer) => self.lead(writer, state),
+                None => self
+                    .answered
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
     }
 
     /// Whether the log has stopped after a failure and must be opened again.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        unimplemented!()
+        self.state().stopped.is_some()
+    }
+
+    /// The directory of the log.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes everything that is queued, without holding the state meanwhile.
+    fn lead<'a>(
+        &'a self,
+        writer: Writer,
+        mut state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        let batch = std::mem::take(&mut state.queue);
+        drop(state);
+        let mut lead = Lead {
+            log: self,
+            writer: Some(writer),
+            answers: None,
+        };
+        lead.answers = lead.writer.as_mut().map(|writer| writer.commit(&batch));
+        drop(lead);
+        self.state()
+    }
+
+    fn check_record_bytes(&self, entry: &str) -> Result<(), AuditError> {
+        let found = (entry.len() + ENVELOPE_BYTES_MAX) as u64;
+        let max = u64::from(self.record_bytes_max);
+        if found > max {
+            return Err(AuditError::RecordTooLarge { found, max });
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each critical section leaves the state whole, so a poisoned lock is still good.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for AuditLog {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AuditLog")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn enqueue(&mut self, step: CallStep, entry: String) -> Result<u64, AuditError> {
+        if let Some(stopped) = &self.stopped {
+            return Err(stopped.clone());
+        }
+        if self.queue.len() >= APPENDS_WAITING_MAX {
+            return Err(AuditError::Busy {
+                max: APPENDS_WAITING_MAX,
+            });
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.queue.push(Pending {
+            ticket,
+            step,
+            entry,
+        });
+        Ok(ticket)
+    }
+}
+
+/// A thread's turn as the one that writes. Gives the writer back however the turn ends; a turn
+/// that panicked stops the log, since nobody knows how far it came.
+struct Lead<'a> {
+    log: &'a AuditLog,
+    writer: Option<Writer>,
+    answers: Option<Vec<Answer>>,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let mut state = self.log.state();
+        let writer = self.writer.take();
+        match self.answers.take() {
+            Some(answers) => {
+                state.answers.extend(answers);
+                state.stopped = writer.as_ref().and_then(|writer| writer.stopped().cloned());
+            }
+            None => {
+                let path = writer.as_ref().map_or(&*self.log.dir, Writer::path);
+                state.stopped = Some(AuditError::Stopped {
+                    action: "finish a write to",
+                    path: path.to_owned(),
+                    source: Arc::new(io::Error::other("the writing thread panicked")),
+                });
+            }
+        }
+        state.writer = writer;
+        drop(state);
+        self.log.answered.notify_all();
     }
 }
