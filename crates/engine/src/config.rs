@@ -7,13 +7,13 @@ use serde::Deserialize;
 use crate::error::{EngineError, Result};
 
 /// Most threads that may be asked for.
-pub const THREADS_MAX: usize = 256;
+pub(crate) const THREADS_MAX: usize = 256;
 /// Most prompt tokens that one forward pass may take.
-pub const PREFILL_CHUNK_TOKENS_MAX: usize = 4096;
+pub(crate) const PREFILL_CHUNK_TOKENS_MAX: usize = 4096;
 /// Most sequences that may be active at once.
-pub const SEQUENCES_MAX: usize = 64;
+pub(crate) const SEQUENCES_MAX: usize = 64;
 /// Most jobs that may wait.
-pub const QUEUE_MAX: usize = 1024;
+pub(crate) const QUEUE_MAX: usize = 1024;
 
 /// How the engine runs. Every field has a default that suits a small device.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -58,7 +58,12 @@ impl EngineConfig {
         if let Some(tokens) = self.context_tokens_max {
             check_range("context-tokens-max", tokens, 2, usize::MAX)?;
         }
-        check_range("prefill-chunk-tokens", self.prefill_chunk_tokens, 1, PREFILL_CHUNK_TOKENS_MAX)?;
+        check_range(
+            "prefill-chunk-tokens",
+            self.prefill_chunk_tokens,
+            1,
+            PREFILL_CHUNK_TOKENS_MAX,
+        )?;
         check_range("sequences-max", self.sequences_max, 1, SEQUENCES_MAX)?;
         check_range("queue-max", self.queue_max, 1, QUEUE_MAX)
     }
@@ -68,6 +73,14 @@ fn check_range(field: &'static str, found: usize, min: usize, max: usize) -> Res
     if (min..=max).contains(&found) {
         return Ok(());
     }
-    let expected = if max == usize::MAX { format!("at least {min}") } else { format!("from {min} to {max}") };
-    Err(EngineError::ConfigInvalid { field, found: found.to_string(), expected })
+    let expected = if max == usize::MAX {
+        format!("at least {min}")
+    } else {
+        format!("from {min} to {max}")
+    };
+    Err(EngineError::ConfigInvalid {
+        field,
+        found: found.to_string(),
+        expected,
+    })
 }

@@ -49,7 +49,9 @@ impl FromStr for Sha256Digest {
     fn from_str(text: &str) -> Result<Self, EngineError> {
         parse_hex(text.as_bytes())
             .map(Self)
-            .ok_or_else(|| EngineError::DigestInvalid { characters: text.chars().count() })
+            .ok_or_else(|| EngineError::DigestInvalid {
+                characters: text.chars().count(),
+            })
     }
 }
 

@@ -53,7 +53,9 @@ pub enum EngineError {
         reason: &'static str,
     },
     /// A digest is not 64 lower-case hexadecimal digits.
-    #[error("a SHA-256 digest is 64 lower-case hexadecimal digits, this one is not (it has {characters} characters)")]
+    #[error(
+        "a SHA-256 digest is 64 lower-case hexadecimal digits, this one is not (it has {characters} characters)"
+    )]
     DigestInvalid {
         /// How many characters were given.
         characters: usize,
@@ -93,7 +95,9 @@ pub enum EngineError {
         reason: String,
     },
     /// A GGUF file declares more of something than is allowed.
-    #[error("not a usable GGUF file: at byte {offset} it declares {found} {what}, more than the {max} that are allowed")]
+    #[error(
+        "not a usable GGUF file: at byte {offset} it declares {found} {what}, more than the {max} that are allowed"
+    )]
     GgufBound {
         /// Bytes from the start of the file.
         offset: u64,
@@ -120,7 +124,9 @@ pub enum EngineError {
         key: String,
     },
     /// A metadata value has another type than is needed.
-    #[error("the model's metadata has {found} at `{key}`, not {expected}; convert the model again with a current converter")]
+    #[error(
+        "the model's metadata has {found} at `{key}`, not {expected}; convert the model again with a current converter"
+    )]
     MetadataType {
         /// The key.
         key: String,
@@ -148,7 +154,9 @@ pub enum EngineError {
         known: &'static [&'static str],
     },
     /// The architecture is known, but the model uses a part of it that is not supported.
-    #[error("this {architecture} model uses {feature}, which is not supported; choose a model without it")]
+    #[error(
+        "this {architecture} model uses {feature}, which is not supported; choose a model without it"
+    )]
     FeatureUnsupported {
         /// The architecture.
         architecture: &'static str,
@@ -156,7 +164,9 @@ pub enum EngineError {
         feature: String,
     },
     /// A tensor that the architecture needs is not in the file.
-    #[error("the model lacks the tensor {name:?}; convert the model again with a current converter")]
+    #[error(
+        "the model lacks the tensor {name:?}; convert the model again with a current converter"
+    )]
     TensorMissing {
         /// The tensor.
         name: String,
@@ -172,7 +182,9 @@ pub enum EngineError {
         found: Vec<usize>,
     },
     /// A tensor is stored in a way that the backend does not compute with.
-    #[error("the tensor {name:?} is stored as {quantization}, which the {backend} backend does not compute with; quantize the model to Q8_0, Q6_K or Q4_K")]
+    #[error(
+        "the tensor {name:?} is stored as {quantization}, which the {backend} backend does not compute with; quantize the model to Q8_0, Q6_K or Q4_K"
+    )]
     QuantizationUnsupported {
         /// The tensor.
         name: String,
@@ -182,7 +194,9 @@ pub enum EngineError {
         backend: &'static str,
     },
     /// The vocabulary is of a kind that this crate cannot rebuild.
-    #[error("the tokenizer model {model:?} is not supported; the supported ones are gpt2 (byte-level BPE) and llama (SentencePiece BPE)")]
+    #[error(
+        "the tokenizer model {model:?} is not supported; the supported ones are gpt2 (byte-level BPE) and llama (SentencePiece BPE)"
+    )]
     UnknownTokenizerModel {
         /// `tokenizer.ggml.model`.
         model: String,
@@ -196,13 +210,17 @@ pub enum EngineError {
         known: String,
     },
     /// The vocabulary contradicts itself.
-    #[error("the model's vocabulary is not usable: {reason}; convert the model again with a current converter")]
+    #[error(
+        "the model's vocabulary is not usable: {reason}; convert the model again with a current converter"
+    )]
     Vocabulary {
         /// What is wrong.
         reason: String,
     },
     /// A text is longer than can be a prompt.
-    #[error("a text of {bytes} bytes is longer than the {bytes_max} that are tokenized; shorten it")]
+    #[error(
+        "a text of {bytes} bytes is longer than the {bytes_max} that are tokenized; shorten it"
+    )]
     TextTooLong {
         /// Its length.
         bytes: usize,
@@ -230,7 +248,9 @@ pub enum EngineError {
         vocabulary: usize,
     },
     /// A chat was asked for, but the model brings no chat template.
-    #[error("the model brings no chat template; name one in `chat-template-file` of the section [engine]")]
+    #[error(
+        "the model brings no chat template; name one in `chat-template-file` of the section [engine]"
+    )]
     ChatTemplateMissing,
     /// The chat template does not compile or does not run.
     #[error("the chat template is not usable: {reason}")]
@@ -249,7 +269,9 @@ pub enum EngineError {
         reason: String,
     },
     /// The number of threads cannot be changed any more.
-    #[error("the number of threads is already {current} in this process and cannot become {wanted}; start a new process")]
+    #[error(
+        "the number of threads is already {current} in this process and cannot become {wanted}; start a new process"
+    )]
     ThreadsFixed {
         /// What is in force.
         current: usize,
@@ -293,7 +315,9 @@ pub enum EngineError {
         context_tokens: usize,
     },
     /// The model computed something that is not a number.
-    #[error("the model computed a logit that is not finite (token {token}); its weights or its quantization are damaged")]
+    #[error(
+        "the model computed a logit that is not finite (token {token}); its weights or its quantization are damaged"
+    )]
     NonFiniteLogits {
         /// The first such token.
         token: usize,

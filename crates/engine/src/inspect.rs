@@ -132,19 +132,30 @@ fn shape(metadata: &Metadata, architecture: &str) -> BTreeMap<String, u64> {
 }
 
 fn vocabulary(metadata: &Metadata) -> Result<VocabularyReport> {
-    let tokens = metadata.strings_opt("tokenizer.ggml.tokens")?.unwrap_or_default();
+    let tokens = metadata
+        .strings_opt("tokenizer.ggml.tokens")?
+        .unwrap_or_default();
     let special = metadata
         .iter()
         .filter_map(|(key, _)| {
-            let role = key.strip_prefix("tokenizer.ggml.")?.strip_suffix("_token_id")?;
+            let role = key
+                .strip_prefix("tokenizer.ggml.")?
+                .strip_suffix("_token_id")?;
             let id = metadata.u64_opt(key).ok().flatten()?;
-            let text = usize::try_from(id).ok().and_then(|id| tokens.get(id)).cloned();
+            let text = usize::try_from(id)
+                .ok()
+                .and_then(|id| tokens.get(id))
+                .cloned();
             Some((role.to_owned(), SpecialToken { id, text }))
         })
         .collect();
     Ok(VocabularyReport {
-        kind: metadata.string_opt("tokenizer.ggml.model")?.map(str::to_owned),
-        pre: metadata.string_opt("tokenizer.ggml.pre")?.map(str::to_owned),
+        kind: metadata
+            .string_opt("tokenizer.ggml.model")?
+            .map(str::to_owned),
+        pre: metadata
+            .string_opt("tokenizer.ggml.pre")?
+            .map(str::to_owned),
         size: tokens.len(),
         special,
     })

@@ -83,7 +83,14 @@ pub struct Sampling {
 impl Sampling {
     /// The likeliest token, always.
     pub fn greedy() -> Self {
-        Self { temperature: 0.0, top_k: None, top_p: None, min_p: None, repetition_penalty: None, seed: 0 }
+        Self {
+            temperature: 0.0,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            repetition_penalty: None,
+            seed: 0,
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 //! What is absent: HTTP, async, policy, templates of the product, audit. This crate knows none of them.
 
 mod backend;
-mod chat_template;
+pub mod chat_template;
 mod config;
 mod digest;
 mod engine;
@@ -29,14 +29,18 @@ mod tokenizer;
 mod worker;
 
 pub use backend::KNOWN_ARCHITECTURES;
+pub use chat_template::{ChatDate, ChatTemplate};
 pub use config::EngineConfig;
 pub use digest::Sha256Digest;
 pub use engine::{Engine, Generation, Next};
 pub use error::{EngineError, Result};
-pub use inspect::{ModelReport, QuantizationReport, TensorReport, VocabularyReport, inspect};
+pub use inspect::{
+    ModelReport, QuantizationReport, SpecialToken, TensorReport, VocabularyReport, inspect,
+};
 pub use job::{
-    ChatMessage, EngineStats, Event, FinishReason, Finished, Job, ModelInfo, Prompt, Role, Sampling, Timings, Usage,
+    ChatMessage, EngineStats, Event, FinishReason, Finished, Job, ModelInfo, Prompt, Role,
+    STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, Sampling, Timings, Usage,
 };
 pub use manifest::ModelManifest;
 pub use model_file::{LoadProgress, VerifiedModel};
-pub use tokenizer::{TokenStream, Tokenizer};
+pub use tokenizer::{ChatPrompt, SpecialTokens, TEXT_BYTES_MAX, TokenStream, Tokenizer};

@@ -41,8 +41,11 @@ impl ModelManifest {
     /// [`EngineError::Read`], [`EngineError::ManifestInvalid`] or [`EngineError::ManifestField`].
     pub fn read(manifest: &Path) -> Result<Self> {
         let text = read_bounded(manifest)?;
-        let mut read: Self = serde_json::from_slice(&text)
-            .map_err(|source| EngineError::ManifestInvalid { path: manifest.to_owned(), source })?;
+        let mut read: Self =
+            serde_json::from_slice(&text).map_err(|source| EngineError::ManifestInvalid {
+                path: manifest.to_owned(),
+                source,
+            })?;
         read.check(manifest)?;
         read.path = folder_of(manifest).join(&read.path);
         Ok(read)
@@ -54,7 +57,12 @@ impl ModelManifest {
     /// [`EngineError::Read`] or [`EngineError::ManifestField`].
     pub fn pin(file: &Path, id: &str) -> Result<Self> {
         let (sha256, bytes) = hash_file(file)?;
-        let pinned = Self { id: id.to_owned(), path: file.to_owned(), sha256, bytes };
+        let pinned = Self {
+            id: id.to_owned(),
+            path: file.to_owned(),
+            sha256,
+            bytes,
+        };
         pinned.check(file)?;
         Ok(pinned)
     }
@@ -66,16 +74,35 @@ impl ModelManifest {
     pub fn write(&self, manifest: &Path) -> Result<()> {
         let folder = canonical(folder_of(manifest))?;
         let file = canonical(&self.path)?;
-        let path = file.strip_prefix(&folder).map(Path::to_owned).unwrap_or(file);
-        let written = Self { path, ..self.clone() };
-        let mut text = serde_json::to_string_pretty(&written)
-            .map_err(|source| EngineError::ManifestInvalid { path: manifest.to_owned(), source })?;
+        let path = file
+            .strip_prefix(&folder)
+            .map(Path::to_owned)
+            .unwrap_or(file);
+        let written = Self {
+            path,
+            ..self.clone()
+        };
+        let mut text = serde_json::to_string_pretty(&written).map_err(|source| {
+            EngineError::ManifestInvalid {
+                path: manifest.to_owned(),
+                source,
+            }
+        })?;
         text.push('\n');
-        fs::write(manifest, text).map_err(|source| EngineError::Write { path: manifest.to_owned(), source })
+        fs::write(manifest, text).map_err(|source| EngineError::Write {
+            path: manifest.to_owned(),
+            source,
+        })
     }
 
     fn check(&self, path: &Path) -> Result<()> {
-        let field = |field, reason| Err(EngineError::ManifestField { path: path.to_owned(), field, reason });
+        let field = |field, reason| {
+            Err(EngineError::ManifestField {
+                path: path.to_owned(),
+                field,
+                reason,
+            })
+        };
         if !is_id(&self.id) {
             return field("id", "it must be 1 to 64 of A-Z a-z 0-9 . _ -");
         }
@@ -100,11 +127,17 @@ fn folder_of(file: &Path) -> &Path {
 }
 
 fn canonical(path: &Path) -> Result<PathBuf> {
-    fs::canonicalize(path).map_err(|source| EngineError::Read { path: path.to_owned(), source })
+    fs::canonicalize(path).map_err(|source| EngineError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>> {
-    let failed = |source| EngineError::Read { path: path.to_owned(), source };
+    let failed = |source| EngineError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let mut text = Vec::new();
     File::open(path)
         .map_err(failed)?
@@ -120,7 +153,10 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn hash_file(path: &Path) -> Result<(Sha256Digest, u64)> {
-    let failed = |source| EngineError::Read { path: path.to_owned(), source };
+    let failed = |source| EngineError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = File::open(path).map_err(failed)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; HASH_BUFFER_BYTES];

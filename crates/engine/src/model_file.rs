@@ -50,7 +50,10 @@ impl VerifiedModel {
     /// # Errors
     /// [`EngineError::Read`], [`EngineError::SizeMismatch`] or [`EngineError::DigestMismatch`];
     /// nothing of the file is kept then.
-    pub fn load(manifest: &ModelManifest, on_progress: &mut dyn FnMut(LoadProgress)) -> Result<Self> {
+    pub fn load(
+        manifest: &ModelManifest,
+        on_progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Self> {
         let mut file = open(manifest)?;
         let mut segments = allocate(manifest.bytes);
         let found = read_and_hash(&mut file, manifest, &mut segments, on_progress)?;
@@ -59,7 +62,10 @@ impl VerifiedModel {
         Ok(Self {
             id: manifest.id.clone(),
             sha256: found,
-            bytes: ModelBytes::Read { segments, length: manifest.bytes },
+            bytes: ModelBytes::Read {
+                segments,
+                length: manifest.bytes,
+            },
         })
     }
 
@@ -74,7 +80,11 @@ impl VerifiedModel {
         }
         let sha256 = Sha256Digest::of(bytes);
         check_digest(manifest, sha256)?;
-        Ok(Self { id: manifest.id.clone(), sha256, bytes: ModelBytes::Embedded(bytes) })
+        Ok(Self {
+            id: manifest.id.clone(),
+            sha256,
+            bytes: ModelBytes::Embedded(bytes),
+        })
     }
 
     /// Id from the manifest.
@@ -94,7 +104,10 @@ impl VerifiedModel {
 
     /// Reads the verified bytes. Passed segments are given up only through [`ModelReader::release`].
     pub(crate) fn reader(&mut self) -> ModelReader<'_> {
-        ModelReader { bytes: &mut self.bytes, position: 0 }
+        ModelReader {
+            bytes: &mut self.bytes,
+            position: 0,
+        }
     }
 }
 
@@ -117,7 +130,10 @@ fn allocate(length: u64) -> Vec<Vec<u8>> {
     let mut left = length;
     while left > 0 {
         let bytes = left.min(SEGMENT_BYTES);
-        #[expect(clippy::cast_possible_truncation, reason = "a segment has at most 64 MiB")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a segment has at most 64 MiB"
+        )]
         segments.push(vec![0; bytes as usize]);
         left -= bytes;
     }
@@ -139,16 +155,27 @@ fn read_and_hash(
                 received.iter().for_each(|piece| hasher.update(piece));
                 Sha256Digest::from_hasher(hasher)
             })
-            .map_err(|source| EngineError::Thread { name: "model-hash", source })?;
+            .map_err(|source| EngineError::Thread {
+                name: "model-hash",
+                source,
+            })?;
         let mut bytes_done = 0;
-        for piece in segments.iter_mut().flat_map(|segment| segment.chunks_mut(PIECE_BYTES)) {
+        for piece in segments
+            .iter_mut()
+            .flat_map(|segment| segment.chunks_mut(PIECE_BYTES))
+        {
             fill(file, piece).map_err(|(found, source)| match source {
                 Some(source) => read_failed(&manifest.path, source),
                 None => size_mismatch(manifest, bytes_done + found as u64),
             })?;
             bytes_done += piece.len() as u64;
-            pieces.send(&*piece).expect("the hashing thread receives until the sender is dropped");
-            on_progress(LoadProgress { bytes_done, bytes_total: manifest.bytes });
+            pieces
+                .send(&*piece)
+                .expect("the hashing thread receives until the sender is dropped");
+            on_progress(LoadProgress {
+                bytes_done,
+                bytes_total: manifest.bytes,
+            });
         }
         drop(pieces);
         Ok(hashing.join().expect("hashing does not panic"))
@@ -182,21 +209,35 @@ fn check_digest(manifest: &ModelManifest, found: Sha256Digest) -> Result<()> {
     if found == manifest.sha256 {
         return Ok(());
     }
-    Err(EngineError::DigestMismatch { model: manifest.id.clone(), expected: manifest.sha256, found })
+    Err(EngineError::DigestMismatch {
+        model: manifest.id.clone(),
+        expected: manifest.sha256,
+        found,
+    })
 }
 
 fn size_mismatch(manifest: &ModelManifest, found: u64) -> EngineError {
-    EngineError::SizeMismatch { model: manifest.id.clone(), expected: manifest.bytes, found }
+    EngineError::SizeMismatch {
+        model: manifest.id.clone(),
+        expected: manifest.bytes,
+        found,
+    }
 }
 
 fn read_failed(path: &Path, source: io::Error) -> EngineError {
-    EngineError::Read { path: path.to_owned(), source }
+    EngineError::Read {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 enum ModelBytes {
     Embedded(&'static [u8]),
     /// Every segment but the last has [`SEGMENT_BYTES`]; a released one is empty.
-    Read { segments: Vec<Vec<u8>>, length: u64 },
+    Read {
+        segments: Vec<Vec<u8>>,
+        length: u64,
+    },
 }
 
 impl ModelBytes {
@@ -212,7 +253,10 @@ impl ModelBytes {
         if position >= self.length() {
             return Ok(&[]);
         }
-        #[expect(clippy::cast_possible_truncation, reason = "both are below the length in memory")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "both are below the length in memory"
+        )]
         match self {
             Self::Embedded(bytes) => Ok(&bytes[position as usize..]),
             Self::Read { segments, .. } => segments[(position / SEGMENT_BYTES) as usize]
@@ -239,9 +283,15 @@ impl ModelReader<'_> {
     /// Gives up every segment that lies wholly before `offset`. Reading them afterwards is an error.
     pub(crate) fn release(&mut self, offset: u64) {
         if let ModelBytes::Read { segments, .. } = self.bytes {
-            #[expect(clippy::cast_possible_truncation, reason = "there are fewer segments than fit into memory")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "there are fewer segments than fit into memory"
+            )]
             let passed = (offset / SEGMENT_BYTES) as usize;
-            segments.iter_mut().take(passed).for_each(|segment| *segment = Vec::new());
+            segments
+                .iter_mut()
+                .take(passed)
+                .for_each(|segment| *segment = Vec::new());
         }
     }
 }

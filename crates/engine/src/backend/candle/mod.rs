@@ -1,0 +1,139 @@
+//! The backend that computes with candle's quantized tensors.
+//!
+//! One decoder serves all architectures; [`Architecture`] says in what they differ. It is our own and
+//! not the models of candle-transformers 0.11.1, because these cannot hold several sequences over one
+//! set of weights (qwen2), ignore the files' RoPE scaling, head width and context beyond 4096 tokens
+//! (llama), rotate in half precision (qwen3), ignore the RoPE base and allocate the whole context for
+//! each sequence (phi3), or use another activation and mask what an earlier prefill chunk wrote (gemma3).
+//! Where they are right, tests compare this decoder with them.
+//!
+//! Sequences are computed one after another rather than stacked into one matrix: candle picks
+//! kernels by the number of rows, so stacking would let one call change another's logits.
+
+mod architecture;
+mod attention;
+mod decoder;
+mod rope;
+mod threads;
+mod weights;
+
+use candle_core::Device;
+
+use self::architecture::Architecture;
+use self::attention::KvCache;
+use self::decoder::Decoder;
+use super::{Backend, CANDLE, DecodeStep, SequenceId};
+use crate::config::EngineConfig;
+use crate::error::{EngineError, Result};
+use crate::gguf::Gguf;
+use crate::model_file::VerifiedModel;
+
+/// A decoder and the KV caches of its sequences.
+pub(crate) struct CandleBackend {
+    decoder: Decoder,
+    context_tokens: usize,
+    sequences: Vec<Option<KvCache>>,
+}
+
+impl CandleBackend {
+    pub(crate) fn load(
+        mut model: VerifiedModel,
+        gguf: &Gguf,
+        config: &EngineConfig,
+    ) -> Result<Self> {
+        threads::fix(config.threads)?;
+        let architecture = Architecture::read(gguf)?;
+        let context_tokens = config
+            .context_tokens_max
+            .map_or(architecture.context_tokens, |max| {
+                max.min(architecture.context_tokens)
+            });
+        let decoder = Decoder::load(&mut model.reader(), gguf, architecture, context_tokens)?;
+        Ok(Self {
+            decoder,
+            context_tokens,
+            sequences: Vec::new(),
+        })
+    }
+
+    fn forward(
+        &mut self,
+        sequence: SequenceId,
+        tokens: &[u32],
+        logits: Option<&mut Vec<f32>>,
+    ) -> Result<()> {
+        let vocabulary = self.decoder.vocabulary();
+        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocabulary) {
+            return Err(EngineError::UnknownToken { id, vocabulary });
+        }
+        let cache = self.sequences[sequence.0]
+            .as_mut()
+            .expect("a sequence is used only between open and close");
+        let decoder = &self.decoder;
+        // Keeps candle's threads warm across the many short parallel sections of one pass.
+        Device::Cpu
+            .with_context(|| decoder.forward(tokens, cache, logits))
+            .map_err(|error| failed("computing", &error))
+    }
+}
+
+impl Backend for CandleBackend {
+    fn name(&self) -> &'static str {
+        CANDLE
+    }
+
+    fn context_tokens(&self) -> usize {
+        self.context_tokens
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.decoder.vocabulary()
+    }
+
+    fn open(&mut self) -> SequenceId {
+        let cache = self.decoder.empty_cache(self.context_tokens);
+        match self.sequences.iter().position(Option::is_none) {
+            Some(free) => {
+                self.sequences[free] = Some(cache);
+                SequenceId(free)
+            }
+            None => {
+                self.sequences.push(Some(cache));
+                SequenceId(self.sequences.len() - 1)
+            }
+        }
+    }
+
+    fn close(&mut self, sequence: SequenceId) {
+        self.sequences[sequence.0] = None;
+    }
+
+    fn prefill(
+        &mut self,
+        sequence: SequenceId,
+        tokens: &[u32],
+        logits: Option<&mut Vec<f32>>,
+    ) -> Result<()> {
+        self.forward(sequence, tokens, logits)
+    }
+
+    fn decode(&mut self, steps: &[DecodeStep], logits: &mut [Vec<f32>]) -> Result<()> {
+        for (step, logits) in steps.iter().zip(logits) {
+            self.forward(step.sequence, &[step.token], Some(logits))?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks that the architecture is one of ours and that its metadata makes sense.
+pub(super) fn check(gguf: &Gguf) -> Result<()> {
+    Architecture::read(gguf).map(|_| ())
+}
+
+fn failed(doing: &'static str, error: &candle_core::Error) -> EngineError {
+    EngineError::Backend {
+        backend: CANDLE,
+        doing,
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,246 @@
+//! Rotary position embedding, with the scalings that model files ask for.
+//!
+//! Sources: RoFormer (arXiv:2104.09864); position interpolation (arXiv:2306.15595);
+//! YaRN (arXiv:2309.00071, section 3); LongRoPE (arXiv:2402.13753). The per-dimension factors of
+//! Llama 3.1 and Phi-3 come as tensors of the file.
+
+use candle_core::{Device, Result as CandleResult, Tensor};
+
+use crate::error::{EngineError, Result};
+use crate::gguf::Metadata;
+
+/// Rotations within the original context at which YaRN stops interpolating, and at which it interpolates fully.
+const YARN_BETA_FAST: f64 = 32.0;
+const YARN_BETA_SLOW: f64 = 1.0;
+
+/// Which elements of a head form a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RopeStyle {
+    /// Elements 2i and 2i+1.
+    Adjacent,
+    /// Elements i and i + width/2.
+    Halves,
+}
+
+/// How a context beyond the original one is reached.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Scaling {
+    /// Positions are divided by the factor (1 leaves them alone).
+    Linear { factor: f64 },
+    /// Low frequencies are interpolated, high ones are not.
+    Yarn {
+        factor: f64,
+        original_context_tokens: usize,
+    },
+    /// Frequencies are divided by factors that the file brings, one set for short and one for long contexts.
+    Long { original_context_tokens: usize },
+}
+
+/// What the metadata says about rotation.
+#[derive(Debug, Clone)]
+pub(super) struct RopeSpec {
+    style: RopeStyle,
+    /// Elements of a head that are rotated.
+    width: usize,
+    base: f64,
+    scaling: Scaling,
+    attention_factor: f64,
+}
+
+impl RopeSpec {
+    pub(super) fn plain(style: RopeStyle, width: usize, base: f64) -> Self {
+        Self {
+            style,
+            width,
+            base,
+            scaling: Scaling::Linear { factor: 1.0 },
+            attention_factor: 1.0,
+        }
+    }
+
+    pub(super) fn read(
+        architecture: &'static str,
+        metadata: &Metadata,
+        style: RopeStyle,
+        width: usize,
+        default_base: f64,
+        context_tokens: usize,
+    ) -> Result<Self> {
+        let key = |field: &str| format!("{architecture}.rope.{field}");
+        let positive = |field: &str, default: f64| -> Result<f64> {
+            match metadata.f64_opt(&key(field))? {
+                None => Ok(default),
+                Some(number) if number > 0.0 && number <= 1e12 => Ok(number),
+                Some(number) => Err(EngineError::MetadataValue {
+                    key: key(field),
+                    expected: "a number above 0 and up to 1e12".to_owned(),
+                    found: number.to_string(),
+                }),
+            }
+        };
+        let base = positive("freq_base", default_base)?;
+        let factor = positive("scaling.factor", positive("scale_linear", 1.0)?)?;
+        let original_context_tokens =
+            match metadata.u64_opt(&key("scaling.original_context_length"))? {
+                Some(tokens) => usize::try_from(tokens).unwrap_or(usize::MAX).max(1),
+                None => context_tokens,
+            };
+        let scaling = match metadata.string_opt(&key("scaling.type"))? {
+            None | Some("linear") => Scaling::Linear { factor },
+            Some("none") => Scaling::Linear { factor: 1.0 },
+            Some("yarn") => Scaling::Yarn {
+                factor,
+                original_context_tokens,
+            },
+            Some("longrope") => Scaling::Long {
+                original_context_tokens,
+            },
+            Some(other) => {
+                return Err(EngineError::FeatureUnsupported {
+                    architecture,
+                    feature: format!("RoPE scaling {other:?}"),
+                });
+            }
+        };
+        Ok(Self {
+            style,
+            width,
+            base,
+            scaling,
+            attention_factor: positive("scaling.attn_factor", 1.0)?,
+        })
+    }
+
+    /// Elements of a head that are rotated.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The tensor of the file that divides the frequencies, if there is one.
+    pub(super) fn factors_name(&self, context_tokens: usize) -> &'static str {
+        match self.scaling {
+            Scaling::Long {
+                original_context_tokens,
+            } if context_tokens > original_context_tokens => "rope_factors_long.weight",
+            Scaling::Long { .. } => "rope_factors_short.weight",
+            _ => "rope_freqs.weight",
+        }
+    }
+
+    /// The rotation itself; `factors` is the tensor of [`Self::factors_name`], `[width / 2]`.
+    pub(super) fn rope(&self, factors: Option<&[f32]>) -> Rope {
+        let frequencies = (0..self.width / 2)
+            .map(|pair| {
+                let plain = self.base.powf(-2.0 * pair as f64 / self.width as f64);
+                let divided = plain / factors.map_or(1.0, |factors| f64::from(factors[pair]));
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "the models compute angles in f32"
+                )]
+                let frequency = self.scaled(divided, pair) as f32;
+                frequency
+            })
+            .collect();
+        #[expect(clippy::cast_possible_truncation, reason = "the models compute in f32")]
+        let magnitude = self.magnitude() as f32;
+        Rope {
+            style: self.style,
+            width: self.width,
+            frequencies,
+            magnitude,
+        }
+    }
+
+    fn scaled(&self, frequency: f64, pair: usize) -> f64 {
+        match self.scaling {
+            Scaling::Long { .. } => frequency,
+            Scaling::Linear { factor } => frequency / factor,
+            Scaling::Yarn {
+                factor,
+                original_context_tokens,
+            } => {
+                let low = self
+                    .yarn_pair(YARN_BETA_FAST, original_context_tokens)
+                    .floor()
+                    .max(0.0);
+                let high = self
+                    .yarn_pair(YARN_BETA_SLOW, original_context_tokens)
+                    .ceil()
+                    .min(self.width as f64 - 1.0);
+                let ramp = ((pair as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
+                frequency / factor * ramp + frequency * (1.0 - ramp)
+            }
+        }
+    }
+
+    /// The pair that turns `rotations` times within the original context.
+    fn yarn_pair(&self, rotations: f64, original_context_tokens: usize) -> f64 {
+        let wavelengths = original_context_tokens as f64 / (rotations * std::f64::consts::TAU);
+        self.width as f64 * wavelengths.ln() / (2.0 * self.base.ln())
+    }
+
+    fn magnitude(&self) -> f64 {
+        match self.scaling {
+            Scaling::Yarn { factor, .. } => self.attention_factor * (1.0 + 0.1 * factor.ln()),
+            Scaling::Long { .. } => self.attention_factor,
+            Scaling::Linear { .. } => 1.0,
+        }
+    }
+}
+
+/// Rotates queries and keys by their positions.
+#[derive(Debug, Clone)]
+pub(super) struct Rope {
+    style: RopeStyle,
+    width: usize,
+    frequencies: Vec<f32>,
+    magnitude: f32,
+}
+
+/// Cosines and sines of consecutive positions, each `[n_tokens, width / 2]`.
+pub(super) struct Angles {
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl Rope {
+    /// The angles of `count` positions from `first` on.
+    pub(super) fn angles(&self, first: usize, count: usize) -> CandleResult<Angles> {
+        let pairs = self.frequencies.len();
+        let mut cos = Vec::with_capacity(count * pairs);
+        let mut sin = Vec::with_capacity(count * pairs);
+        for position in first..first + count {
+            for frequency in &self.frequencies {
+                let (sine, cosine) = (position as f32 * frequency).sin_cos();
+                cos.push(cosine * self.magnitude);
+                sin.push(sine * self.magnitude);
+            }
+        }
+        Ok(Angles {
+            cos: Tensor::from_vec(cos, (count, pairs), &Device::Cpu)?,
+            sin: Tensor::from_vec(sin, (count, pairs), &Device::Cpu)?,
+        })
+    }
+
+    /// Rotates `[heads, n_tokens, head_width]`.
+    pub(super) fn rotate(&self, xs: &Tensor, angles: &Angles) -> CandleResult<Tensor> {
+        let head_width = xs.dim(2)?;
+        if head_width == self.width {
+            return self.rotate_whole(&xs.contiguous()?, angles);
+        }
+        let rotated = self.rotate_whole(&xs.narrow(2, 0, self.width)?.contiguous()?, angles)?;
+        let rest = xs.narrow(2, self.width, head_width - self.width)?;
+        Tensor::cat(&[&rotated, &rest.contiguous()?], 2)
+    }
+
+    fn rotate_whole(&self, xs: &Tensor, angles: &Angles) -> CandleResult<Tensor> {
+        let batched = xs.unsqueeze(0)?;
+        match self.style {
+            RopeStyle::Adjacent => {
+                candle_nn::rotary_emb::rope_i(&batched, &angles.cos, &angles.sin)
+            }
+            RopeStyle::Halves => candle_nn::rotary_emb::rope(&batched, &angles.cos, &angles.sin),
+        }?
+        .squeeze(0)
+    }
+}

@@ -1,0 +1,89 @@
+//! What computes: a backend turns token ids into logits, for several sequences with a KV cache each.
+//!
+//! Invariants: what a sequence computes does not depend on the other sequences, bit for bit, so
+//! the same seed gives the same text whatever else is going on; a backend never sees text.
+//!
+//! What is absent: sampling, scheduling, tokenization.
+
+mod candle;
+
+use crate::config::EngineConfig;
+use crate::error::{EngineError, Result};
+use crate::gguf::{Gguf, Quantization};
+use crate::model_file::VerifiedModel;
+
+/// Architectures (`general.architecture`) that a backend computes. Mistral models call themselves `llama`.
+pub const KNOWN_ARCHITECTURES: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "phi3", "gemma3"];
+
+/// The name of the candle backend.
+pub(crate) const CANDLE: &str = "candle";
+
+/// A place in a backend that holds one sequence's KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SequenceId(usize);
+
+/// One token of one sequence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DecodeStep {
+    pub(crate) sequence: SequenceId,
+    pub(crate) token: u32,
+}
+
+/// Computes logits for sequences that grow at their end.
+pub(crate) trait Backend {
+    /// Its name in records.
+    fn name(&self) -> &'static str;
+
+    /// Most tokens of one sequence.
+    fn context_tokens(&self) -> usize;
+
+    /// Number of logits of one token.
+    fn vocabulary(&self) -> usize;
+
+    /// Makes room for a new, empty sequence.
+    fn open(&mut self) -> SequenceId;
+
+    /// Frees a sequence and its KV cache.
+    fn close(&mut self, sequence: SequenceId);
+
+    /// Appends `tokens` (at least one) to a sequence. Where `logits` is given, it becomes the logits
+    /// that follow the last of them.
+    fn prefill(
+        &mut self,
+        sequence: SequenceId,
+        tokens: &[u32],
+        logits: Option<&mut Vec<f32>>,
+    ) -> Result<()>;
+
+    /// Appends one token to each of several sequences; `logits[i]` becomes what follows `steps[i]`.
+    fn decode(&mut self, steps: &[DecodeStep], logits: &mut [Vec<f32>]) -> Result<()>;
+}
+
+/// Loads the model into the backend that computes it. The verified bytes are given up on the way.
+pub(crate) fn load(
+    model: VerifiedModel,
+    gguf: &Gguf,
+    config: &EngineConfig,
+) -> Result<Box<dyn Backend>> {
+    check(gguf)?;
+    Ok(Box::new(candle::CandleBackend::load(model, gguf, config)?))
+}
+
+/// Checks whether a backend can compute the model, from its head alone.
+pub(crate) fn check(gguf: &Gguf) -> Result<()> {
+    candle::check(gguf)?;
+    for tensor in gguf.tensors() {
+        let quantization = Quantization::from_id(tensor.type_id);
+        if quantization.is_none_or(|quantization| quantization.candle.is_none()) {
+            return Err(EngineError::QuantizationUnsupported {
+                name: tensor.name.clone(),
+                quantization: quantization.map_or_else(
+                    || format!("type {}", tensor.type_id),
+                    |known| known.name.to_owned(),
+                ),
+                backend: CANDLE,
+            });
+        }
+    }
+    Ok(())
+}

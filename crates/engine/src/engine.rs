@@ -1,0 +1,191 @@
+//! The handle to the worker thread.
+//!
+//! Invariant: only messages cross to the worker: a job goes in, events come out. The worker owns
+//! the model; no caller ever touches it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::config::EngineConfig;
+use crate::error::{EngineError, Result};
+use crate::job::{EngineStats, Event, Job, ModelInfo};
+use crate::model_file::VerifiedModel;
+use crate::queue::{Queue, Refused};
+use crate::worker::{Request, Worker};
+
+const WORKER_THREAD: &str = "engine";
+
+/// A loaded model and the thread that generates with it. Cloning gives another handle; when the last
+/// one is dropped, the engine stops.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    info: ModelInfo,
+    queue: Arc<Queue<Request>>,
+    active: Arc<AtomicUsize>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Engine {
+    /// Loads the model on a thread of its own and returns once it can generate.
+    ///
+    /// # Errors
+    /// Whatever makes the configuration or the model unusable; see [`EngineError`].
+    pub fn start(model: VerifiedModel, config: &EngineConfig) -> Result<Self> {
+        config.check()?;
+        let queue = Arc::new(Queue::new(config.queue_max));
+        let active = Arc::new(AtomicUsize::new(0));
+        let (loaded, outcome) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new()
+            .name(WORKER_THREAD.to_owned())
+            .spawn({
+                let (config, queue, active) =
+                    (config.clone(), Arc::clone(&queue), Arc::clone(&active));
+                move || match Worker::load(model, &config, queue, active) {
+                    Ok(worker) => {
+                        let _starter_waits = loaded.send(Ok(worker.info().clone()));
+                        worker.run();
+                    }
+                    Err(error) => {
+                        let _starter_waits = loaded.send(Err(error));
+                    }
+                }
+            });
+        let thread = thread.map_err(|source| EngineError::Thread {
+            name: WORKER_THREAD,
+            source,
+        })?;
+        let info = outcome.recv().map_err(|_| EngineError::Stopped)??;
+        let shared = Shared {
+            info,
+            queue,
+            active,
+            worker: Mutex::new(Some(thread)),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Facts about the loaded model.
+    pub fn info(&self) -> &ModelInfo {
+        &self.shared.info
+    }
+
+    /// Hands a job to the worker. What becomes of it comes through the [`Generation`].
+    ///
+    /// # Errors
+    /// [`EngineError::QueueFull`] and [`EngineError::Stopped`].
+    pub fn submit(&self, job: Job) -> Result<Generation> {
+        // Bounded by the job: one `Started`, at most `max_tokens` tokens, one end.
+        let (events, received) = mpsc::channel();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let request = Request {
+            job,
+            events,
+            cancelled: Arc::clone(&cancelled),
+            submitted: Instant::now(),
+        };
+        match self.shared.queue.push(request) {
+            Ok(()) => Ok(Generation {
+                events: received,
+                cancelled,
+                ended: AtomicBool::new(false),
+            }),
+            Err(Refused::Full { queued }) => Err(EngineError::QueueFull { queued }),
+            Err(Refused::Closed) => Err(EngineError::Stopped),
+        }
+    }
+
+    /// How busy the engine is right now.
+    pub fn stats(&self) -> EngineStats {
+        EngineStats {
+            queued: self.shared.queue.len(),
+            active: self.shared.active.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Stops the engine and waits for its thread: jobs that wait fail with [`EngineError::Stopped`],
+    /// those that are being generated end as cancelled.
+    pub fn stop(&self) {
+        self.shared.stop();
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        self.queue.close();
+        let worker = self
+            .worker
+            .lock()
+            .expect("nothing panics while the lock is held")
+            .take();
+        if let Some(worker) = worker
+            && worker.join().is_err()
+        {
+            log::error!("the engine's thread ended in a panic");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The receiving end of one job. Dropping it cancels the job within one token.
+#[derive(Debug)]
+pub struct Generation {
+    events: Receiver<Event>,
+    cancelled: Arc<AtomicBool>,
+    ended: AtomicBool,
+}
+
+/// What [`Generation::next`] found.
+#[derive(Debug)]
+pub enum Next {
+    /// Something happened.
+    Event(Event),
+    /// Nothing happened while it waited.
+    Nothing,
+    /// The last event was given out before.
+    Ended,
+}
+
+impl Generation {
+    /// The next event, waiting at most `wait` for it. A worker that went away is reported as
+    /// [`EngineError::Stopped`], so that there is always a last event.
+    pub fn next(&self, wait: Duration) -> Next {
+        if self.ended.load(Ordering::Relaxed) {
+            return Next::Ended;
+        }
+        let event = match self.events.recv_timeout(wait) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => return Next::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Event::Failed(EngineError::Stopped),
+        };
+        if matches!(event, Event::Done(_) | Event::Failed(_)) {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        Next::Event(event)
+    }
+
+    /// Asks the worker to end the generation; it does so within one token and still reports the end.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}

@@ -1,0 +1,409 @@
+//! Choosing the next token from logits.
+//!
+//! Invariants: the same seed and the same logits give the same tokens on every machine; a logit
+//! that is not a number or infinite is an error, never a token. Buffers are reused, so choosing
+//! allocates nothing after the first token.
+//!
+//! Order: repetition penalty, temperature, top-k, top-p, min-p. Top-p is nucleus sampling
+//! (arXiv:1904.09751), min-p is arXiv:2407.01082, the penalty is that of CTRL (arXiv:1909.05858).
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use crate::error::{EngineError, Result};
+use crate::job::Sampling;
+
+/// Latest tokens, prompt included, that the repetition penalty looks at.
+const REPETITION_WINDOW_TOKENS: usize = 64;
+const TEMPERATURE_MAX: f32 = 10.0;
+const REPETITION_PENALTY_MAX: f32 = 10.0;
+
+/// Chooses tokens for one sequence.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    sampling: Sampling,
+    random: ChaCha12Rng,
+    candidates: Vec<Candidate>,
+    penalized: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    id: u32,
+    /// First the logit, then the weight relative to the likeliest (which has 1).
+    weight: f32,
+}
+
+impl Sampler {
+    /// # Errors
+    /// [`EngineError::ParameterInvalid`] naming the parameter.
+    pub(crate) fn new(sampling: Sampling) -> Result<Self> {
+        check(&sampling)?;
+        let random = ChaCha12Rng::seed_from_u64(sampling.seed);
+        Ok(Self {
+            sampling,
+            random,
+            candidates: Vec::new(),
+            penalized: Vec::new(),
+        })
+    }
+
+    /// Chooses a token after `history`. The logits are changed where the penalty applies.
+    ///
+    /// # Errors
+    /// [`EngineError::NonFiniteLogits`].
+    pub(crate) fn choose(&mut self, logits: &mut [f32], history: &[u32]) -> Result<u32> {
+        if let Some(token) = logits.iter().position(|logit| !logit.is_finite()) {
+            return Err(EngineError::NonFiniteLogits { token });
+        }
+        self.penalize(logits, history);
+        if self.sampling.temperature == 0.0 {
+            return Ok(likeliest(logits));
+        }
+        self.gather(logits);
+        self.keep_top_k();
+        self.weigh();
+        self.keep_top_p();
+        self.keep_min_p();
+        Ok(self.draw())
+    }
+
+    fn penalize(&mut self, logits: &mut [f32], history: &[u32]) {
+        let Some(penalty) = self.sampling.repetition_penalty else {
+            return;
+        };
+        self.penalized.clear();
+        self.penalized
+            .extend_from_slice(&history[history.len().saturating_sub(REPETITION_WINDOW_TOKENS)..]);
+        self.penalized.sort_unstable();
+        self.penalized.dedup();
+        for &id in &self.penalized {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit = if *logit > 0.0 {
+                    *logit / penalty
+                } else {
+                    *logit * penalty
+                };
+            }
+        }
+    }
+
+    fn gather(&mut self, logits: &[f32]) {
+        let temperature = self.sampling.temperature;
+        self.candidates.clear();
+        let scaled = logits.iter().map(|logit| logit / temperature);
+        self.candidates.extend(
+            (0..)
+                .zip(scaled)
+                .map(|(id, weight)| Candidate { id, weight }),
+        );
+    }
+
+    fn keep_top_k(&mut self) {
+        if let Some(k) = self.sampling.top_k
+            && k < self.candidates.len()
+        {
+            self.candidates
+                .select_nth_unstable_by(k - 1, likelier_first);
+            self.candidates.truncate(k);
+        }
+        // Any order would do for what follows, but it has to be the same one every time.
+        if self.sampling.top_k.is_some() || self.sampling.top_p.is_some() {
+            self.candidates.sort_unstable_by(likelier_first);
+        }
+    }
+
+    /// Turns logits into weights relative to the likeliest.
+    fn weigh(&mut self) {
+        let top = self
+            .candidates
+            .iter()
+            .fold(f32::NEG_INFINITY, |top, candidate| {
+                top.max(candidate.weight)
+            });
+        for candidate in &mut self.candidates {
+            candidate.weight = (candidate.weight - top).exp();
+        }
+    }
+
+    fn keep_top_p(&mut self) {
+        let Some(top_p) = self.sampling.top_p else {
+            return;
+        };
+        let enough = self.total() * f64::from(top_p);
+        let mut sum = 0.0;
+        let kept = self.candidates.iter().position(|candidate| {
+            sum += f64::from(candidate.weight);
+            sum >= enough
+        });
+        if let Some(last) = kept {
+            self.candidates.truncate(last + 1);
+        }
+    }
+
+    fn keep_min_p(&mut self) {
+        if let Some(min_p) = self.sampling.min_p {
+            self.candidates
+                .retain(|candidate| candidate.weight >= min_p);
+        }
+    }
+
+    fn draw(&mut self) -> u32 {
+        // 53 random bits, the precision of f64, as a number in [0, 1).
+        let uniform = (self.random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        let mut left = uniform * self.total();
+        for candidate in &self.candidates {
+            left -= f64::from(candidate.weight);
+            if left < 0.0 {
+                return candidate.id;
+            }
+        }
+        // Rounding may leave a rest; it belongs to the last one that can be drawn.
+        let possible = self
+            .candidates
+            .iter()
+            .rfind(|candidate| candidate.weight > 0.0);
+        possible
+            .expect("the likeliest token has the weight 1 and is never filtered")
+            .id
+    }
+
+    fn total(&self) -> f64 {
+        self.candidates
+            .iter()
+            .map(|candidate| f64::from(candidate.weight))
+            .sum()
+    }
+}
+
+/// The largest logit, the lowest id among equals.
+fn likeliest(logits: &[f32]) -> u32 {
+    let first = (0_u32, f32::NEG_INFINITY);
+    let better = |best: (u32, f32), next: (u32, f32)| if next.1 > best.1 { next } else { best };
+    (0..).zip(logits.iter().copied()).fold(first, better).0
+}
+
+fn likelier_first(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
+    b.weight.total_cmp(&a.weight).then(a.id.cmp(&b.id))
+}
+
+fn check(sampling: &Sampling) -> Result<()> {
+    let within = |parameter, found: f32, min: f32, max: f32| {
+        if (min..=max).contains(&found) {
+            return Ok(());
+        }
+        Err(invalid(parameter, &found, &format!("from {min} to {max}")))
+    };
+    within("temperature", sampling.temperature, 0.0, TEMPERATURE_MAX)?;
+    if sampling.top_k == Some(0) {
+        return Err(invalid("top_k", &0, "at least 1"));
+    }
+    if let Some(top_p) = sampling.top_p {
+        within("top_p", top_p, f32::MIN_POSITIVE, 1.0)?;
+    }
+    if let Some(min_p) = sampling.min_p {
+        within("min_p", min_p, 0.0, 1.0)?;
+    }
+    if let Some(penalty) = sampling.repetition_penalty {
+        within("repetition_penalty", penalty, 1.0, REPETITION_PENALTY_MAX)?;
+    }
+    Ok(())
+}
+
+fn invalid(parameter: &'static str, found: &dyn ToString, expected: &str) -> EngineError {
+    EngineError::ParameterInvalid {
+        parameter,
+        found: found.to_string(),
+        expected: expected.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose_many(sampling: &Sampling, logits: &[f32], count: usize) -> Vec<u32> {
+        let mut sampler = Sampler::new(sampling.clone()).unwrap();
+        (0..count)
+            .map(|_| sampler.choose(&mut logits.to_vec(), &[]).unwrap())
+            .collect()
+    }
+
+    fn warm() -> Sampling {
+        Sampling {
+            temperature: 1.0,
+            seed: 7,
+            ..Sampling::greedy()
+        }
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_the_largest() {
+        assert_eq!(
+            choose_many(&Sampling::greedy(), &[1.0, 3.0, 3.0, -2.0], 3),
+            [1, 1, 1]
+        );
+    }
+
+    #[test]
+    fn filters_leave_only_what_they_allow() {
+        let logits = [0.0, 4.0, 2.0, 3.9, 1.0];
+        let cases: [(&str, Sampling, &[u32]); 5] = [
+            (
+                "top-k 2",
+                Sampling {
+                    top_k: Some(2),
+                    ..warm()
+                },
+                &[1, 3],
+            ),
+            (
+                "top-k beyond the vocabulary",
+                Sampling {
+                    top_k: Some(99),
+                    ..warm()
+                },
+                &[0, 1, 2, 3, 4],
+            ),
+            (
+                "top-p of the first",
+                Sampling {
+                    top_p: Some(0.1),
+                    ..warm()
+                },
+                &[1],
+            ),
+            (
+                "top-p of the first two",
+                Sampling {
+                    top_p: Some(0.85),
+                    ..warm()
+                },
+                &[1, 3],
+            ),
+            (
+                "min-p",
+                Sampling {
+                    min_p: Some(0.5),
+                    ..warm()
+                },
+                &[1, 3],
+            ),
+        ];
+        for (name, sampling, allowed) in cases {
+            let mut seen = choose_many(&sampling, &logits, 2000);
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen, allowed, "{name}");
+        }
+    }
+
+    #[test]
+    fn frequencies_follow_the_probabilities() {
+        let logits = [0.0, 1.0_f32.exp().ln() * 2.0, f32::ln(3.0)];
+        let drawn = choose_many(&warm(), &logits, 40_000);
+        let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
+        for (id, &logit) in (0..).zip(&logits) {
+            let expected = f64::from(logit).exp() / total;
+            let found =
+                drawn.iter().filter(|&&drawn| drawn == id).count() as f64 / drawn.len() as f64;
+            assert!(
+                (found - expected).abs() < 0.01,
+                "token {id}: {found} instead of {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let logits: Vec<f32> = (0..100).map(|id| (id as f32).sin()).collect();
+        let seeded = |seed| choose_many(&Sampling { seed, ..warm() }, &logits, 50);
+        assert_eq!(seeded(1), seeded(1));
+        assert_ne!(seeded(1), seeded(2));
+    }
+
+    #[test]
+    fn the_penalty_makes_repetition_less_likely() {
+        let mut sampler = Sampler::new(Sampling {
+            repetition_penalty: Some(2.0),
+            ..Sampling::greedy()
+        })
+        .unwrap();
+        assert_eq!(sampler.choose(&mut [1.0, 3.0, 2.0], &[1]).unwrap(), 2);
+        assert_eq!(
+            sampler.choose(&mut [-1.0, -2.0, -3.0], &[0, 0]).unwrap(),
+            0,
+            "counted once"
+        );
+        assert_eq!(sampler.choose(&mut [-1.0, -1.9, -3.0], &[0]).unwrap(), 1);
+    }
+
+    #[test]
+    fn logits_that_are_not_finite_are_an_error() {
+        for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for sampling in [Sampling::greedy(), warm()] {
+                let chosen = Sampler::new(sampling)
+                    .unwrap()
+                    .choose(&mut [0.0, odd, 1.0], &[]);
+                assert!(
+                    matches!(chosen, Err(EngineError::NonFiniteLogits { token: 1 })),
+                    "{odd}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_out_of_bounds_are_named() {
+        let cases = [
+            (
+                "temperature",
+                Sampling {
+                    temperature: -0.1,
+                    ..warm()
+                },
+            ),
+            (
+                "temperature",
+                Sampling {
+                    temperature: f32::NAN,
+                    ..warm()
+                },
+            ),
+            (
+                "top_k",
+                Sampling {
+                    top_k: Some(0),
+                    ..warm()
+                },
+            ),
+            (
+                "top_p",
+                Sampling {
+                    top_p: Some(0.0),
+                    ..warm()
+                },
+            ),
+            (
+                "min_p",
+                Sampling {
+                    min_p: Some(1.5),
+                    ..warm()
+                },
+            ),
+            (
+                "repetition_penalty",
+                Sampling {
+                    repetition_penalty: Some(0.5),
+                    ..warm()
+                },
+            ),
+        ];
+        for (name, sampling) in cases {
+            match Sampler::new(sampling) {
+                Err(EngineError::ParameterInvalid { parameter, .. }) => assert_eq!(parameter, name),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! The thread that owns the model and serves all generations.
+//!
+//! It goes round: take in waiting jobs while there is room, process one chunk of one prompt, generate one
+//! token for every active sequence. So a long prompt delays the others by one chunk at a
+//! time, and a cancelled job ends within one token.
+//!
+//! Invariant: every job that entered gets exactly one last event, unless its receiver is gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use crate::backend::{self, Backend, DecodeStep, SequenceId};
+use crate::chat_template::ChatTemplate;
+use crate::config::EngineConfig;
+use crate::error::{EngineError, Result};
+use crate::generation::{GenerationState, Step};
+use crate::gguf::Gguf;
+use crate::job::{Event, FinishReason, Finished, Job, ModelInfo, Prompt, Timings, Usage};
+use crate::model_file::VerifiedModel;
+use crate::queue::Queue;
+use crate::tokenizer::Tokenizer;
+
+/// A job on its way to the worker.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) job: Job,
+    pub(crate) events: Sender<Event>,
+    pub(crate) cancelled: Arc<AtomicBool>,
+    pub(crate) submitted: Instant,
+}
+
+/// The model and everything that is being generated with it.
+pub(crate) struct Worker {
+    info: ModelInfo,
+    backend: Box<dyn Backend>,
+    tokenizer: Tokenizer,
+    chat_template: Option<ChatTemplate>,
+    prefill_chunk_tokens: usize,
+    sequences_max: usize,
+    queue: Arc<Queue<Request>>,
+    active_count: Arc<AtomicUsize>,
+    active: Vec<Active>,
+    steps: Vec<DecodeStep>,
+    logits: Vec<Vec<f32>>,
+}
+
+/// A generation that has a sequence.
+struct Active {
+    sequence: SequenceId,
+    state: GenerationState,
+    /// Prompt tokens that the sequence holds.
+    prefilled: usize,
+    events: Sender<Event>,
+    cancelled: Arc<AtomicBool>,
+    clock: Clock,
+}
+
+/// When what happened.
+struct Clock {
+    submitted: Instant,
+    started: Instant,
+    first_token: Option<Instant>,
+}
+
+impl Worker {
+    pub(crate) fn load(
+        mut model: VerifiedModel,
+        config: &EngineConfig,
+        queue: Arc<Queue<Request>>,
+        active_count: Arc<AtomicUsize>,
+    ) -> Result<Self> {
+        let length = model.bytes();
+        let gguf = Gguf::read(model.reader(), length)?;
+        backend::check(&gguf)?;
+        let metadata = gguf.metadata();
+        let tokenizer = Tokenizer::from_metadata(metadata)?;
+        let chat_template = read_chat_template(config, &gguf)?;
+        let (id, sha256) = (model.id().to_owned(), model.sha256());
+        let architecture = metadata.string("general.architecture")?.to_owned();
+        let backend = backend::load(model, &gguf, config)?;
+        if backend.vocabulary() < tokenizer.len() {
+            return Err(EngineError::Vocabulary {
+                reason: format!(
+                    "it has {} tokens, but the embeddings only {}",
+                    tokenizer.len(),
+                    backend.vocabulary()
+                ),
+            });
+        }
+        let info = ModelInfo {
+            id,
+            sha256,
+            architecture,
+            backend: backend.name(),
+            context_tokens: backend.context_tokens(),
+            vocabulary: tokenizer.len(),
+            tokenizer_sha256: tokenizer.sha256(),
+            chat_template_sha256: chat_template.as_ref().map(ChatTemplate::sha256),
+        };
+        Ok(Self {
+            info,
+            backend,
+            tokenizer,
+            chat_template,
+            prefill_chunk_tokens: config.prefill_chunk_tokens,
+            sequences_max: config.sequences_max,
+            queue,
+            active_count,
+            active: Vec::new(),
+            steps: Vec::new(),
+            logits: Vec::new(),
+        })
+    }
+
+    pub(crate) fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Serves until the queue is closed.
+    pub(crate) fn run(mut self) {
+        while !self.queue.is_closed() {
+            if self.active.is_empty() {
+                self.queue.wait();
+            }
+            self.drop_cancelled();
+            self.admit();
+            self.prefill();
+            self.decode();
+            self.active_count
+                .store(self.active.len(), Ordering::Relaxed);
+        }
+        while let Some(request) = self.queue.try_pop() {
+            send(&request.events, Event::Failed(EngineError::Stopped));
+        }
+        for index in (0..self.active.len()).rev() {
+            self.finish(index, FinishReason::Cancelled);
+        }
+        self.active_count.store(0, Ordering::Relaxed);
+    }
+
+    /// Ends what nobody wants any more, waiting or active.
+    fn drop_cancelled(&mut self) {
+        let is_cancelled = |cancelled: &AtomicBool| cancelled.load(Ordering::Relaxed);
+        for request in self
+            .queue
+            .take_if(|request| is_cancelled(&request.cancelled))
+        {
+            let queued = request.submitted.elapsed();
+            let timings = Timings {
+                queued_ms: milliseconds(queued),
+                ..Timings::default()
+            };
+            let finished = Finished {
+                finish_reason: FinishReason::Cancelled,
+                text_tail: String::new(),
+                usage: Usage::default(),
+                timings,
+            };
+            send(&request.events, Event::Done(finished));
+        }
+        for index in (0..self.active.len()).rev() {
+            if is_cancelled(&self.active[index].cancelled) {
+                self.finish(index, FinishReason::Cancelled);
+            }
+        }
+    }
+
+    /// Takes in waiting jobs while there is room.
+    fn admit(&mut self) {
+        while self.active.len() < self.sequences_max {
+            let Some(request) = self.queue.try_pop() else {
+                return;
+            };
+            let started = Instant::now();
+            match self.prepare(request.job) {
+                Ok(state) => {
+                    send(
+                        &request.events,
+                        Event::Started {
+                            prompt_tokens: state.prompt_tokens(),
+                        },
+                    );
+                    self.active.push(Active {
+                        sequence: self.backend.open(),
+                        state,
+                        prefilled: 0,
+                        events: request.events,
+                        cancelled: request.cancelled,
+                        clock: Clock {
+                            submitted: request.submitted,
+                            started,
+                            first_token: None,
+                        },
+                    });
+                }
+                Err(error) => send(&request.events, Event::Failed(error)),
+            }
+        }
+    }
+
+    fn prepare(&self, job: Job) -> Result<GenerationState> {
+        if job.max_tokens == 0 {
+            return Err(EngineError::ParameterInvalid {
+                parameter: "max_tokens",
+                found: "0".to_owned(),
+                expected: "at least 1".to_owned(),
+            });
+        }
+        let prompt = self.tokenize(job.prompt)?;
+        if prompt.is_empty() {
+            return Err(EngineError::PromptEmpty);
+        }
+        let context_tokens = self.info.context_tokens;
+        if prompt.len().saturating_add(job.max_tokens) > context_tokens {
+            return Err(EngineError::ContextOverflow {
+                prompt_tokens: prompt.len(),
+                max_tokens: job.max_tokens,
+                context_tokens,
+            });
+        }
+        GenerationState::new(
+            self.tokenizer.clone(),
+            prompt,
+            job.sampling,
+            job.stop,
+            job.max_tokens,
+        )
+    }
+
+    fn tokenize(&self, prompt: Prompt) -> Result<Vec<u32>> {
+        match prompt {
+            Prompt::Chat(messages) => {
+                let template = self
+                    .chat_template
+                    .as_ref()
+                    .ok_or(EngineError::ChatTemplateMissing)?;
+                let rendered = template.render(&self.tokenizer, &messages, None)?;
+                self.tokenizer.encode_chat(&rendered)
+            }
+            Prompt::Text(text) => {
+                let mut ids = self.tokenizer.encode(&text, false)?;
+                let special = self.tokenizer.special();
+                if let (true, Some(bos)) = (special.add_bos, special.bos) {
+                    ids.insert(0, bos);
+                }
+                Ok(ids)
+            }
+            Prompt::Tokens(ids) => {
+                let vocabulary = self.tokenizer.len();
+                match ids.iter().find(|&&id| id as usize >= vocabulary) {
+                    Some(&id) => Err(EngineError::UnknownToken { id, vocabulary }),
+                    None => Ok(ids),
+                }
+            }
+        }
+    }
+
+    /// Processes one chunk of the prompt that has waited longest, and takes turns after it.
+    fn prefill(&mut self) {
+        let Some(index) = self.active.iter().position(Active::is_prefilling) else {
+            return;
+        };
+        // Chunks begin at multiples of the chunk length whatever else is going on, so that
+        // the same prompt is always computed in the same steps.
+        let active = &self.active[index];
+        let prompt = active.state.prompt();
+        let end = prompt
+            .len()
+            .min(active.prefilled + self.prefill_chunk_tokens);
+        let chunk = &prompt[active.prefilled..end];
+        let mut logits = self.logits.pop().unwrap_or_default();
+        let wanted = (end == prompt.len()).then_some(&mut logits);
+        match self.backend.prefill(active.sequence, chunk, wanted) {
+            Err(error) => self.fail(index, error),
+            Ok(()) => {
+                let mut active = self.active.remove(index);
+                active.prefilled = end;
+                let is_complete = !active.is_prefilling();
+                self.active.push(active);
+                if is_complete {
+                    let last = self.active.len() - 1;
+                    self.step(last, &mut logits);
+                }
+            }
+        }
+        self.logits.push(logits);
+    }
+
+    /// Generates one token for every sequence whose prompt is complete.
+    fn decode(&mut self) {
+        let mut steps = std::mem::take(&mut self.steps);
+        let mut logits = std::mem::take(&mut self.logits);
+        steps.clear();
+        steps.extend(
+            self.active
+                .iter()
+                .filter(|active| !active.is_prefilling())
+                .map(|active| DecodeStep {
+                    sequence: active.sequence,
+                    token: active.state.last_token(),
+                }),
+        );
+        logits.resize_with(steps.len().max(logits.len()), Vec::new);
+        let outcome = self.backend.decode(&steps, &mut logits[..steps.len()]);
+        let failure = outcome.err().map(|error| error.to_string());
+        for (step, logits) in steps.iter().zip(&mut logits) {
+            let Some(index) = self
+                .active
+                .iter()
+                .position(|active| active.sequence == step.sequence)
+            else {
+                continue;
+            };
+            match &failure {
+                None => self.step(index, logits),
+                Some(reason) => {
+                    let backend = self.backend.name();
+                    self.fail(
+                        index,
+                        EngineError::Backend {
+                            backend,
+                            doing: "computing",
+                            reason: reason.clone(),
+                        },
+                    );
+                }
+            }
+        }
+        self.steps = steps;
+        self.logits = logits;
+    }
+
+    /// Chooses a token for one generation and tells its receiver.
+    fn step(&mut self, index: usize, logits: &mut [f32]) {
+        let active = &mut self.active[index];
+        let outcome = active.state.step(logits);
+        active.clock.first_token.get_or_insert_with(Instant::now);
+        match outcome {
+            Ok(Step::Token { id, text }) => {
+                if active.events.send(Event::Token { id, text }).is_err() {
+                    self.finish(index, FinishReason::Cancelled);
+                }
+            }
+            Ok(Step::Last { id, text, reason }) => {
+                send(&active.events, Event::Token { id, text });
+                self.finish(index, reason);
+            }
+            Ok(Step::End) => self.finish(index, FinishReason::Stop),
+            Err(error) => self.fail(index, error),
+        }
+    }
+
+    fn finish(&mut self, index: usize, finish_reason: FinishReason) {
+        let mut active = self.remove(index);
+        let finished = Finished {
+            finish_reason,
+            text_tail: active.state.tail(),
+            usage: Usage {
+                prompt_tokens: active.state.prompt_tokens(),
+                completion_tokens: active.state.completion_tokens(),
+            },
+            timings: active.clock.timings(Instant::now()),
+        };
+        send(&active.events, Event::Done(finished));
+    }
+
+    fn fail(&mut self, index: usize, error: EngineError) {
+        let active = self.remove(index);
+        send(&active.events, Event::Failed(error));
+    }
+
+    /// Frees the sequence before its receiver hears of the end.
+    fn remove(&mut self, index: usize) -> Active {
+        let active = self.active.remove(index);
+        self.backend.close(active.sequence);
+        self.active_count
+            .store(self.active.len(), Ordering::Relaxed);
+        active
+    }
+}
+
+impl Active {
+    fn is_prefilling(&self) -> bool {
+        self.prefilled < self.state.prompt_tokens()
+    }
+}
+
+impl Clock {
+    fn timings(&self, now: Instant) -> Timings {
+        let first_token = self.first_token.unwrap_or(now);
+        Timings {
+            queued_ms: milliseconds(self.started - self.submitted),
+            prefill_ms: milliseconds(first_token - self.started),
+            decode_ms: milliseconds(now - first_token),
+        }
+    }
+}
+
+fn read_chat_template(config: &EngineConfig, gguf: &Gguf) -> Result<Option<ChatTemplate>> {
+    if let Some(path) = &config.chat_template_file {
+        return ChatTemplate::from_file(path).map(Some);
+    }
+    match ChatTemplate::from_metadata(gguf.metadata()) {
+        Err(EngineError::ChatTemplateMissing) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// A receiver that is gone needs no answer; its generation is ended as cancelled.
+fn send(events: &Sender<Event>, event: Event) {
+    let _receiver_may_be_gone = events.send(event);
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
