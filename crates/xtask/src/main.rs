@@ -1,1 +1,23 @@
-fn main() {}
+//! Chores of the repository: `cargo xtask <chore>`.
+//!
+//! Each chore is a module with a clap argument struct and a `run`; this file only lists them.
+
+mod coffee;
+mod gguf_write;
+
+use clap::Parser;
+
+/// Chores of the repository.
+#[derive(Parser)]
+#[command(name = "xtask")]
+enum Chore {
+    TrainCoffee(coffee::TrainCoffee),
+    EvalCoffee(coffee::EvalCoffee),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Chore::parse() {
+        Chore::TrainCoffee(chore) => chore.run(),
+        Chore::EvalCoffee(chore) => chore.run(),
+    }
+}
