@@ -1,1 +1,49 @@
-//! Placeholder.
+//! Decides on every call, and does nothing.
+//!
+//! Templates, policy and redaction rules are loaded together as a [`RuleSet`]; [`decide`] turns a
+//! [`CallRequest`] into [`Decision::Allow`] with everything that may now happen, or
+//! [`Decision::Deny`] with the reason. [`OutputFilter`] applies the same redaction rules to what
+//! the model writes.
+//!
+//! Invariant: what is not allowed by name is denied, and no text of a caller reaches a
+//! [`GovernedPrompt`] unsanitized.
+//!
+//! Absent on purpose: clock, randomness, network, logging, and any IO but the explicit `load`
+//! constructors. The same rules and the same request always give the same decision.
+
+mod body;
+mod canonical;
+mod decision;
+mod denial;
+mod error;
+mod names;
+mod output_filter;
+mod policy;
+mod rules;
+mod sanitizer;
+mod source;
+mod template;
+mod template_set;
+
+pub use body::{BODY_BYTES_MAX, RENDER_FUEL_MAX, RENDERED_BYTES_MAX};
+pub use decision::{
+    CallRequest, Decision, GovernedPrompt, Message, Role, SCOPES_MAX, TEMPERATURE_MAX, TemplateRef,
+    decide,
+};
+pub use denial::{Denial, DenialClass};
+pub use error::GovernanceError;
+pub use names::{Identity, NAME_BYTES_MAX, TemplateId};
+pub use output_filter::OutputFilter;
+pub use policy::{Grant, Policy};
+pub use rules::RuleSet;
+pub use sanitizer::{
+    ASSIGNMENT_GAP_BYTES_MAX, ASSIGNMENT_VALUE_BYTES_MAX, HOLD_BACK_BYTES_MAX,
+    PRIVATE_KEY_BLOCK_BYTES_MAX, RUN_BYTES_MAX, RUN_OVERLAP_BYTES, RedactionCount, Sanitized,
+    Sanitizer,
+};
+pub use source::{SOURCE_BYTES_MAX, SOURCE_NESTING_MAX, SOURCE_NODES_MAX};
+pub use template::{
+    MAX_TOKENS_LIMIT, Redaction, Risk, Template, VARIABLE_BYTES_DEFAULT, VARIABLE_BYTES_LIMIT,
+    VARIABLES_MAX, VariableSpec,
+};
+pub use template_set::{TEMPLATES_MAX, TemplateSet};

@@ -1,0 +1,307 @@
+//! The decision on one call.
+//!
+//! [`decide`] asks in a fixed order, and the first "no" is the answer: identity, template, token
+//! scope, policy, variables, parameters; then it sanitizes and renders. It is a pure function.
+//!
+//! Invariant: a [`GovernedPrompt`] holds sanitized variables only, and parameters within the
+//! bounds of template and policy.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::body::{RENDERED_BYTES_MAX, RenderFault};
+use crate::denial::{Denial, UNPRINTABLE};
+use crate::names::{Identity, TemplateId};
+use crate::rules::RuleSet;
+use crate::template::{Redaction, SYSTEM, Template, USER, VariableSpec, is_variable_name};
+
+/// Highest temperature that a call or template may ask for.
+pub const TEMPERATURE_MAX: f32 = 2.0;
+/// Most token scopes that are looked at; a token with more allows nothing beyond them.
+pub const SCOPES_MAX: usize = 256;
+
+/// What a caller asks for, after authentication.
+#[derive(Debug, Clone)]
+pub struct CallRequest {
+    /// Who calls, as proved by certificate and token.
+    pub identity: Identity,
+    /// Templates that the token allows.
+    pub scopes: Vec<String>,
+    /// The template asked for.
+    pub template: String,
+    /// Values of its variables.
+    pub variables: BTreeMap<String, String>,
+    /// Most tokens to generate; without it, as many as template and policy allow.
+    pub max_tokens: Option<u32>,
+    /// Sampling temperature, 0 to [`TEMPERATURE_MAX`]; without it, the template's.
+    pub temperature: Option<f32>,
+    /// Seed of the sampler.
+    pub seed: Option<u64>,
+}
+
+/// What may happen with a call.
+#[must_use]
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// Exactly this may be generated.
+    Allow(GovernedPrompt),
+    /// Nothing may be generated.
+    Deny(Denial),
+}
+
+/// Which template, and which content of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TemplateRef {
+    /// Its id.
+    pub id: String,
+    /// Its checksum, 64 lower-case hex digits.
+    pub sha256: String,
+}
+
+/// Who speaks in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The operator of the template.
+    System,
+    /// The caller.
+    User,
+}
+
+/// One message of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// The rendered text.
+    pub content: String,
+}
+
+/// What is allowed to reach a model, and what has to be recorded about it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GovernedPrompt {
+    /// The template that was rendered.
+    pub template: TemplateRef,
+    /// The prompt: system message if the template has one, then the user's.
+    pub messages: Vec<Message>,
+    /// The variables as they were rendered: sanitized, defaults filled in.
+    pub variables: BTreeMap<String, String>,
+    /// What was taken out, by variable and rule.
+    pub redactions: Vec<Redaction>,
+    /// Most tokens to generate.
+    pub max_tokens: u32,
+    /// Sampling temperature; 0 is greedy.
+    pub temperature: f32,
+    /// Seed of the sampler, if the caller gave one.
+    pub seed: Option<u64>,
+    /// Checksum of the policy that allowed it.
+    pub policy_sha256: String,
+}
+
+/// Decides on a call.
+///
+/// Pure: the same rules and request always give the same decision. The cost is linear in the size
+/// of the variables, which the template bounds.
+pub fn decide(rules: &RuleSet, request: &CallRequest) -> Decision {
+    match judge(rules, request) {
+        Ok(prompt) => Decision::Allow(prompt),
+        Err(denial) => Decision::Deny(denial),
+    }
+}
+
+fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denial> {
+    if !rules.policy.knows(&request.identity) {
+        return Err(Denial::UnknownIdentity {
+            identity: request.identity.clone(),
+        });
+    }
+    let template = find_template(rules, request)?;
+    let tokens_bound = authorize(rules, request, template)?;
+    let variables = check_variables(template, &request.variables)?;
+    let max_tokens = check_max_tokens(request.max_tokens, tokens_bound)?;
+    let temperature = check_temperature(request.temperature, template.temperature)?;
+    let (variables, redactions) = sanitize(rules, variables);
+    Ok(GovernedPrompt {
+        template: TemplateRef {
+            id: template.id.to_string(),
+            sha256: template.checksum.clone(),
+        },
+        messages: render(template, &variables)?,
+        variables,
+        redactions,
+        max_tokens,
+        temperature,
+        seed: request.seed,
+        policy_sha256: rules.policy.checksum().to_owned(),
+    })
+}
+
+fn find_template<'r>(rules: &'r RuleSet, request: &CallRequest) -> Result<&'r Template, Denial> {
+    rules.templates.get(&request.template).ok_or_else(|| {
+        let id = request.template.parse::<TemplateId>();
+        Denial::TemplateUnknown {
+            template: id.map_or_else(|_| UNPRINTABLE.to_owned(), |id| id.to_string()),
+        }
+    })
+}
+
+/// The most tokens that token and policy leave to this identity.
+fn authorize(rules: &RuleSet, request: &CallRequest, template: &Template) -> Result<u32, Denial> {
+    let scopes = request.scopes.iter().take(SCOPES_MAX);
+    if !scopes
+        .into_iter()
+        .any(|scope| scope == template.id.as_str())
+    {
+        return Err(Denial::TokenScope {
+            template: template.id.clone(),
+        });
+    }
+    let Some(grant) = rules.policy.grant(&request.identity, &template.id) else {
+        return Err(Denial::TemplateNotAllowed {
+            identity: request.identity.clone(),
+            template: template.id.clone(),
+        });
+    };
+    let bound = grant.max_tokens.unwrap_or(template.max_tokens);
+    Ok(bound.min(template.max_tokens))
+}
+
+/// Every declared variable with its value, defaults filled in.
+fn check_variables(
+    template: &Template,
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Denial> {
+    for (name, spec) in &template.variables {
+        if spec.required && !given.contains_key(name) {
+            return Err(Denial::VariableMissing {
+                variable: name.clone(),
+            });
+        }
+    }
+    let unknown = given
+        .keys()
+        .find(|name| !template.variables.contains_key(*name));
+    if let Some(name) = unknown {
+        let printable = is_variable_name(name);
+        let variable = if printable {
+            name.as_str()
+        } else {
+            UNPRINTABLE
+        };
+        return Err(Denial::VariableUnknown {
+            variable: variable.to_owned(),
+        });
+    }
+    let mut variables = BTreeMap::new();
+    for (name, spec) in &template.variables {
+        let value = match given.get(name) {
+            Some(value) => value.clone(),
+            None => spec.default.clone().unwrap_or_default(),
+        };
+        check_value(name, spec, &value)?;
+        variables.insert(name.clone(), value);
+    }
+    Ok(variables)
+}
+
+fn check_value(name: &str, spec: &VariableSpec, value: &str) -> Result<(), Denial> {
+    if value.len() > spec.bytes_max {
+        return Err(Denial::VariableOversized {
+            variable: name.to_owned(),
+            bytes: value.len(),
+            bytes_max: spec.bytes_max,
+        });
+    }
+    let mut characters = value.char_indices();
+    match characters.find(|(_, c)| is_refused_control(*c)) {
+        Some((offset, c)) => Err(Denial::VariableControlCharacter {
+            variable: name.to_owned(),
+            offset,
+            code_point: c.into(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Control characters (Unicode category Cc) other than tab, line feed and carriage return.
+pub(crate) fn is_refused_control(c: char) -> bool {
+    c.is_control() && !matches!(c, '\t' | '\n' | '\r')
+}
+
+fn check_max_tokens(asked: Option<u32>, bound: u32) -> Result<u32, Denial> {
+    let max_tokens = asked.unwrap_or(bound);
+    if (1..=bound).contains(&max_tokens) {
+        return Ok(max_tokens);
+    }
+    Err(Denial::ParameterOutOfRange {
+        parameter: "max_tokens",
+        minimum: 1.0,
+        maximum: bound.into(),
+    })
+}
+
+fn check_temperature(asked: Option<f32>, default: f32) -> Result<f32, Denial> {
+    let temperature = asked.unwrap_or(default);
+    if (0.0..=TEMPERATURE_MAX).contains(&temperature) {
+        return Ok(temperature);
+    }
+    Err(Denial::ParameterOutOfRange {
+        parameter: "temperature",
+        minimum: 0.0,
+        maximum: TEMPERATURE_MAX.into(),
+    })
+}
+
+/// Cleans all variables in one session, so that a secret has the same number in all of them.
+fn sanitize(
+    rules: &RuleSet,
+    variables: BTreeMap<String, String>,
+) -> (BTreeMap<String, String>, Vec<Redaction>) {
+    let mut session = rules.sanitizer.session();
+    let mut clean = BTreeMap::new();
+    let mut redactions = Vec::new();
+    for (name, value) in variables {
+        let sanitized = session.sanitize(&value);
+        redactions.extend(sanitized.redactions.into_iter().map(|found| Redaction {
+            variable: name.clone(),
+            rule: found.rule,
+            count: found.count,
+        }));
+        clean.insert(name, sanitized.text);
+    }
+    (clean, redactions)
+}
+
+fn render(
+    template: &Template,
+    variables: &BTreeMap<String, String>,
+) -> Result<Vec<Message>, Denial> {
+    let body = |name| {
+        template
+            .bodies
+            .render(name, variables)
+            .map_err(|fault| match fault {
+                RenderFault::Oversized => Denial::PromptOversized {
+                    bytes_max: RENDERED_BYTES_MAX,
+                },
+                RenderFault::Failed(kind) => Denial::RenderFailed {
+                    template: template.id.clone(),
+                    reason: kind.to_string(),
+                },
+            })
+    };
+    let mut messages = Vec::new();
+    if template.system.is_some() {
+        messages.push(Message {
+            role: Role::System,
+            content: body(SYSTEM)?,
+        });
+    }
+    messages.push(Message {
+        role: Role::User,
+        content: body(USER)?,
+    });
+    Ok(messages)
+}

@@ -1,0 +1,176 @@
+//! Why a call is refused.
+//!
+//! Invariant: nothing here repeats the content of a variable. Names that a caller sends are kept
+//! only if they have the form of a name; anything else is replaced by [`UNPRINTABLE`].
+
+use crate::names::{Identity, TemplateId};
+
+/// Stands for a name that a caller sent and that has not the form of one.
+pub(crate) const UNPRINTABLE: &str = "(not a valid name)";
+
+/// What kind of refusal a [`Denial`] is; the server turns it into a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DenialClass {
+    /// The caller may not do this.
+    Forbidden,
+    /// What the call names does not exist.
+    NotFound,
+    /// The call itself is wrong; the caller can correct it.
+    Invalid,
+}
+
+/// Why a call is refused. The text of `Display` is safe to hand out, log and audit.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Denial {
+    /// The policy does not know the identity.
+    #[error("the policy does not know the identity `{identity}`")]
+    UnknownIdentity {
+        /// Who called.
+        identity: Identity,
+    },
+    /// There is no such template.
+    #[error("there is no template `{template}`")]
+    TemplateUnknown {
+        /// What was asked for, or a fixed text where that is no template id.
+        template: String,
+    },
+    /// The token's scopes do not hold the template.
+    #[error("the token does not allow the template `{template}`")]
+    TokenScope {
+        /// The template asked for.
+        template: TemplateId,
+    },
+    /// The policy does not give the template to the identity.
+    #[error("the policy does not allow `{identity}` to use the template `{template}`")]
+    TemplateNotAllowed {
+        /// Who called.
+        identity: Identity,
+        /// The template asked for.
+        template: TemplateId,
+    },
+    /// A required variable is not there.
+    #[error("the variable `{variable}` is required")]
+    VariableMissing {
+        /// Its name.
+        variable: String,
+    },
+    /// The template has no such variable.
+    #[error("the template has no variable `{variable}`")]
+    VariableUnknown {
+        /// Its name, or a fixed text where that is no variable name.
+        variable: String,
+    },
+    /// A variable is too long.
+    #[error("the variable `{variable}` has {bytes} bytes; at most {bytes_max} are allowed")]
+    VariableOversized {
+        /// Its name.
+        variable: String,
+        /// Its size in bytes.
+        bytes: usize,
+        /// The template's bound in bytes.
+        bytes_max: usize,
+    },
+    /// A variable holds a control character other than tab, line feed and carriage return.
+    #[error(
+        "the variable `{variable}` holds the control character U+{code_point:04X} at byte {offset}"
+    )]
+    VariableControlCharacter {
+        /// Its name.
+        variable: String,
+        /// Byte offset in the variable.
+        offset: usize,
+        /// The character's code point.
+        code_point: u32,
+    },
+    /// A parameter is outside of what template and policy allow.
+    #[error("the parameter `{parameter}` must be from {minimum} to {maximum}")]
+    ParameterOutOfRange {
+        /// `max_tokens` or `temperature`.
+        parameter: &'static str,
+        /// Smallest allowed value.
+        minimum: f64,
+        /// Largest allowed value.
+        maximum: f64,
+    },
+    /// The rendered prompt is larger than [`crate::RENDERED_BYTES_MAX`].
+    #[error("the rendered prompt has more than {bytes_max} bytes; send shorter variables")]
+    PromptOversized {
+        /// The bound in bytes.
+        bytes_max: usize,
+    },
+    /// The template could not be rendered with these variables.
+    #[error("the template `{template}` cannot be rendered with these variables: {reason}")]
+    RenderFailed {
+        /// The template.
+        template: TemplateId,
+        /// The kind of failure, from a fixed list.
+        reason: String,
+    },
+}
+
+impl Denial {
+    /// Stable name of the reason, in kebab-case.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownIdentity { .. } => "unknown-identity",
+            Self::TemplateUnknown { .. } => "template-unknown",
+            Self::TokenScope { .. } => "token-scope",
+            Self::TemplateNotAllowed { .. } => "template-not-allowed",
+            Self::VariableMissing { .. } => "variable-missing",
+            Self::VariableUnknown { .. } => "variable-unknown",
+            Self::VariableOversized { .. } => "variable-oversized",
+            Self::VariableControlCharacter { .. } => "variable-control-character",
+            Self::ParameterOutOfRange { .. } => "parameter-out-of-range",
+            Self::PromptOversized { .. } => "prompt-oversized",
+            Self::RenderFailed { .. } => "render-failed",
+        }
+    }
+
+    /// What kind of refusal this is.
+    #[must_use]
+    pub fn class(&self) -> DenialClass {
+        match self {
+            Self::UnknownIdentity { .. }
+            | Self::TokenScope { .. }
+            | Self::TemplateNotAllowed { .. } => DenialClass::Forbidden,
+            Self::TemplateUnknown { .. } => DenialClass::NotFound,
+            Self::VariableMissing { .. }
+            | Self::VariableUnknown { .. }
+            | Self::VariableOversized { .. }
+            | Self::VariableControlCharacter { .. }
+            | Self::ParameterOutOfRange { .. }
+            | Self::PromptOversized { .. }
+            | Self::RenderFailed { .. } => DenialClass::Invalid,
+        }
+    }
+
+    /// The variable that the refusal is about, if it is about one.
+    #[must_use]
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Self::VariableMissing { variable }
+            | Self::VariableUnknown { variable }
+            | Self::VariableOversized { variable, .. }
+            | Self::VariableControlCharacter { variable, .. } => Some(variable),
+            _ => None,
+        }
+    }
+
+    /// The field of the request that the refusal is about, if it is about one.
+    #[must_use]
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::TemplateUnknown { .. }
+            | Self::TokenScope { .. }
+            | Self::TemplateNotAllowed { .. } => Some("template"),
+            Self::VariableMissing { .. }
+            | Self::VariableUnknown { .. }
+            | Self::VariableOversized { .. }
+            | Self::VariableControlCharacter { .. }
+            | Self::PromptOversized { .. } => Some("variables"),
+            Self::ParameterOutOfRange { parameter, .. } => Some(parameter),
+            Self::UnknownIdentity { .. } | Self::RenderFailed { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Validated names: who calls, and which template.
+//!
+//! Invariant: a value of these types has passed its check; there is no other way to make one, not
+//! through serde either.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use crate::GovernanceError;
+
+/// Longest identity or template id, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Most digits of a template's version.
+const VERSION_DIGITS_MAX: usize = 6;
+
+/// Who calls: the name in the client certificate, the token and the policy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Identity(String);
+
+/// A template with its version, such as `coffee.v1`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct TemplateId(String);
+
+impl Identity {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TemplateId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Identity {
+    type Err = GovernanceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match name_fault(text) {
+            Some(reason) => Err(GovernanceError::InvalidIdentity { reason }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl FromStr for TemplateId {
+    type Err = GovernanceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match name_fault(text).or_else(|| version_fault(text)) {
+            Some(reason) => Err(GovernanceError::InvalidTemplateId { reason }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+fn name_fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("it is empty");
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Some("it is longer than 64 bytes");
+    }
+    if !text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit()) {
+        return Some("it does not begin with a-z or 0-9");
+    }
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    if !text.bytes().all(allowed) {
+        return Some("it holds a character that is not allowed");
+    }
+    None
+}
+
+fn version_fault(text: &str) -> Option<&'static str> {
+    let Some((name, version)) = text.rsplit_once(".v") else {
+        return Some("it does not end in a version such as `.v1`");
+    };
+    if name.is_empty() {
+        return Some("there is no name before the version");
+    }
+    let digits = version.bytes().all(|b| b.is_ascii_digit());
+    if !digits || version.is_empty() || version.len() > VERSION_DIGITS_MAX {
+        return Some("its version is not `.v` and a number of at most 6 digits");
+    }
+    if version.starts_with('0') {
+        return Some("its version begins with 0; versions count from 1");
+    }
+    None
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for TemplateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Identity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for TemplateId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}

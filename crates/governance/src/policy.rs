@@ -1,0 +1,198 @@
+//! Who may use which template.
+//!
+//! ```yaml
+//! version: 1
+//! identities:
+//!   kiosk:
+//!     description: "The screen in the hall."   # optional
+//!     templates:
+//!       coffee.v1: {}                          # with the template's own bounds
+//!   ci-runner:
+//!     templates:
+//!       triage.v1: {max_tokens: 256}           # at most this many tokens a call
+//! ```
+//!
+//! Invariant: default deny. There are no wildcards and no groups; what is not written is refused.
+//!
+//! The checksum is SHA-256 over canonical JSON of the parsed policy:
+//! `{"format":"postern-policy/1","identities":{name:{"description","templates":{id:{"max_tokens"
+//! or null}}}}}`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use crate::canonical::Canonical;
+use crate::names::{Identity, TemplateId};
+use crate::{GovernanceError, source};
+
+/// The only version of the format.
+const POLICY_VERSION: u32 = 1;
+
+/// Which identity may use which template, within which bounds.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    file: String,
+    identities: BTreeMap<Identity, Granted>,
+    checksum: String,
+}
+
+#[derive(Debug, Clone)]
+struct Granted {
+    description: String,
+    templates: BTreeMap<TemplateId, Grant>,
+}
+
+/// What an identity may do with a template.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// Most tokens that a call may generate, if less than the template's own bound.
+    pub max_tokens: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyFile {
+    version: Spanned<u32>,
+    identities: BTreeMap<Identity, IdentityFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityFile {
+    description: Option<String>,
+    templates: BTreeMap<TemplateId, Spanned<GrantFile>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantFile {
+    max_tokens: Option<u32>,
+}
+
+impl Policy {
+    /// Reads a policy file.
+    ///
+    /// # Errors
+    ///
+    /// That the file cannot be read or is wrong, with line and reason.
+    pub fn load(file: &Path) -> Result<Self, GovernanceError> {
+        let text = source::read(file)?;
+        Self::from_source(&source::file_name(file), &text)
+    }
+
+    /// Parses a policy; `file_name` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, with line and reason.
+    pub fn from_source(file_name: &str, text: &str) -> Result<Self, GovernanceError> {
+        let parsed: PolicyFile = source::parse(file_name, text)?;
+        if parsed.version.value != POLICY_VERSION {
+            return Err(GovernanceError::Field {
+                file: file_name.to_owned(),
+                line: parsed.version.defined.line(),
+                field: "version".to_owned(),
+                reason: format!("must be {POLICY_VERSION}"),
+            });
+        }
+        let mut identities = BTreeMap::new();
+        for (identity, granted) in parsed.identities {
+            let checked = check_identity(file_name, &identity, granted)?;
+            identities.insert(identity, checked);
+        }
+        let checksum = canonical(&identities).sha256_hex();
+        Ok(Self {
+            file: file_name.to_owned(),
+            identities,
+            checksum,
+        })
+    }
+
+    /// Whether the policy names this identity at all.
+    #[must_use]
+    pub fn knows(&self, identity: &Identity) -> bool {
+        self.identities.contains_key(identity)
+    }
+
+    /// Whether this identity may use this template.
+    #[must_use]
+    pub fn allows(&self, identity: &Identity, template: &TemplateId) -> bool {
+        self.grant(identity, template).is_some()
+    }
+
+    /// What this identity may do with this template; `None` is "nothing".
+    #[must_use]
+    pub fn grant(&self, identity: &Identity, template: &TemplateId) -> Option<Grant> {
+        let granted = self.identities.get(identity)?;
+        granted.templates.get(template).copied()
+    }
+
+    /// Every grant, in byte order of identity and template.
+    pub fn grants(&self) -> impl Iterator<Item = (&Identity, &TemplateId, Grant)> {
+        self.identities.iter().flat_map(|(identity, granted)| {
+            let templates = granted.templates.iter();
+            templates.map(move |(template, grant)| (identity, template, *grant))
+        })
+    }
+
+    /// SHA-256 of the canonical bytes, 64 lower-case hex digits.
+    #[must_use]
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+
+    /// Name of the file it came from, for messages.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
+    }
+}
+
+fn check_identity(
+    file: &str,
+    identity: &Identity,
+    granted: IdentityFile,
+) -> Result<Granted, GovernanceError> {
+    let mut templates = BTreeMap::new();
+    for (template, grant) in granted.templates {
+        if grant.value.max_tokens == Some(0) {
+            return Err(GovernanceError::Field {
+                file: file.to_owned(),
+                line: grant.defined.line(),
+                field: format!("identities.{identity}.templates.{template}.max_tokens"),
+                reason: "must be at least 1; remove the template to refuse it".to_owned(),
+            });
+        }
+        let max_tokens = grant.value.max_tokens;
+        templates.insert(template, Grant { max_tokens });
+    }
+    Ok(Granted {
+        description: granted.description.unwrap_or_default(),
+        templates,
+    })
+}
+
+fn canonical(identities: &BTreeMap<Identity, Granted>) -> Canonical {
+    let grant = |grant: &Grant| {
+        let bound = grant
+            .max_tokens
+            .map_or(Canonical::Null, |n| Canonical::Integer(n.into()));
+        Canonical::object([("max_tokens", bound)])
+    };
+    let entries = identities.iter().map(|(identity, granted)| {
+        let templates = granted.templates.iter();
+        let templates = templates.map(|(id, bounds)| (id.to_string(), grant(bounds)));
+        let entry = Canonical::object([
+            ("description", Canonical::text(&granted.description)),
+            ("templates", Canonical::Object(templates.collect())),
+        ]);
+        (identity.to_string(), entry)
+    });
+    Canonical::object([
+        ("format", Canonical::text("postern-policy/1")),
+        ("identities", Canonical::Object(entries.collect())),
+    ])
+}

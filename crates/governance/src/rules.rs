@@ -1,0 +1,76 @@
+//! What is loaded, checked and replaced together.
+
+use crate::GovernanceError;
+use crate::canonical::Canonical;
+use crate::policy::Policy;
+use crate::sanitizer::Sanitizer;
+use crate::template_set::TemplateSet;
+
+/// Templates, policy and redaction rules that fit each other.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RuleSet {
+    /// The templates.
+    pub templates: TemplateSet,
+    /// Who may use them.
+    pub policy: Policy,
+    /// What is taken out of variables and output.
+    pub sanitizer: Sanitizer,
+    checksum: String,
+}
+
+impl RuleSet {
+    /// Joins templates and policy, with the built-in redaction rules.
+    ///
+    /// # Errors
+    ///
+    /// That the policy names a template that does not exist, or a bound above the template's own.
+    pub fn new(templates: TemplateSet, policy: Policy) -> Result<Self, GovernanceError> {
+        check_grants(&templates, &policy)?;
+        let sanitizer = Sanitizer::builtin();
+        let checksum = Canonical::object([
+            ("format", Canonical::text("postern-rules/1")),
+            ("templates", templates.canonical()),
+            ("policy", Canonical::text(policy.checksum())),
+            ("sanitizer", Canonical::text(sanitizer.checksum())),
+        ])
+        .sha256_hex();
+        Ok(Self {
+            templates,
+            policy,
+            sanitizer,
+            checksum,
+        })
+    }
+
+    /// SHA-256 over the checksums of all templates, the policy and the redaction rules, 64
+    /// lower-case hex digits: names the whole set in one string.
+    #[must_use]
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+}
+
+fn check_grants(templates: &TemplateSet, policy: &Policy) -> Result<(), GovernanceError> {
+    for (identity, id, grant) in policy.grants() {
+        let Some(template) = templates.get(id.as_str()) else {
+            return Err(GovernanceError::PolicyTemplateUnknown {
+                file: policy.file().to_owned(),
+                identity: identity.to_string(),
+                template: id.to_string(),
+            });
+        };
+        if let Some(given) = grant.max_tokens
+            && given > template.max_tokens
+        {
+            return Err(GovernanceError::PolicyBound {
+                file: policy.file().to_owned(),
+                identity: identity.to_string(),
+                template: id.to_string(),
+                given,
+                limit: template.max_tokens,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! Rule files: bounded reading and strict YAML.
+//!
+//! Invariant: no more than [`SOURCE_BYTES_MAX`] bytes are ever held or parsed, and the parser
+//! refuses aliases, anchors, merge keys, duplicate keys, unknown tags and deep nesting, so that
+//! what a reviewer sees in the file is what is loaded.
+//!
+//! Absent: defaults, meaning of fields; those belong to the types that are parsed.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_saphyr::Options;
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
+
+use crate::GovernanceError;
+
+/// Largest rule file, in bytes.
+pub const SOURCE_BYTES_MAX: usize = 256 * 1024;
+/// Deepest nesting of a rule file.
+pub const SOURCE_NESTING_MAX: usize = 8;
+/// Most YAML nodes of a rule file.
+pub const SOURCE_NODES_MAX: usize = 20_000;
+
+/// Reads a regular file, without following a link, up to the bound.
+pub(crate) fn read(path: &Path) -> Result<String, GovernanceError> {
+    let unreadable = |source| GovernanceError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let entry = path.symlink_metadata().map_err(unreadable)?;
+    if !entry.file_type().is_file() {
+        return Err(GovernanceError::NotRegularFile {
+            path: path.to_owned(),
+        });
+    }
+    let limit = SOURCE_BYTES_MAX as u64 + 1;
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    let file_name = file_name(path);
+    check_size(&file_name, bytes.len())?;
+    String::from_utf8(bytes).map_err(|error| GovernanceError::NotUtf8 {
+        file: file_name,
+        offset: error.utf8_error().valid_up_to(),
+    })
+}
+
+/// The last part of a path, for messages.
+pub(crate) fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// Parses one YAML document of bounded size.
+pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, GovernanceError> {
+    check_size(file, text.len())?;
+    serde_saphyr::from_str_with_options(text, strict()).map_err(|error| {
+        let location = error.location();
+        GovernanceError::Yaml {
+            file: file.to_owned(),
+            line: location.map_or(0, |at| at.line()),
+            column: location.map_or(0, |at| at.column()),
+            reason: first_line(&error.without_snippet().to_string()),
+        }
+    })
+}
+
+fn check_size(file: &str, bytes: usize) -> Result<(), GovernanceError> {
+    if bytes > SOURCE_BYTES_MAX {
+        return Err(GovernanceError::SourceOversized {
+            file: file.to_owned(),
+            bytes_max: SOURCE_BYTES_MAX,
+        });
+    }
+    Ok(())
+}
+
+fn strict() -> Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_aliases: 0,
+            max_anchors: 0,
+            max_merge_keys: 0,
+            max_documents: 1,
+            max_depth: SOURCE_NESTING_MAX,
+            flow_nesting_limit: SOURCE_NESTING_MAX,
+            max_nodes: SOURCE_NODES_MAX,
+            max_events: 4 * SOURCE_NODES_MAX,
+            max_total_scalar_bytes: SOURCE_BYTES_MAX,
+        },
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        merge_keys: MergeKeyPolicy::Error,
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        reject_tagged_field_names: true,
+        with_snippet: false,
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
