@@ -162,7 +162,7 @@ pub struct AnswerRedaction {
     /// The rule that found it.
     pub rule: String,
     /// How many times.
-    pub count: usize,
+    pub count: u64,
 }
 
 /// A place in the audit log.
@@ -179,8 +179,12 @@ pub struct AuditReceipt {
 pub struct TemplateSummary {
     /// Its id.
     pub id: String,
-    /// What it is for.
+    /// What it does.
     pub description: String,
+    /// What its answers are for.
+    pub intent: String,
+    /// What a wrong answer may cost: `low`, `medium` or `high`.
+    pub risk: String,
     /// SHA-256 of its canonical bytes, 64 lower-case hexadecimal digits.
     pub sha256: String,
     /// Most tokens of an answer.
@@ -196,6 +200,8 @@ pub struct VariableSummary {
     pub description: String,
     /// Whether it must be given.
     pub required: bool,
+    /// What stands there if it is not given.
+    pub default: Option<String>,
     /// Longest value in bytes.
     pub bytes_max: usize,
 }

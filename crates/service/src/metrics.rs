@@ -121,10 +121,10 @@ impl Metrics {
             .inc_by(completion as u64);
     }
 
-    pub(crate) fn count_redactions(&self, rule: &str, direction: &str, count: usize) {
+    pub(crate) fn count_redactions(&self, rule: &str, direction: &str, count: u64) {
         self.redactions
             .with_label_values(&[rule, direction])
-            .inc_by(count as u64);
+            .inc_by(count);
     }
 
     pub(crate) fn count_audit_failure(&self) {

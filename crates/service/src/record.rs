@@ -98,7 +98,7 @@ impl Service {
             },
             model: translate::answering_model(self.engine.info()),
             template: AnswerSource {
-                id: admission.prompt.template.id.to_string(),
+                id: admission.prompt.template.id.clone(),
                 sha256: admission.prompt.template.sha256.clone(),
             },
             redactions,
@@ -158,7 +158,7 @@ impl Service {
             },
         };
         let recorded = self.append(admission.id, &Entry::Completed(entry));
-        let template = admission.prompt.template.id.as_str();
+        let template = &*admission.prompt.template.id;
         let told = if recorded.is_ok() {
             code
         } else {

@@ -16,7 +16,9 @@ use crate::metrics::Metrics;
 use crate::path::Arrival;
 use crate::request_id::RequestIds;
 use crate::token::{self, TokenKey};
-use crate::{AuthenticationError, Clock, Refusal, RefusalKind, ServiceConfig, ServiceError};
+use crate::{
+    AuthenticationError, Clock, Refusal, RefusalKind, RequestId, ServiceConfig, ServiceError,
+};
 
 /// Most threads that decide on calls and write refusals at once. Callers
 /// beyond them wait; the server bounds how many there are.
@@ -208,6 +210,13 @@ impl Service {
             .expect("the desk is never closed")
     }
 
+    /// A name for a request that never becomes a call, from the same sequence
+    /// as the ids of calls.
+    #[must_use]
+    pub fn next_request_id(&self) -> RequestId {
+        self.ids.next()
+    }
+
     /// The templates that token and policy both open to `caller`.
     #[must_use]
     pub fn templates(&self, caller: &Caller) -> Vec<TemplateSummary> {
@@ -300,6 +309,7 @@ fn summary(template: &Template) -> TemplateSummary {
         let summary = VariableSummary {
             description: variable.description.clone(),
             required: variable.required,
+            default: variable.default.clone(),
             bytes_max: variable.bytes_max,
         };
         (name.clone(), summary)
@@ -307,6 +317,8 @@ fn summary(template: &Template) -> TemplateSummary {
     TemplateSummary {
         id: template.id.to_string(),
         description: template.description.clone(),
+        intent: template.intent.clone(),
+        risk: template.risk.as_str().to_owned(),
         sha256: template.checksum.clone(),
         max_tokens: template.max_tokens,
         variables: variables.collect(),

@@ -25,7 +25,7 @@ pub(crate) fn admitted(
             chat_template_sha256: model.chat_template_sha256.map(|digest| digest.to_string()),
         },
         template: audit::TemplateRef {
-            id: prompt.template.id.to_string(),
+            id: prompt.template.id.clone(),
             sha256: prompt.template.sha256.clone(),
         },
         policy_sha256: prompt.policy_sha256.clone(),
@@ -58,8 +58,8 @@ pub(crate) fn redactions(redactions: &[Redaction]) -> Vec<audit::RedactionCount>
         .iter()
         .map(|redaction| audit::RedactionCount {
             variable: redaction.variable.clone(),
-            rule: redaction.rule.to_string(),
-            count: redaction.count as u64,
+            rule: redaction.rule.clone(),
+            count: redaction.count,
         })
         .collect()
 }
@@ -69,7 +69,7 @@ pub(crate) fn answer_redactions(redactions: &[Redaction]) -> Vec<AnswerRedaction
         .iter()
         .map(|redaction| AnswerRedaction {
             variable: redaction.variable.clone(),
-            rule: redaction.rule.to_string(),
+            rule: redaction.rule.clone(),
             count: redaction.count,
         })
         .collect()
@@ -89,7 +89,10 @@ pub(crate) fn engine_code(error: &EngineError) -> &'static str {
         EngineError::ParameterInvalid { .. } => "parameter-invalid",
         EngineError::ChatTemplateMissing => "chat-template-missing",
         EngineError::ChatTemplate { .. } => "chat-template",
-        EngineError::Tokenize { .. } | EngineError::TokenUnknown { .. } => "tokenizer",
+        EngineError::TextTooLong { .. } => "text-too-long",
+        EngineError::PreTokenization { .. }
+        | EngineError::Encoding { .. }
+        | EngineError::UnknownToken { .. } => "tokenizer",
         EngineError::NonFiniteLogits { .. } => "non-finite-logits",
         EngineError::Backend { .. } => "backend",
         EngineError::Stopped => "engine-stopped",
