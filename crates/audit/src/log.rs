@@ -252,3 +252,59 @@ impl Drop for Lead<'_> {
         self.log.answered.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+    use crate::entry::Refused;
+    use crate::reader::verify;
+
+    fn refused(request_id: &str) -> Entry {
+        Entry::Refused(Refused {
+            request_id: request_id.to_owned(),
+            identity: None,
+            template: None,
+            code: "template-unknown".to_owned(),
+            detail: String::new(),
+        })
+    }
+
+    /// Has the log write to a device that fails in its own way, until the log is opened again.
+    fn check_stops(device: &str, expected_action: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = AuditConfig::default();
+        let (log, _) = AuditLog::open(dir.path(), &config).unwrap();
+        log.append(&refused("before")).unwrap();
+        let failing = OpenOptions::new().write(true).open(device).unwrap();
+        let mut state = log.state();
+        state.writer.as_mut().unwrap().replace_file(failing);
+        drop(state);
+
+        for _ in 0..3 {
+            match log.append(&refused("lost")) {
+                Err(AuditError::Stopped { action, .. }) => assert_eq!(action, expected_action),
+                other => panic!("{other:?}"),
+            }
+            assert!(log.is_stopped());
+        }
+        drop(log);
+        let (log, recovery) = AuditLog::open(dir.path(), &config).unwrap();
+        assert_eq!(recovery.records, 2);
+        assert_eq!(log.append(&refused("after")).unwrap().index, 3);
+        verify(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_failed_sync_stops_the_log() {
+        // Takes every write, but cannot be synced.
+        check_stops("/dev/null", "sync");
+    }
+
+    #[test]
+    fn a_failed_cut_stops_the_log() {
+        // Fails every write for want of room, and cannot be cut back.
+        check_stops("/dev/full", "cut back");
+    }
+}

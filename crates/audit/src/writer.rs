@@ -126,6 +126,12 @@ impl Writer {
         &self.path
     }
 
+    /// Writes to another file from here on, so that a test can have one that fails.
+    #[cfg(test)]
+    pub(crate) fn replace_file(&mut self, file: File) {
+        self.file = file;
+    }
+
     /// Begins a new segment where the next record would make this one too long.
     fn make_room(&mut self, next: &Pending) -> Result<(), AuditError> {
         if let Some(stopped) = &self.stopped {

@@ -1,0 +1,235 @@
+//! Entries and configurations that must be refused, with nothing written.
+
+use std::path::Path;
+
+use postern_audit::{
+    AuditConfig, AuditError, AuditLog, CallProblem, DETAIL_BYTES_MAX, Entry, EntryProblem,
+    NAME_BYTES_MAX, OPEN_CALLS_MAX, REDACTIONS_MAX, RedactionCount, Refused, VARIABLES_MAX, verify,
+};
+use tempfile::TempDir;
+
+use crate::fixtures::{admitted, completed, open, refused};
+
+fn change(change: impl FnOnce(&mut postern_audit::Admitted)) -> Entry {
+    let mut entry = admitted("call", "x");
+    if let Entry::Admitted(admitted) = &mut entry {
+        change(admitted);
+    }
+    entry
+}
+
+#[test]
+fn malformed_entries_are_refused_by_field() {
+    let many = |count: usize| (0..count).map(|at| (format!("v{at}"), String::new()));
+    let redaction = RedactionCount {
+        variable: "v".to_owned(),
+        rule: "r".to_owned(),
+        count: 1,
+    };
+    let cases = [
+        (change(|a| a.request_id.clear()), "request_id"),
+        (change(|a| a.request_id = "a b".to_owned()), "request_id"),
+        (change(|a| a.request_id = "x".repeat(65)), "request_id"),
+        (change(|a| a.identity.clear()), "identity"),
+        (
+            change(|a| a.identity = "x".repeat(NAME_BYTES_MAX + 1)),
+            "identity",
+        ),
+        (change(|a| a.token_id = Some(String::new())), "token_id"),
+        (change(|a| a.model.sha256 = "A".repeat(64)), "model.sha256"),
+        (
+            change(|a| a.model.tokenizer_sha256.clear()),
+            "model.tokenizer_sha256",
+        ),
+        (change(|a| a.template.sha256.push('0')), "template.sha256"),
+        (
+            change(|a| a.policy_sha256 = "g".repeat(64)),
+            "policy_sha256",
+        ),
+        (
+            change(|a| a.variables.extend(many(VARIABLES_MAX))),
+            "variables",
+        ),
+        (
+            change(|a| a.redactions = vec![redaction.clone(); REDACTIONS_MAX + 1]),
+            "redactions",
+        ),
+        (
+            change(|a| a.parameters.temperature = f32::NAN),
+            "parameters.temperature",
+        ),
+        (
+            change(|a| a.parameters.temperature = f32::INFINITY),
+            "parameters.temperature",
+        ),
+        (
+            Entry::Opened {
+                version: "1".to_owned(),
+                cut: None,
+            },
+            "type",
+        ),
+        (
+            Entry::Interrupted {
+                request_id: "call".to_owned(),
+                admitted_index: 1,
+            },
+            "type",
+        ),
+    ];
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    for (entry, expected) in cases {
+        match log.append(&entry) {
+            Err(AuditError::InvalidEntry { field, .. }) => assert_eq!(field, expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+    assert_eq!(verify(dir.path()).unwrap().records, 1);
+}
+
+#[test]
+fn entries_that_do_not_fit_the_open_calls_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    log.append(&admitted("a", "")).unwrap();
+    let cases = [
+        (
+            admitted("a", ""),
+            CallProblem::AlreadyOpen { admitted_index: 1 },
+        ),
+        (completed("b", 1), CallProblem::NotOpen),
+        (
+            completed("a", 2),
+            CallProblem::AdmittedIndex {
+                expected: 1,
+                found: 2,
+            },
+        ),
+    ];
+    for (entry, expected) in cases {
+        match log.append(&entry) {
+            Err(AuditError::Call { problem, .. }) => assert_eq!(problem, expected),
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+    log.append(&completed("a", 1)).unwrap();
+    assert!(log.append(&completed("a", 1)).is_err(), "a call ends once");
+    log.append(&admitted("a", "")).unwrap();
+    assert_eq!(verify(dir.path()).unwrap().records, 4);
+}
+
+#[test]
+fn open_calls_are_bounded() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let admit = |from: usize, to: usize| {
+        for call in from..to {
+            log.append(&admitted(&format!("call-{call}"), ""))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let step = OPEN_CALLS_MAX / 64;
+        for worker in 0..64 {
+            scope.spawn(move || admit(worker * step, (worker + 1) * step).unwrap());
+        }
+    });
+    let one_more: Result<(), AuditError> = admit(OPEN_CALLS_MAX, OPEN_CALLS_MAX + 1);
+    let max = OPEN_CALLS_MAX;
+    assert!(
+        matches!(one_more, Err(AuditError::Call { problem: CallProblem::TooMany { max: found }, .. }) if found == max),
+        "{one_more:?}"
+    );
+    assert_eq!(verify(dir.path()).unwrap().open_calls.len(), max);
+    drop(log);
+    let (_log, recovery) = open(dir.path(), &AuditConfig::default()).unwrap();
+    assert_eq!(recovery.interrupted.len(), max);
+}
+
+#[test]
+fn records_are_bounded() {
+    let dir = TempDir::new().unwrap();
+    let config = AuditConfig {
+        record_bytes_max: 8192,
+        ..AuditConfig::default()
+    };
+    let (log, _) = open(dir.path(), &config).unwrap();
+    match log.append(&admitted("large", &"x".repeat(8192))) {
+        Err(AuditError::RecordTooLarge { found, max: 8192 }) => assert!(found > 8192),
+        other => panic!("{other:?}"),
+    }
+    log.append(&admitted("small", &"x".repeat(6000))).unwrap();
+}
+
+#[test]
+fn refusals_of_absurd_requests_can_be_clipped() {
+    let absurd = Refused {
+        request_id: "r".to_owned(),
+        identity: Some("é".repeat(NAME_BYTES_MAX)),
+        template: Some("🦀".repeat(NAME_BYTES_MAX)),
+        code: "template-unknown".to_owned(),
+        detail: "€".repeat(DETAIL_BYTES_MAX),
+    };
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let error = log.append(&Entry::Refused(absurd.clone())).unwrap_err();
+    assert!(matches!(
+        error,
+        AuditError::InvalidEntry {
+            field: "identity",
+            problem: EntryProblem::TooLong { .. }
+        }
+    ));
+    log.append(&Entry::Refused(absurd.clipped())).unwrap();
+    log.append(&refused("next")).unwrap();
+}
+
+#[test]
+fn configurations_out_of_range_are_refused() {
+    let valid = AuditConfig::default();
+    let cases = [
+        (
+            AuditConfig {
+                segment_bytes_max: 0,
+                ..valid.clone()
+            },
+            "segment-bytes-max",
+        ),
+        (
+            AuditConfig {
+                segment_bytes_max: u64::MAX,
+                ..valid.clone()
+            },
+            "segment-bytes-max",
+        ),
+        (
+            AuditConfig {
+                record_bytes_max: 1,
+                ..valid.clone()
+            },
+            "record-bytes-max",
+        ),
+        (
+            AuditConfig {
+                record_bytes_max: u32::MAX,
+                ..valid
+            },
+            "record-bytes-max",
+        ),
+    ];
+    for (config, expected) in cases {
+        match AuditLog::open(Path::new("/nonexistent"), &config) {
+            Err(AuditError::Config { field, .. }) => assert_eq!(field, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_directory_without_a_log_is_not_a_whole_log() {
+    let dir = TempDir::new().unwrap();
+    assert!(matches!(verify(dir.path()), Err(AuditError::NoLog { .. })));
+    let missing = verify(&dir.path().join("missing"));
+    assert!(matches!(missing, Err(AuditError::Io { .. })));
+}

@@ -1,0 +1,118 @@
+//! No room: the append fails, nothing of it stays, and later appends work when there is room.
+//!
+//! The limit is the system's own on file sizes, set in a child process, so that a write comes back
+//! short and then fails, as on a full disk.
+
+use std::fs;
+use std::path::Path;
+
+use postern_audit::{AuditConfig, AuditError, AuditLog, verify, verify_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tempfile::TempDir;
+
+use crate::fixtures::{admitted, child, child_dir, completed, refused, segments, small_segments};
+
+fn check_in_child(test: &str) {
+    let dir = TempDir::new().unwrap();
+    let output = child(test, dir.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("1 passed"), "the child ran its test: {text}");
+}
+
+/// Limits the size that files of this process can grow to.
+fn limit_file_bytes(bytes: Option<u64>) {
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    let current = bytes.or(maximum);
+    setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
+}
+
+fn last_bytes(dir: &Path) -> u64 {
+    fs::metadata(segments(dir).last().unwrap()).unwrap().len()
+}
+
+#[test]
+fn a_full_disk_refuses_and_later_goes_on() {
+    check_in_child("disk_full::child_append");
+}
+
+#[test]
+#[ignore = "runs as a child process"]
+fn child_append() {
+    let Some(dir) = child_dir() else { return };
+    let (log, _) = AuditLog::open(&dir, &AuditConfig::default()).unwrap();
+    let first = log.append(&admitted("before", "")).unwrap();
+    let bytes = last_bytes(&dir);
+    for room in [0, 1, 8, 9, 300] {
+        limit_file_bytes(Some(bytes + room));
+        let entry = admitted("too-much", &"x".repeat(2000));
+        assert!(matches!(log.append(&entry), Err(AuditError::Write { .. })));
+        assert_eq!(last_bytes(&dir), bytes, "the file is cut back");
+        assert_eq!(verify(&dir).unwrap().records, 2);
+        assert!(!log.is_stopped());
+    }
+    limit_file_bytes(None);
+    let call = log.append(&admitted("too-much", "")).unwrap();
+    assert_eq!(call.index, first.index + 1, "the failed call left no trace");
+    log.append(&completed("before", first.index)).unwrap();
+    let last = log.append(&completed("too-much", call.index)).unwrap();
+    assert_eq!(verify_with(&dir, &last).unwrap().records, 5);
+}
+
+#[test]
+fn a_full_disk_refuses_a_new_segment_and_later_goes_on() {
+    check_in_child("disk_full::child_rotate");
+}
+
+#[test]
+#[ignore = "runs as a child process"]
+fn child_rotate() {
+    let Some(dir) = child_dir() else { return };
+    let (log, _) = AuditLog::open(&dir, &small_segments()).unwrap();
+    while last_bytes(&dir) < 3800 {
+        log.append(&refused("fill")).unwrap();
+    }
+    limit_file_bytes(Some(20));
+    let entry = admitted("call", &"x".repeat(500));
+    for _ in 0..3 {
+        assert!(matches!(log.append(&entry), Err(AuditError::Write { .. })));
+        assert_eq!(segments(&dir).len(), 1);
+        assert!(!dir.join("segment.new").exists());
+    }
+    limit_file_bytes(None);
+    let last = log.append(&entry).unwrap();
+    assert_eq!(verify_with(&dir, &last).unwrap().segments, 2);
+}
+
+#[test]
+fn a_full_disk_at_opening_changes_nothing() {
+    check_in_child("disk_full::child_open");
+}
+
+#[test]
+#[ignore = "runs as a child process"]
+fn child_open() {
+    let Some(dir) = child_dir() else { return };
+    let (log, _) = AuditLog::open(&dir, &AuditConfig::default()).unwrap();
+    log.append(&admitted("unfinished", "")).unwrap();
+    drop(log);
+    // A torn tail, so that there is something to cut.
+    let path = segments(&dir).pop().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend_from_slice(&[0, 0, 1]);
+    fs::write(&path, &bytes).unwrap();
+
+    limit_file_bytes(Some(40));
+    let opened = AuditLog::open(&dir, &AuditConfig::default());
+    assert!(matches!(opened, Err(AuditError::Io { .. })), "{opened:?}");
+    assert_eq!(
+        fs::read(&path).unwrap(),
+        bytes,
+        "nothing was cut unrecorded"
+    );
+    limit_file_bytes(None);
+    let (_log, recovery) = AuditLog::open(&dir, &AuditConfig::default()).unwrap();
+    assert_eq!(recovery.torn_bytes, 3);
+    assert_eq!(recovery.interrupted, ["unfinished"]);
+    verify(&dir).unwrap();
+}

@@ -1,0 +1,200 @@
+//! Entries, logs and child processes that the tests share.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::Timestamp;
+use postern_audit::{
+    Admitted, AuditConfig, AuditError, AuditLog, Completed, Entry, ModelRef, Outcome, Parameters,
+    Reason, Receipt, Recovery, RedactionCount, Refused, TemplateRef, Timings, Usage,
+};
+use tempfile::TempDir;
+
+/// Names the directory to a child process.
+pub(crate) const DIR_VARIABLE: &str = "POSTERN_AUDIT_TEST_DIR";
+
+pub(crate) fn digest(letter: char) -> String {
+    letter.to_string().repeat(64)
+}
+
+pub(crate) fn admitted(request_id: &str, wishes: &str) -> Entry {
+    Entry::Admitted(Admitted {
+        request_id: request_id.to_owned(),
+        identity: "kiosk".to_owned(),
+        token_id: Some("t-1".to_owned()),
+        model: ModelRef {
+            id: "coffee".to_owned(),
+            sha256: digest('a'),
+            tokenizer_sha256: digest('b'),
+            chat_template_sha256: None,
+        },
+        template: TemplateRef {
+            id: "coffee.v1".to_owned(),
+            sha256: digest('c'),
+        },
+        policy_sha256: digest('d'),
+        variables: BTreeMap::from([("wishes".to_owned(), wishes.to_owned())]),
+        redactions: vec![RedactionCount {
+            variable: "wishes".to_owned(),
+            rule: "payment-card".to_owned(),
+            count: 1,
+        }],
+        parameters: Parameters {
+            max_tokens: 96,
+            temperature: 0.7,
+            seed: u64::MAX,
+            stream: true,
+        },
+    })
+}
+
+pub(crate) fn completed(request_id: &str, admitted_index: u64) -> Entry {
+    Entry::Completed(Completed {
+        request_id: request_id.to_owned(),
+        admitted_index,
+        outcome: Outcome::Failed {
+            code: "engine-stopped".to_owned(),
+        },
+        output_sha256: digest('e'),
+        usage: Usage {
+            prompt_tokens: 12,
+            completion_tokens: 34,
+        },
+        output_redactions: Vec::new(),
+        timings: Timings {
+            queued_us: 1,
+            first_token_us: Some(2),
+            total_us: 3,
+        },
+    })
+}
+
+pub(crate) fn refused(request_id: &str) -> Entry {
+    Entry::Refused(Refused {
+        request_id: request_id.to_owned(),
+        identity: None,
+        template: Some("unheard-of.v9".to_owned()),
+        code: "template-unknown".to_owned(),
+        detail: "no such template: \u{7} \"é\" \\ 🦀".to_owned(),
+    })
+}
+
+/// Segments of a few records each.
+pub(crate) fn small_segments() -> AuditConfig {
+    AuditConfig {
+        segment_bytes_max: 4096,
+        ..AuditConfig::default()
+    }
+}
+
+/// Opens a log with a clock that starts at the epoch and steps by one and a half seconds.
+pub(crate) fn open(dir: &Path, config: &AuditConfig) -> Result<(AuditLog, Recovery), AuditError> {
+    let ticks = AtomicI64::new(0);
+    AuditLog::open_with_clock(dir, config, move || {
+        let tick = ticks.fetch_add(1, Ordering::Relaxed);
+        Timestamp::from_millisecond(tick * 1500).unwrap()
+    })
+}
+
+/// A closed log of three segments or more, with every kind of entry, and its last receipt.
+pub(crate) fn sample(dir: &Path) -> Receipt {
+    let config = small_segments();
+    let (log, _) = open(dir, &config).unwrap();
+    log.append(&admitted("cut-off", "quiet")).unwrap();
+    drop(log);
+    let (log, recovery) = open(dir, &config).unwrap();
+    assert_eq!(recovery.interrupted, ["cut-off"]);
+    for call in 0..5 {
+        let id = format!("call-{call}");
+        let receipt = log.append(&admitted(&id, "a view of the sea")).unwrap();
+        log.append(&refused("refused")).unwrap();
+        log.append(&completed(&id, receipt.index)).unwrap();
+    }
+    let last = log.append(&refused("last")).unwrap();
+    drop(log);
+    assert!(segments(dir).len() >= 3, "the sample log rotates");
+    last
+}
+
+/// The segment files in order.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|item| item.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Copies the files of a log to a new directory.
+pub(crate) fn copy(dir: &Path) -> TempDir {
+    let to = TempDir::new().unwrap();
+    for item in fs::read_dir(dir).unwrap() {
+        let item = item.unwrap();
+        fs::copy(item.path(), to.path().join(item.file_name())).unwrap();
+    }
+    to
+}
+
+/// Where each frame of a segment begins, and where the file ends.
+pub(crate) fn frame_offsets(bytes: &[u8]) -> Vec<usize> {
+    let length_at = |at: usize| {
+        let length: [u8; 4] = bytes[at..at + 4].try_into().unwrap();
+        u32::from_be_bytes(length) as usize
+    };
+    let mut offsets = vec![16 + length_at(12) + 32];
+    loop {
+        let at = *offsets.last().unwrap();
+        if at == bytes.len() {
+            return offsets;
+        }
+        offsets.push(at + 8 + length_at(at) + 32);
+    }
+}
+
+/// The place and reason of a broken log; anything else fails the test.
+pub(crate) fn broken<T: std::fmt::Debug>(result: Result<T, AuditError>) -> Place {
+    match result {
+        Err(AuditError::Broken {
+            file,
+            offset,
+            index,
+            reason,
+        }) => Place {
+            file,
+            offset,
+            index,
+            reason,
+        },
+        other => panic!("expected a broken log, got {other:?}"),
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) file: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) index: u64,
+    pub(crate) reason: Reason,
+}
+
+/// Runs one ignored test of this binary as a process of its own, on a directory, with SIGXFSZ
+/// ignored so that a file size limit shows as an error.
+pub(crate) fn child(test: &str, dir: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(DIR_VARIABLE, dir);
+    command
+}
+
+/// The directory that a child process was given, or nothing where a person ran ignored tests.
+pub(crate) fn child_dir() -> Option<PathBuf> {
+    std::env::var_os(DIR_VARIABLE).map(PathBuf::from)
+}

@@ -1,0 +1,14 @@
+//! The audit log through its public interface: real files, real processes, real damage.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a step that fails unexpectedly fails its test"
+)]
+
+mod appending;
+mod bad_input;
+mod crash;
+mod damage;
+mod disk_full;
+mod fixtures;
+mod format;
+mod recovery;
