@@ -1,0 +1,68 @@
+//! The routes that only read: what there is, and how the service is.
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::{Extension, Json};
+use postern_service::{Caller, ModelSummary, NotReady, RefusalKind, TemplateSummary};
+use serde::Serialize;
+
+use crate::problem::Problem;
+use crate::routes::AppState;
+
+/// The text format of Prometheus, version 0.0.4.
+const METRICS_MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[derive(Serialize)]
+pub(crate) struct Models {
+    models: Vec<ModelSummary>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Templates {
+    templates: Vec<TemplateSummary>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Status {
+    status: &'static str,
+}
+
+/// `GET /v1/models`: what is loaded.
+pub(crate) async fn models(State(state): State<AppState>) -> Json<Models> {
+    Json(Models {
+        models: state.service.models(),
+    })
+}
+
+/// `GET /v1/templates`: what this caller may use.
+pub(crate) async fn templates(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+) -> Json<Templates> {
+    Json(Templates {
+        templates: state.service.templates(&caller),
+    })
+}
+
+/// `GET /healthz`: the process answers.
+pub(crate) async fn healthz() -> Json<Status> {
+    Json(Status { status: "alive" })
+}
+
+/// `GET /readyz`: calls can be taken.
+pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Json<Status>, Problem> {
+    match state.service.ready() {
+        Ok(()) => Ok(Json(Status { status: "ready" })),
+        Err(NotReady::ShuttingDown) => Err(Problem::not_ready(&RefusalKind::ShuttingDown)),
+        Err(NotReady::AuditUnavailable) => Err(Problem::not_ready(&RefusalKind::AuditUnavailable)),
+    }
+}
+
+/// `GET /metrics`: for Prometheus.
+pub(crate) async fn metrics(State(state): State<AppState>) -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, METRICS_MEDIA_TYPE)],
+        state.service.metrics_text(),
+    )
+}
