@@ -25,8 +25,9 @@ use crate::progress::Progress;
 use crate::service::{Phase, Service};
 use crate::{Refusal, RefusalKind, RequestId, translate};
 
-/// Longest wait for the engine between two looks at client, deadline and phase.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Longest wait for the engine between two looks at client, deadline and phase:
+/// well below the time of a token on the devices this runs on.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Longest wait for the engine to end a cancelled generation: a prefill chunk
 /// or a token on a slow device. After it the call is recorded from what came.
@@ -202,7 +203,7 @@ impl Service {
                     return Ok(end);
                 }
                 Next::Event(Event::Failed(error)) => return Err(failure(admission.id, &error)),
-                Next::Pending => {}
+                Next::Nothing => {}
                 Next::Ended => return Err(RefusalKind::EngineFailed { code: ENGINE_ENDED }),
             }
         }
@@ -289,7 +290,7 @@ fn settle(generation: &Generation, progress: &mut Progress) {
             Next::Event(Event::Token { .. }) => progress.completion_tokens += 1,
             Next::Event(Event::Done(finished)) => return progress.finished(&finished),
             Next::Event(Event::Failed(_)) | Next::Ended => return,
-            Next::Pending => {}
+            Next::Nothing => {}
         }
     }
 }

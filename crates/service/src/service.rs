@@ -280,7 +280,14 @@ impl Service {
                 );
             }
         }
-        self.engine.stop();
+        // Stopping joins the engine's thread, so it must not hold up this one.
+        let engine = self.engine.clone();
+        if tokio::task::spawn_blocking(move || engine.stop())
+            .await
+            .is_err()
+        {
+            log::error!("the engine panicked while it was stopped");
+        }
     }
 
     /// Resolves when no call and no refusal is under way.

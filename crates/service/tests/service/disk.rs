@@ -1,0 +1,165 @@
+//! The audit log's disk fails: nothing is generated unrecorded, and nothing
+//! is reported as done without its last record.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use postern_audit::{AuditConfig, AuditLog, RECORD_BYTES_FLOOR, SEGMENT_BYTES_FLOOR};
+use postern_service::{Call, NotReady, RefusalKind};
+
+use crate::chain;
+use crate::house::{House, LONG_CONTEXT, Plan, call, coffee, drain, first_text, short};
+
+/// A record of such a call fills a segment of [`small_segments`] alone, so
+/// that the next record needs a new file.
+fn filling() -> Call {
+    call("short.v1", &[("text", &"on ".repeat(1300))])
+}
+
+fn small_segments() -> AuditConfig {
+    AuditConfig {
+        segment_bytes_max: SEGMENT_BYTES_FLOOR,
+        record_bytes_max: 4 * RECORD_BYTES_FLOOR,
+    }
+}
+
+/// Takes the log's folder away, so that no new segment can be made in it.
+fn take_away(audit_dir: &Path) -> PathBuf {
+    let away = audit_dir.with_extension("away");
+    std::fs::rename(audit_dir, &away).unwrap();
+    away
+}
+
+/// Tokens that were generated so far, by the metrics.
+fn tokens_made(house: &House) -> u64 {
+    let text = house.service.metrics_text();
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("postern_completion_tokens_total{"));
+    lines
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+        .sum()
+}
+
+#[tokio::test]
+async fn a_call_whose_admission_cannot_be_written_generates_nothing() {
+    let plan = Plan::with_model(chain::endless(LONG_CONTEXT));
+    let house = Plan {
+        audit: small_segments(),
+        ..plan
+    }
+    .build();
+    let caller = house.caller("operator", &["short.v1"]).await;
+    let away = take_away(&house.audit_dir);
+    let refusal = house
+        .service
+        .generate(caller.clone(), filling())
+        .await
+        .unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::AuditUnavailable);
+    assert_eq!(tokens_made(&house), 0);
+    assert_eq!(house.service.ready(), Err(NotReady::AuditUnavailable));
+
+    // With the folder back, the same service goes on.
+    std::fs::rename(&away, &house.audit_dir).unwrap();
+    let stream = house.service.generate(caller, short()).await.unwrap();
+    drain(stream).await.answer();
+    assert_eq!(house.service.ready(), Ok(()));
+    assert_eq!(house.verify().open_calls, []);
+}
+
+#[tokio::test]
+async fn a_call_whose_last_record_cannot_be_written_is_not_done() {
+    let plan = Plan::with_model(chain::endless(LONG_CONTEXT));
+    let house = Plan {
+        audit: small_segments(),
+        ..plan
+    }
+    .build();
+    let long = Call {
+        template: "long.v1".to_owned(),
+        max_tokens: Some(2000),
+        ..filling()
+    };
+    let mut stream = house.call(long).await.unwrap();
+    first_text(&mut stream).await;
+    let away = take_away(&house.audit_dir);
+    let refusal = drain(stream).await.refusal();
+    assert_eq!(refusal.kind, RefusalKind::AuditUnavailable);
+    assert_eq!(house.service.ready(), Err(NotReady::AuditUnavailable));
+    let metrics = house.service.metrics_text();
+    assert!(
+        metrics.contains("postern_audit_failures_total 1"),
+        "{metrics}"
+    );
+
+    // The next start closes the call.
+    std::fs::rename(&away, &house.audit_dir).unwrap();
+    assert_eq!(house.verify().open_calls.len(), 1);
+    let dir = house.audit_dir.clone();
+    house.service.shutdown(Duration::from_secs(60)).await;
+    let folder = house.close();
+    let (_log, recovery) = AuditLog::open(&dir, &small_segments()).unwrap();
+    assert_eq!(recovery.interrupted, [refusal.id.to_string()]);
+    drop(folder);
+}
+
+#[test]
+fn a_full_disk_refuses_calls_before_a_token() {
+    // A child may write no file beyond a limit, which fails like a full disk.
+    // The signal that would kill it is ignored first.
+    let limited = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
+    let test = "disk::child_that_runs_out_of_disk";
+    let output = Command::new("sh")
+        .args(["-c", limited])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}\n{complained}"
+    );
+}
+
+#[tokio::test]
+#[ignore = "a_full_disk_refuses_calls_before_a_token runs it with a limit on file sizes"]
+async fn child_that_runs_out_of_disk() {
+    const CALLS_MAX: usize = 500;
+    let house = Plan::default().build();
+    let wishes = "quiet ".repeat(100);
+    let call = || Call {
+        max_tokens: Some(2),
+        ..coffee(&wishes)
+    };
+    let mut refusal = None;
+    let mut made = 0;
+    for _ in 0..CALLS_MAX {
+        made = tokens_made(&house);
+        match house.call(call()).await {
+            Ok(stream) => drop(drain(stream).await),
+            Err(refused) => {
+                refusal = Some(refused);
+                break;
+            }
+        }
+    }
+    assert_eq!(
+        refusal.map(|refusal| refusal.kind),
+        Some(RefusalKind::AuditUnavailable)
+    );
+    assert!(made > 0, "calls were answered while there was room");
+    for _ in 0..3 {
+        let refused = house.call(call()).await.unwrap_err();
+        assert_eq!(refused.kind, RefusalKind::AuditUnavailable);
+    }
+    assert_eq!(
+        tokens_made(&house),
+        made,
+        "nothing was generated unrecorded"
+    );
+    assert!(house.verify().records > 2);
+}

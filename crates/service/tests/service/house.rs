@@ -1,0 +1,308 @@
+//! A whole service in a temporary folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use postern_audit::{AuditConfig, AuditLog, Completed, Entry, Refused, Verified};
+use postern_engine::{Engine, EngineConfig, ModelManifest, VerifiedModel};
+use postern_governance::{Policy, RuleSet, TemplateSet};
+use postern_service::{
+    Answer, Call, CallEvent, CallStream, Caller, Clock, Refusal, Service, ServiceConfig,
+    TokenClaims, TokenKey, issue,
+};
+use tempfile::TempDir;
+
+/// Most tokens of a call to `long.v1`.
+pub(crate) const LONG_TOKENS: u32 = 30_000;
+/// Context of the models that answer without end.
+pub(crate) const LONG_CONTEXT: usize = 32_768;
+
+/// Longest time that a test waits for something that must happen.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+pub(crate) struct House {
+    pub(crate) service: Arc<Service>,
+    pub(crate) key: TokenKey,
+    pub(crate) audit_dir: PathBuf,
+    folder: TempDir,
+}
+
+/// What a test may choose.
+pub(crate) struct Plan {
+    pub(crate) model: Model,
+    pub(crate) engine: EngineConfig,
+    pub(crate) service: ServiceConfig,
+    pub(crate) audit: AuditConfig,
+    pub(crate) clock: Clock,
+    pub(crate) key: TokenKey,
+}
+
+pub(crate) enum Model {
+    /// The committed model, with the rules that ship.
+    Coffee,
+    /// A model file's bytes, with the rules of [`own_rules`].
+    Bytes(Vec<u8>),
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            model: Model::Coffee,
+            engine: EngineConfig::default(),
+            service: ServiceConfig::default(),
+            audit: AuditConfig::default(),
+            clock: Clock::system(),
+            key: TokenKey::generate().unwrap(),
+        }
+    }
+}
+
+impl Plan {
+    pub(crate) fn with_model(bytes: Vec<u8>) -> Self {
+        Self {
+            model: Model::Bytes(bytes),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn build(self) -> House {
+        let folder = TempDir::new().unwrap();
+        let (manifest, rules) = match self.model {
+            Model::Coffee => (coffee_manifest(), shipped_rules()),
+            Model::Bytes(bytes) => {
+                let file = folder.path().join("model.gguf");
+                std::fs::write(&file, bytes).unwrap();
+                (
+                    ModelManifest::pin(&file, "test-model").unwrap(),
+                    own_rules(),
+                )
+            }
+        };
+        let model = VerifiedModel::load(&manifest, &mut |_| {}).unwrap();
+        let engine = Engine::start(model, &self.engine).unwrap();
+        let audit_dir = folder.path().join("audit");
+        std::fs::create_dir(&audit_dir).unwrap();
+        let (audit, _) = AuditLog::open(&audit_dir, &self.audit).unwrap();
+        let key = self.key.clone();
+        let service =
+            Service::with_clock(engine, rules, audit, self.key, self.service, self.clock).unwrap();
+        House {
+            service,
+            key,
+            audit_dir,
+            folder,
+        }
+    }
+}
+
+impl House {
+    /// Lets go of everything but the folder.
+    pub(crate) fn close(self) -> TempDir {
+        self.folder
+    }
+
+    /// A caller with a valid token for `templates`.
+    pub(crate) async fn caller(&self, identity: &str, templates: &[&str]) -> Caller {
+        let token = issue(&self.key, &claims(identity, templates, Timestamp::now()));
+        self.service
+            .authenticate(&identity.parse().unwrap(), Some(&token))
+            .await
+            .unwrap()
+    }
+
+    /// Calls `template` as the operator, who may use all.
+    pub(crate) async fn call(&self, call: Call) -> Result<CallStream, Refusal> {
+        let caller = self.caller("operator", &[&call.template]).await;
+        self.service.generate(caller, call).await
+    }
+
+    /// Calls and waits for the end.
+    pub(crate) async fn ask(&self, call: Call) -> Outcome {
+        match self.call(call).await {
+            Ok(stream) => drain(stream).await,
+            Err(refusal) => Outcome::refused(refusal),
+        }
+    }
+
+    /// Every entry after the first, which the log writes itself. The whole
+    /// log is verified on the way.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let stored = postern_audit::read(&self.audit_dir).unwrap();
+        stored.map(|stored| stored.unwrap().entry).skip(1).collect()
+    }
+
+    pub(crate) fn verify(&self) -> Verified {
+        postern_audit::verify(&self.audit_dir).unwrap()
+    }
+
+    pub(crate) fn completed(&self) -> Vec<Completed> {
+        let completed = |entry| match entry {
+            Entry::Completed(completed) => Some(completed),
+            _ => None,
+        };
+        self.entries().into_iter().filter_map(completed).collect()
+    }
+
+    pub(crate) fn refused(&self) -> Vec<Refused> {
+        let refused = |entry| match entry {
+            Entry::Refused(refused) => Some(refused),
+            _ => None,
+        };
+        self.entries().into_iter().filter_map(refused).collect()
+    }
+
+    /// Waits until `count` calls have their last record, and gives them.
+    pub(crate) async fn wait_for_completed(&self, count: usize) -> Vec<Completed> {
+        self.wait(|house| house.completed().len() >= count).await;
+        self.completed()
+    }
+
+    /// Waits until a metric line stands in the metrics.
+    pub(crate) async fn wait_for_metric(&self, line: &str) {
+        self.wait(|house| {
+            house
+                .service
+                .metrics_text()
+                .lines()
+                .any(|found| found == line)
+        })
+        .await;
+    }
+
+    async fn wait(&self, happened: impl Fn(&Self) -> bool) {
+        let waiting = async {
+            while !happened(self) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ended = tokio::time::timeout(WAIT_MAX, waiting).await;
+        ended.unwrap_or_else(|_| panic!("never happened; the log holds {:#?}", self.entries()));
+    }
+}
+
+/// Everything that came out of a call.
+pub(crate) struct Outcome {
+    pub(crate) tokens: Vec<String>,
+    pub(crate) end: Result<Answer, Refusal>,
+}
+
+impl Outcome {
+    fn refused(refusal: Refusal) -> Self {
+        Self {
+            tokens: Vec::new(),
+            end: Err(refusal),
+        }
+    }
+
+    pub(crate) fn answer(self) -> Answer {
+        self.end.unwrap()
+    }
+
+    pub(crate) fn refusal(self) -> Refusal {
+        match self.end {
+            Ok(answer) => panic!("answered: {}", answer.text),
+            Err(refusal) => refusal,
+        }
+    }
+}
+
+pub(crate) async fn drain(mut stream: CallStream) -> Outcome {
+    let mut tokens = Vec::new();
+    while let Some(event) = stream.next().await {
+        let end = match event {
+            CallEvent::Token(text) => {
+                tokens.push(text);
+                continue;
+            }
+            CallEvent::Done(answer) => Ok(*answer),
+            CallEvent::Failed(refusal) => Err(refusal),
+        };
+        assert!(stream.next().await.is_none(), "the end is the last event");
+        return Outcome { tokens, end };
+    }
+    panic!("the stream ended without its last event");
+}
+
+/// The first event, which must be text.
+pub(crate) async fn first_text(stream: &mut CallStream) -> String {
+    match stream.next().await {
+        Some(CallEvent::Token(text)) => text,
+        Some(CallEvent::Done(answer)) => panic!("done with {} first", answer.text),
+        Some(CallEvent::Failed(refusal)) => panic!("{refusal} first"),
+        None => panic!("nothing came"),
+    }
+}
+
+pub(crate) fn claims(identity: &str, templates: &[&str], not_before: Timestamp) -> TokenClaims {
+    let templates = templates.iter().map(|id| id.parse().unwrap()).collect();
+    let ttl = SignedDuration::from_hours(1);
+    TokenClaims::new(identity.parse().unwrap(), templates, not_before, ttl).unwrap()
+}
+
+pub(crate) fn call(template: &str, variables: &[(&str, &str)]) -> Call {
+    let pairs = variables.iter();
+    let variables: BTreeMap<String, String> = pairs
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    Call {
+        template: template.to_owned(),
+        variables,
+        max_tokens: None,
+        temperature: None,
+        seed: None,
+        stream: true,
+    }
+}
+
+pub(crate) fn coffee(wishes: &str) -> Call {
+    call("coffee.v1", &[("wishes", wishes)])
+}
+
+/// A call that a model of [`crate::chain::endless`] works on for a long time.
+pub(crate) fn long() -> Call {
+    call("long.v1", &[("text", "go")])
+}
+
+/// A call of the same model that ends after a few tokens.
+pub(crate) fn short() -> Call {
+    call("short.v1", &[("text", "go")])
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn coffee_manifest() -> ModelManifest {
+    ModelManifest::read(&repository().join("models/coffee/manifest.json")).unwrap()
+}
+
+fn shipped_rules() -> RuleSet {
+    let deploy = repository().join("deploy");
+    let templates = TemplateSet::load(&deploy.join("prompts")).unwrap();
+    let policy = Policy::load(&deploy.join("policy/policy.yaml")).unwrap();
+    RuleSet::new(templates, policy).unwrap()
+}
+
+fn own_rules() -> RuleSet {
+    let template = |id: &str, max_tokens: u32| {
+        format!(
+            "id: {id}\ndescription: d\nauthor: a\nintent: i\nrisk: low\n\
+             max_tokens: {max_tokens}\nuser: \"{{{{text}}}}\"\nvariables:\n  \
+             text: {{description: d, bytes_max: 4096, required: true}}\n"
+        )
+    };
+    let long = template("long.v1", LONG_TOKENS);
+    let short = template("short.v1", 32);
+    let sources = [("long.v1.yaml", &*long), ("short.v1.yaml", &*short)];
+    let templates = TemplateSet::from_sources(sources).unwrap();
+    let policy = "version: 1\nidentities:\n  operator:\n    templates:\n      \
+                  long.v1: {}\n      short.v1: {}\n  kiosk:\n    templates:\n      short.v1: {}\n";
+    RuleSet::new(
+        templates,
+        Policy::from_source("policy.yaml", policy).unwrap(),
+    )
+    .unwrap()
+}

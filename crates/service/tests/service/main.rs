@@ -1,0 +1,12 @@
+//! The path of a call through its public interface, with real parts: a real
+//! engine and model, real rules, a real audit log on disk.
+
+mod answers;
+mod chain;
+mod disk;
+mod endings;
+mod house;
+mod key_files;
+mod metrics;
+mod refusals;
+mod tokens;
