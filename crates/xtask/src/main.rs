@@ -3,6 +3,7 @@
 //! Each chore is a module with a clap argument struct and a `run`; this file only lists them.
 
 mod coffee;
+mod complete;
 mod gguf_write;
 
 use clap::Parser;
@@ -11,12 +12,14 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "xtask")]
 enum Chore {
+    Complete(complete::Complete),
     TrainCoffee(coffee::TrainCoffee),
     EvalCoffee(coffee::EvalCoffee),
 }
 
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
+        Chore::Complete(chore) => chore.run(),
         Chore::TrainCoffee(chore) => chore.run(),
         Chore::EvalCoffee(chore) => chore.run(),
     }

@@ -49,7 +49,9 @@ pub struct Metadata {
 impl Metadata {
     /// Collects entries directly, for files made in memory. A later entry replaces an earlier one.
     pub fn from_entries(entries: impl IntoIterator<Item = (String, Value)>) -> Self {
-        Self { entries: entries.into_iter().collect() }
+        Self {
+            entries: entries.into_iter().collect(),
+        }
     }
 
     pub(super) fn read<R: Read>(reader: &mut Reader<R>, count: u64) -> Result<Self> {
@@ -72,7 +74,9 @@ impl Metadata {
 
     /// All entries, ordered by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.entries.iter().map(|(key, value)| (key.as_str(), value))
+        self.entries
+            .iter()
+            .map(|(key, value)| (key.as_str(), value))
     }
 
     /// Text at `key`.
@@ -128,7 +132,10 @@ impl Metadata {
     /// [`EngineError::MetadataType`].
     pub fn u32_opt(&self, key: &str) -> Result<Option<u32>> {
         self.u64_opt(key)?
-            .map(|number| u32::try_from(number).map_err(|_| wrong_type(key, "a 32-bit number", "a larger one")))
+            .map(|number| {
+                u32::try_from(number)
+                    .map_err(|_| wrong_type(key, "a 32-bit number", "a larger one"))
+            })
             .transpose()
     }
 
@@ -212,7 +219,9 @@ impl Metadata {
         let Some(value) = self.entries.get(key) else {
             return Ok(None);
         };
-        pick(value).map(Some).ok_or_else(|| wrong_type(key, expected, value.kind()))
+        pick(value)
+            .map(Some)
+            .ok_or_else(|| wrong_type(key, expected, value.kind()))
     }
 }
 
@@ -233,11 +242,17 @@ impl Value {
 }
 
 fn missing(key: &str) -> EngineError {
-    EngineError::MetadataMissing { key: key.to_owned() }
+    EngineError::MetadataMissing {
+        key: key.to_owned(),
+    }
 }
 
 fn wrong_type(key: &str, expected: &'static str, found: &'static str) -> EngineError {
-    EngineError::MetadataType { key: key.to_owned(), expected, found }
+    EngineError::MetadataType {
+        key: key.to_owned(),
+        expected,
+        found,
+    }
 }
 
 /// Type numbers of the format.
@@ -300,11 +315,15 @@ fn read_array<R: Read>(reader: &mut Reader<R>) -> Result<Array> {
         type_id::U16 | type_id::I16 => 2,
         type_id::U32 | type_id::I32 | type_id::F32 => 4,
         type_id::U64 | type_id::I64 | type_id::F64 => 8,
-        other => return Err(reader.invalid(format!("arrays of value type {other} are not supported"))),
+        other => {
+            return Err(reader.invalid(format!("arrays of value type {other} are not supported")));
+        }
     };
     reader.check_count("array elements", count, ARRAY_ELEMENTS_MAX, width)?;
     let bytes = reader.bytes(count * width)?;
-    decode_array(element, &bytes).ok_or_else(|| reader.invalid("an array holds values outside of its type's range".to_owned()))
+    decode_array(element, &bytes).ok_or_else(|| {
+        reader.invalid("an array holds values outside of its type's range".to_owned())
+    })
 }
 
 /// Decodes fixed-width elements; `None` for a boolean that is neither 0 nor 1 or an integer above `i64::MAX`.
@@ -323,7 +342,10 @@ fn decode_array(element: u32, bytes: &[u8]) -> Option<Array> {
                 .collect::<Option<_>>()?,
         ),
         type_id::F32 => Array::Floats(chunks(bytes, f32::from_le_bytes)),
-        #[expect(clippy::cast_possible_truncation, reason = "scores need no more than f32")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "scores need no more than f32"
+        )]
         type_id::F64 => Array::Floats(chunks(bytes, |b| f64::from_le_bytes(b) as f32)),
         _ => Array::Bools(
             bytes

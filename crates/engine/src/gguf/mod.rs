@@ -86,13 +86,19 @@ impl Gguf {
     /// # Errors
     /// [`EngineError::Read`], and those of [`Gguf::read`].
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |source| EngineError::Read { path: path.to_owned(), source };
+        let failed = |source| EngineError::Read {
+            path: path.to_owned(),
+            source,
+        };
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
             return Err(failed(std::io::Error::other("it is not a regular file")));
         }
-        Self::read(BufReader::with_capacity(READ_BUFFER_BYTES, file), metadata.len())
+        Self::read(
+            BufReader::with_capacity(READ_BUFFER_BYTES, file),
+            metadata.len(),
+        )
     }
 
     /// Key-value pairs.
@@ -126,7 +132,12 @@ impl Gguf {
         let tensor_count = reader.u64()?;
         let entry_count = reader.u64()?;
         reader.check_count("tensors", tensor_count, TENSORS_MAX, TENSOR_INFO_BYTES_MIN)?;
-        reader.check_count("metadata entries", entry_count, METADATA_ENTRIES_MAX, ENTRY_BYTES_MIN)?;
+        reader.check_count(
+            "metadata entries",
+            entry_count,
+            METADATA_ENTRIES_MAX,
+            ENTRY_BYTES_MIN,
+        )?;
 
         let metadata = Metadata::read(&mut reader, entry_count)?;
         let alignment = alignment(&metadata, &reader)?;
@@ -135,7 +146,12 @@ impl Gguf {
         for tensor in &tensors {
             check_tensor(tensor, data_offset, alignment, file_bytes)?;
         }
-        Ok(Self { version, metadata, tensors, data_offset })
+        Ok(Self {
+            version,
+            metadata,
+            tensors,
+            data_offset,
+        })
     }
 }
 
@@ -154,7 +170,9 @@ fn read_preamble<R: Read>(reader: &mut Reader<R>) -> Result<u32> {
 }
 
 fn alignment<R: Read>(metadata: &Metadata, reader: &Reader<R>) -> Result<u64> {
-    let alignment = metadata.u64_opt("general.alignment")?.unwrap_or(ALIGNMENT_DEFAULT);
+    let alignment = metadata
+        .u64_opt("general.alignment")?
+        .unwrap_or(ALIGNMENT_DEFAULT);
     if alignment < 8 || alignment > ALIGNMENT_MAX || !alignment.is_power_of_two() {
         return Err(reader.invalid(format!(
             "general.alignment is {alignment}, not a power of two from 8 to {ALIGNMENT_MAX}"
@@ -196,15 +214,25 @@ fn read_tensor_info<R: Read>(reader: &mut Reader<R>) -> Result<TensorInfo> {
         .try_fold(1_u64, |product, &dimension| product.checked_mul(dimension))
         .filter(|&elements| elements > 0)
         .ok_or_else(|| reader.invalid(format!("tensor {name:?} has the shape {shape:?}")))?;
-    let quantization = Quantization::from_id(type_id)
-        .ok_or_else(|| reader.invalid(format!("tensor {name:?} has the unknown storage type {type_id}")))?;
+    let quantization = Quantization::from_id(type_id).ok_or_else(|| {
+        reader.invalid(format!(
+            "tensor {name:?} has the unknown storage type {type_id}"
+        ))
+    })?;
     let bytes = stored_bytes(&shape, elements, quantization).ok_or_else(|| {
         reader.invalid(format!(
             "tensor {name:?} of shape {shape:?} is not whole blocks of {}",
             quantization.name
         ))
     })?;
-    Ok(TensorInfo { name, shape, type_id, offset, bytes, elements })
+    Ok(TensorInfo {
+        name,
+        shape,
+        type_id,
+        offset,
+        bytes,
+        elements,
+    })
 }
 
 /// Bytes of a tensor, or `None` where its rows are not whole blocks.
@@ -216,8 +244,16 @@ fn stored_bytes(shape: &[u64], elements: u64, quantization: Quantization) -> Opt
     (elements / quantization.block_elements).checked_mul(quantization.block_bytes)
 }
 
-fn check_tensor(tensor: &TensorInfo, data_offset: u64, alignment: u64, file_bytes: u64) -> Result<()> {
-    let invalid = |reason: String| EngineError::GgufInvalid { offset: data_offset, reason };
+fn check_tensor(
+    tensor: &TensorInfo,
+    data_offset: u64,
+    alignment: u64,
+    file_bytes: u64,
+) -> Result<()> {
+    let invalid = |reason: String| EngineError::GgufInvalid {
+        offset: data_offset,
+        reason,
+    };
     if !tensor.offset.is_multiple_of(alignment) {
         return Err(invalid(format!(
             "tensor {:?} starts at {}, not at a multiple of {alignment}",

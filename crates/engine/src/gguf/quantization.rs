@@ -25,12 +25,35 @@ impl Quantization {
     }
 }
 
-const fn known(id: u32, name: &'static str, block_elements: u64, block_bytes: u64, candle: GgmlDType) -> Quantization {
-    Quantization { id, name, block_elements, block_bytes, candle: Some(candle) }
+const fn known(
+    id: u32,
+    name: &'static str,
+    block_elements: u64,
+    block_bytes: u64,
+    candle: GgmlDType,
+) -> Quantization {
+    Quantization {
+        id,
+        name,
+        block_elements,
+        block_bytes,
+        candle: Some(candle),
+    }
 }
 
-const fn foreign(id: u32, name: &'static str, block_elements: u64, block_bytes: u64) -> Quantization {
-    Quantization { id, name, block_elements, block_bytes, candle: None }
+const fn foreign(
+    id: u32,
+    name: &'static str,
+    block_elements: u64,
+    block_bytes: u64,
+) -> Quantization {
+    Quantization {
+        id,
+        name,
+        block_elements,
+        block_bytes,
+        candle: None,
+    }
 }
 
 const TABLE: &[Quantization] = &[

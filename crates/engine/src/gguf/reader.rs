@@ -17,7 +17,11 @@ pub(super) struct Reader<R> {
 
 impl<R: Read> Reader<R> {
     pub(super) fn new(source: R, file_bytes: u64) -> Self {
-        Self { source, offset: 0, end: file_bytes }
+        Self {
+            source,
+            offset: 0,
+            end: file_bytes,
+        }
     }
 
     /// Bytes read so far.
@@ -26,13 +30,27 @@ impl<R: Read> Reader<R> {
     }
 
     pub(super) fn invalid(&self, reason: String) -> EngineError {
-        EngineError::GgufInvalid { offset: self.offset, reason }
+        EngineError::GgufInvalid {
+            offset: self.offset,
+            reason,
+        }
     }
 
     /// Checks that `count` items of at least `bytes_min` each are within `max` and within the file.
-    pub(super) fn check_count(&self, what: &'static str, count: u64, max: u64, bytes_min: u64) -> Result<()> {
+    pub(super) fn check_count(
+        &self,
+        what: &'static str,
+        count: u64,
+        max: u64,
+        bytes_min: u64,
+    ) -> Result<()> {
         if count > max {
-            return Err(EngineError::GgufBound { offset: self.offset, what, found: count, max });
+            return Err(EngineError::GgufBound {
+                offset: self.offset,
+                what,
+                found: count,
+                max,
+            });
         }
         let left = self.left();
         match count.checked_mul(bytes_min) {
@@ -97,10 +115,15 @@ impl<R: Read> Reader<R> {
                 max: HEADER_BYTES_MAX,
             });
         }
-        self.source.read_exact(buffer).map_err(|source| match source.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.truncated(needed),
-            _ => EngineError::GgufRead { offset: self.offset, source },
-        })?;
+        self.source
+            .read_exact(buffer)
+            .map_err(|source| match source.kind() {
+                std::io::ErrorKind::UnexpectedEof => self.truncated(needed),
+                _ => EngineError::GgufRead {
+                    offset: self.offset,
+                    source,
+                },
+            })?;
         self.offset += needed;
         Ok(())
     }
