@@ -1,5 +1,6 @@
 //! Payment card numbers: 13 to 19 digits, in groups joined by single spaces or dashes, with the
-//! prefix and length of an issuer and a right Luhn check digit (ISO/IEC 7812-1).
+//! prefix and length of an issuer and a right Luhn check digit (ISO/IEC 7812-1). Every group but
+//! the last has at least three digits, as printed on cards; shorter ones are lists of numbers.
 //!
 //! A card begins and ends at the borders of groups, and no letter, digit, `_` or (in front) `.`
 //! touches it, so digits inside of hashes, identifiers and decimals are left alone. Of several
@@ -12,6 +13,8 @@ use super::ledger::Ledger;
 const RULE: &str = "payment-card";
 const DIGITS_MIN: usize = 13;
 const DIGITS_MAX: usize = 19;
+/// Fewest digits of a group, except for the last one.
+const GROUP_DIGITS_MIN: usize = 3;
 /// U+00A0, as copied from web pages.
 const NO_BREAK_SPACE: char = '\u{a0}';
 
@@ -99,12 +102,19 @@ fn card_end(held: &str, last_is_open: bool) -> Option<usize> {
         ends.push(held.len());
     }
     let is_card = |end: &usize| {
-        let digits: Vec<u8> = digits_of(&held[..*end]).map(|c| c as u8 - b'0').collect();
+        let card = &held[..*end];
+        let digits: Vec<u8> = digits_of(card).map(|c| c as u8 - b'0').collect();
         (DIGITS_MIN..=DIGITS_MAX).contains(&digits.len())
+            && has_card_groups(card)
             && has_issuer(&digits)
             && has_luhn_digit(&digits)
     };
     ends.into_iter().rev().find(is_card)
+}
+
+fn has_card_groups(card: &str) -> bool {
+    let mut groups = card.rsplit(is_separator).skip(1);
+    groups.all(|group| group.len() >= GROUP_DIGITS_MIN)
 }
 
 fn digits_of(text: &str) -> impl Iterator<Item = char> {
