@@ -11,8 +11,9 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
-use serde_saphyr::Options;
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
+use serde_saphyr::{Error, Options};
 
 use crate::GovernanceError;
 
@@ -64,7 +65,7 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Go
             file: file.to_owned(),
             line: location.map_or(0, |at| at.line()),
             column: location.map_or(0, |at| at.column()),
-            reason: first_line(&error.without_snippet().to_string()),
+            reason: explain(error.without_snippet()),
         }
     })
 }
@@ -101,6 +102,37 @@ fn strict() -> Options {
     }
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+/// The parser's message in the words of someone who edits the file.
+fn explain(error: &Error) -> String {
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key `{key}` appears twice; keep one")
+        }
+        Error::Budget { breach, .. } => format!("{}; write it out plainly", breached(breach)),
+        Error::Eof { .. } => "the file ends where more was expected; complete it".to_owned(),
+        other => {
+            let message = other.to_string();
+            let message = message.lines().next().unwrap_or_default();
+            let message = message.split(" at line ").next().unwrap_or_default();
+            match message {
+                "expected string scalar" => format!(
+                    "{message}; text that begins with `{{`, `[`, `*` or `&` needs quotes around it"
+                ),
+                _ => message.to_owned(),
+            }
+        }
+    }
+}
+
+fn breached(breach: &BudgetBreach) -> String {
+    match breach {
+        BudgetBreach::Anchors { .. } => "anchors (`&name`) are not allowed".to_owned(),
+        BudgetBreach::Aliases { .. } => "aliases (`*name`) are not allowed".to_owned(),
+        BudgetBreach::MergeKeys { .. } => "merge keys (`<<`) are not allowed".to_owned(),
+        BudgetBreach::Documents { .. } => "a second document (`---`) is not allowed".to_owned(),
+        BudgetBreach::Depth { .. } => {
+            format!("nesting deeper than {SOURCE_NESTING_MAX} levels is not allowed")
+        }
+        other => format!("the file is too large for its parser ({other:?})"),
+    }
 }

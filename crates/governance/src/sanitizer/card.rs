@@ -33,9 +33,22 @@ pub(super) struct CardStage {
 
 impl CardStage {
     pub(super) fn push(&mut self, text: &str, ledger: &mut Ledger, out: &mut String) {
-        for c in text.chars() {
-            self.step(c, ledger, out);
-            self.before = Some(c);
+        let mut rest = text;
+        while !rest.is_empty() {
+            if self.held.is_empty() {
+                let digit = rest
+                    .find(|c: char| c.is_ascii_digit())
+                    .unwrap_or(rest.len());
+                out.push_str(&rest[..digit]);
+                self.before = rest[..digit].chars().next_back().or(self.before);
+                rest = &rest[digit..];
+            }
+            let mut characters = rest.chars();
+            if let Some(c) = characters.next() {
+                self.step(c, ledger, out);
+                self.before = Some(c);
+            }
+            rest = characters.as_str();
         }
     }
 

@@ -60,8 +60,18 @@ impl Default for PrivateKeyStage {
 
 impl PrivateKeyStage {
     pub(super) fn push(&mut self, text: &str, ledger: &mut Ledger, out: &mut String) {
-        for c in text.chars() {
-            self.step(c, ledger, out);
+        let mut rest = text;
+        while !rest.is_empty() {
+            if self.held.is_empty() && matches!(self.state, State::Outside) {
+                let dash = rest.find('-').unwrap_or(rest.len());
+                out.push_str(&rest[..dash]);
+                rest = &rest[dash..];
+            }
+            let mut characters = rest.chars();
+            if let Some(c) = characters.next() {
+                self.step(c, ledger, out);
+            }
+            rest = characters.as_str();
         }
     }
 

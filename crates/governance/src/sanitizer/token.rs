@@ -152,6 +152,11 @@ impl Rule {
     }
 }
 
+/// Characters that keys are made of.
+fn is_key_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
 /// Finds keys and assignments.
 pub(super) struct TokenStage {
     rules: Arc<TokenRules>,
@@ -192,9 +197,31 @@ impl TokenStage {
     }
 
     pub(super) fn push(&mut self, text: &str, ledger: &mut Ledger, out: &mut String) {
-        for c in text.chars() {
-            self.step(c, ledger, out);
+        let mut rest = text;
+        while !rest.is_empty() {
+            if matches!(self.state, State::Run) {
+                rest = self.push_run(rest, ledger, out);
+            }
+            let mut characters = rest.chars();
+            if let Some(c) = characters.next() {
+                self.step(c, ledger, out);
+            }
+            rest = characters.as_str();
         }
+    }
+
+    /// Takes the key characters that a text begins with, as many as [`TokenStage::step_run`]
+    /// would one by one before it has to look at them.
+    fn push_run<'t>(&mut self, text: &'t str, ledger: &mut Ledger, out: &mut String) -> &'t str {
+        let room = RUN_BYTES_MAX + 1 - self.span.len().min(RUN_BYTES_MAX);
+        let bytes = text.bytes().take(room);
+        let length = bytes.take_while(|b| is_key_byte(*b)).count();
+        let (run, rest) = text.split_at(length);
+        self.span.push_str(run);
+        if self.span.len() > RUN_BYTES_MAX {
+            self.shorten_run(ledger, out);
+        }
+        rest
     }
 
     /// Ends the text; the stage is as new afterwards.
@@ -259,7 +286,7 @@ impl TokenStage {
     }
 
     fn step_run(&mut self, c: char, ledger: &mut Ledger, out: &mut String) {
-        if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') {
+        if u8::try_from(c).is_ok_and(is_key_byte) {
             self.span.push(c);
             if self.span.len() > RUN_BYTES_MAX {
                 self.shorten_run(ledger, out);
