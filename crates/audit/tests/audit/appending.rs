@@ -8,7 +8,7 @@ use std::thread;
 
 use jiff::Timestamp;
 use postern_audit::{
-    AuditConfig, AuditError, AuditLog, Entry, Receipt, Stored, read, verify, verify_with,
+    AuditConfig, AuditError, AuditLog, Entry, Reason, Receipt, Stored, read, verify, verify_with,
 };
 use tempfile::TempDir;
 
@@ -159,6 +159,35 @@ fn eight_threads_append_one_chain() {
         assert_eq!((&record.head, &record.entry), (&receipt.head, entry));
     }
     assert!(verify(dir.path()).unwrap().segments > 1);
+}
+
+#[test]
+fn a_log_verifies_while_it_is_written() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = AuditLog::open(dir.path(), &small_segments()).unwrap();
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|worker| {
+                let log = &log;
+                scope.spawn(move || append_calls(log, worker, 100))
+            })
+            .collect();
+        let mut records = 0;
+        while !writers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            match verify(dir.path()) {
+                Ok(verified) => {
+                    assert!(verified.records >= records, "the log only grows");
+                    records = verified.records;
+                }
+                Err(AuditError::Broken {
+                    reason: Reason::TornTail { .. },
+                    ..
+                }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    assert_eq!(verify(dir.path()).unwrap().records, 601);
 }
 
 /// Appends calls and checks that this thread's records stand in the order of its appends.

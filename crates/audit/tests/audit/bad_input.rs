@@ -233,3 +233,15 @@ fn a_directory_without_a_log_is_not_a_whole_log() {
     let missing = verify(&dir.path().join("missing"));
     assert!(matches!(missing, Err(AuditError::Io { .. })));
 }
+
+#[test]
+fn the_configuration_is_kebab_case_and_closed() {
+    let read = serde_json::from_str::<AuditConfig>;
+    assert_eq!(read("{}").unwrap(), AuditConfig::default());
+    let some = read(r#"{"segment-bytes-max": 8192, "record-bytes-max": 4096}"#).unwrap();
+    assert_eq!(
+        (some.segment_bytes_max, some.record_bytes_max),
+        (8192, 4096)
+    );
+    assert!(read(r#"{"segment_bytes_max": 8192}"#).is_err());
+}
