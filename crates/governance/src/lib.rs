@@ -23,6 +23,7 @@ mod rules;
 mod sanitizer;
 mod source;
 mod template;
+mod template_file;
 mod template_set;
 
 pub use body::{BODY_BYTES_MAX, RENDER_FUEL_MAX, RENDERED_BYTES_MAX};

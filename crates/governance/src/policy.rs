@@ -139,7 +139,8 @@ impl Policy {
         })
     }
 
-    /// SHA-256 of the canonical bytes, 64 lower-case hex digits.
+    /// SHA-256 of the canonical bytes, 64 lower-case hex digits: JSON of the parsed policy with
+    /// keys in byte order and no white space, so comments and layout do not matter.
     #[must_use]
     pub fn checksum(&self) -> &str {
         &self.checksum

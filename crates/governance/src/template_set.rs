@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::canonical::Canonical;
 use crate::template::Template;
+use crate::template_file::parse_template;
 use crate::{GovernanceError, source};
 
 /// Most templates of a set.
@@ -56,7 +57,7 @@ impl TemplateSet {
         let mut files: BTreeMap<String, &str> = BTreeMap::new();
         let mut templates = BTreeMap::new();
         for (file, text) in sources {
-            let template = Template::from_source(file, text)?;
+            let template = parse_template(file, text)?;
             let id = template.id.to_string();
             if let Some(first) = files.insert(id.clone(), file) {
                 return Err(GovernanceError::DuplicateTemplate {

@@ -460,7 +460,8 @@ fn the_shipped_prompts_render_with_and_without_optional_variables() {
     let templates = TemplateSet::load(&deploy.join("prompts")).expect("the templates load");
     let policy = Policy::load(&deploy.join("policy/policy.yaml")).expect("the policy loads");
     let rules = RuleSet::new(templates, policy).expect("they fit");
-    let cases: [(&str, &[(&str, &str)], &str); 5] = [
+    type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c str);
+    let cases: [Case<'_>; 5] = [
         (
             "coffee.v1",
             &[("wishes", "oat milk, quiet")],

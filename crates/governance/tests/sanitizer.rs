@@ -354,10 +354,18 @@ fn keys_longer_than_every_window_are_cut_to_one_mark() {
 
 #[test]
 fn keys_at_any_place_of_a_long_run_are_found() {
-    for before in 0..=2 * RUN_BYTES_MAX {
-        let text = format!("{}.{}", "a".repeat(before), google());
-        let expected = format!("{}.[REDACTED:google-api-key:1]", "a".repeat(before));
-        assert_eq!(clean(&text), expected, "{before} bytes before the key");
+    let long_jwt = secret(&[
+        "eyJ",
+        &"x".repeat(150),
+        ".eyJ",
+        "zdWIiOiIxMjM0NTY3ODkwIn0.sig",
+    ]);
+    for (key, rule) in [(google(), "google-api-key"), (long_jwt, "jwt")] {
+        for before in 0..=2 * RUN_BYTES_MAX {
+            let text = format!("{}.{key}", "a".repeat(before));
+            let expected = format!("{}.[REDACTED:{rule}:1]", "a".repeat(before));
+            assert_eq!(clean(&text), expected, "{before} bytes before the key");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Absent: the walk over the text, which is in [`super::token`].
 
 use super::ledger::MARK_START;
+use crate::canonical::Canonical;
 
 /// Longest value of an assignment that is looked at, in bytes; a longer one is only searched for
 /// keys of known form.
@@ -82,6 +83,13 @@ const PLACEHOLDERS: [&str; 22] = [
     "testing",
     "function",
 ];
+
+/// What the checksum of the rules is taken over.
+pub(super) fn canonical() -> Canonical {
+    let words = KEYWORDS.iter();
+    let words = words.map(|(word, keyword)| ((*word).to_owned(), Canonical::text(keyword.rule())));
+    Canonical::Object(words.collect())
+}
 
 /// The announcing word that `run` ends in, and where it begins.
 pub(super) fn keyword_at_end(run: &str) -> Option<(Keyword, usize)> {

@@ -22,6 +22,7 @@ mod card;
 mod ledger;
 mod private_key;
 mod token;
+mod token_rules;
 
 use std::sync::{Arc, LazyLock};
 
@@ -31,7 +32,8 @@ use crate::canonical::Canonical;
 use card::CardStage;
 use ledger::Ledger;
 use private_key::PrivateKeyStage;
-use token::{TokenRules, TokenStage};
+use token::TokenStage;
+use token_rules::TokenRules;
 
 pub use assignment::{ASSIGNMENT_GAP_BYTES_MAX, ASSIGNMENT_VALUE_BYTES_MAX};
 pub use private_key::PRIVATE_KEY_BLOCK_BYTES_MAX;
@@ -78,7 +80,8 @@ impl Sanitizer {
             let rules = TokenRules::builtin();
             let checksum = Canonical::object([
                 ("format", Canonical::text("postern-sanitizer/1")),
-                ("tokens", rules.canonical()),
+                ("tokens", TokenRules::canonical()),
+                ("assignments", assignment::canonical()),
             ])
             .sha256_hex();
             Sanitizer {
@@ -95,7 +98,8 @@ impl Sanitizer {
         self.session().sanitize(text)
     }
 
-    /// SHA-256 over the form of the rules, 64 lower-case hex digits.
+    /// SHA-256 over the token rules and the announcing words, and over a format number that
+    /// counts changes of everything else; 64 lower-case hex digits.
     #[must_use]
     pub fn checksum(&self) -> &str {
         &self.checksum

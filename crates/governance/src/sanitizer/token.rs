@@ -4,7 +4,7 @@
 //! another character ends it, unless it ends in a word that announces a secret: then word, signs
 //! and value are held together and judged by [`super::assignment`].
 //!
-//! A rule is a *head*, a regex that is enough to know the secret, and a *tail*, the characters
+//! A rule (see [`super::token_rules`]) is a *head*, a regex that is enough to know the secret, and a *tail*, the characters
 //! that then still belong to it. A run that outgrows [`RUN_BYTES_MAX`] is searched so far and
 //! released but for its last [`RUN_OVERLAP_BYTES`]; as no head is longer than that, the result
 //! does not depend on where runs are cut. Behind a head at the end of what is at hand, the tail is
@@ -12,145 +12,16 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
 use sha2::{Digest, Sha256};
 
 use super::assignment::{self, ASSIGNMENT_GAP_BYTES_MAX, ASSIGNMENT_VALUE_BYTES_MAX, Keyword};
 use super::ledger::Ledger;
-use crate::canonical::Canonical;
+use super::token_rules::{HEAD_BYTES_MIN, Rule, TokenRules};
 
 /// Longest run of key characters that is held back, in bytes.
 pub const RUN_BYTES_MAX: usize = 512;
 /// What is kept of a longer run when the rest is released, in bytes; longer than any head.
 pub const RUN_OVERLAP_BYTES: usize = 192;
-
-/// Shortest text that any head matches, in bytes; shorter runs are not searched.
-const HEAD_BYTES_MIN: usize = 15;
-
-/// One kind of key.
-struct Rule {
-    name: &'static str,
-    /// Matches the least that is enough; begins at a word boundary.
-    head: &'static str,
-    /// Signs that belong to the secret behind the head, besides letters and digits.
-    tail_signs: &'static str,
-}
-
-/// The first that matches at a place wins.
-const RULES: [Rule; 11] = [
-    // https://docs.anthropic.com: sk-ant-<kind>-<random>
-    Rule {
-        name: "anthropic-api-key",
-        head: r"sk-ant-[A-Za-z0-9_-]{20}",
-        tail_signs: "_-",
-    },
-    // Project, service account and admin keys, and the older form without a kind.
-    Rule {
-        name: "openai-api-key",
-        head: r"sk-(?:(?:proj|svcacct|admin|None)-[A-Za-z0-9_-]{20}|[A-Za-z0-9]{20})",
-        tail_signs: "_-",
-    },
-    // AWS IAM reference, "Unique identifiers": AKIA long-term, ASIA temporary, and kin.
-    Rule {
-        name: "aws-access-key",
-        head: "(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}",
-        tail_signs: "",
-    },
-    Rule {
-        name: "github-token",
-        head: "gh[pousr]_[A-Za-z0-9]{36}",
-        tail_signs: "_",
-    },
-    Rule {
-        name: "github-token",
-        head: "github_pat_[A-Za-z0-9_]{22}",
-        tail_signs: "_",
-    },
-    Rule {
-        name: "slack-token",
-        head: "xox[abeoprs]-[A-Za-z0-9-]{10}",
-        tail_signs: "-",
-    },
-    Rule {
-        name: "google-api-key",
-        head: "AIza[A-Za-z0-9_-]{35}",
-        tail_signs: "_-",
-    },
-    Rule {
-        name: "stripe-key",
-        head: "[rs]k_(?:live|test)_[A-Za-z0-9]{16}",
-        tail_signs: "",
-    },
-    Rule {
-        name: "stripe-key",
-        head: "whsec_[A-Za-z0-9]{24}",
-        tail_signs: "",
-    },
-    // RFC 7519: two base64url JSON objects; the header may be long.
-    Rule {
-        name: "jwt",
-        head: r"eyJ[A-Za-z0-9_-]{8,150}\.eyJ[A-Za-z0-9_-]{8}",
-        tail_signs: "_-.",
-    },
-    // Also by the usual first fields of the header: alg, typ, kid, enc.
-    Rule {
-        name: "jwt",
-        head: r"eyJ(?:hbGciO|0eXAiO|raWQiO|lbmMiO)[A-Za-z0-9_-]{4,150}\.[A-Za-z0-9_-]{8}",
-        tail_signs: "_-.",
-    },
-];
-
-/// The rules, compiled.
-#[derive(Debug)]
-pub(super) struct TokenRules {
-    /// Every head as one alternative with a group of its own, in the order of [`RULES`].
-    heads: Regex,
-}
-
-/// A secret in a run.
-struct Match {
-    rule: &'static Rule,
-    start: usize,
-    /// Behind the tail, as far as the text is at hand.
-    end: usize,
-}
-
-impl TokenRules {
-    pub(super) fn builtin() -> Self {
-        let heads: Vec<String> = RULES
-            .iter()
-            .map(|rule| format!("({})", rule.head))
-            .collect();
-        let pattern = format!(r"(?-u:\b)(?:{})", heads.join("|"));
-        let heads = Regex::new(&pattern).expect("the built-in rules compile");
-        Self { heads }
-    }
-
-    /// What the checksum of the rules is taken over.
-    pub(super) fn canonical(&self) -> Canonical {
-        Canonical::text(self.heads.as_str())
-    }
-
-    fn find_at(&self, text: &str, start: usize) -> Option<Match> {
-        let found = self.heads.find_at(text, start)?;
-        let groups = self.heads.captures_at(text, found.start())?;
-        let index = (1..groups.len()).find(|index| groups.get(*index).is_some())?;
-        let rule = &RULES[index - 1];
-        let rest = &text[found.end()..];
-        let tail = rest.find(|c| !rule.has_tail(c)).unwrap_or(rest.len());
-        Some(Match {
-            rule,
-            start: found.start(),
-            end: found.end() + tail,
-        })
-    }
-}
-
-impl Rule {
-    fn has_tail(&self, c: char) -> bool {
-        c.is_ascii_alphanumeric() || self.tail_signs.contains(c)
-    }
-}
 
 /// Characters that keys are made of.
 fn is_key_byte(byte: u8) -> bool {
