@@ -1,0 +1,439 @@
+//! Text to tokens and back, with the vocabulary that a GGUF file carries.
+//!
+//! Merging is done by the BPE model of the `tokenizers` crate; reading the vocabulary, splitting,
+//! finding special tokens and decoding are done here, where each step has a bound and an error.
+//!
+//! Invariants: with `special` false no text becomes a control token, because the merges do not know
+//! them; text of more than [`TEXT_BYTES_MAX`] bytes is refused; time grows no faster than the text (times
+//! its logarithm).
+//! Absent: a guess at an unknown tokenizer or pre-tokenizer, and any normalization of text.
+
+mod byte_level;
+mod chat;
+mod pretokenizer;
+mod sentence_piece;
+mod special_scan;
+mod stream;
+mod vocabulary;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokenizers::Model as _;
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
+
+pub use self::chat::ChatPrompt;
+pub(crate) use self::chat::Guard;
+use self::pretokenizer::PreTokenizer;
+use self::special_scan::{Segment, SpecialScan};
+pub use self::stream::TokenStream;
+use self::stream::{Bytes, Joiner};
+pub use self::vocabulary::SpecialTokens;
+use self::vocabulary::{Kind, Scheme, Vocabulary};
+use crate::digest::Sha256Digest;
+use crate::error::{EngineError, Result};
+use crate::gguf::{Gguf, Metadata};
+
+/// The longest text that is encoded, in bytes: several times what fits the longest context of the
+/// models we serve.
+pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Words whose tokens are remembered, for each thread that encodes. A word of the longest kind that is
+/// remembered takes about 8 KiB.
+const CACHED_WORDS_MAX: usize = 1024;
+
+/// A model's tokenizer. Cloning is cheap.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    vocabulary: Vocabulary,
+    model: BPE,
+    splitter: Splitter,
+    bytes: Arc<Bytes>,
+    scans: Scans,
+    sha256: Sha256Digest,
+}
+
+/// How text between special tokens is cut into words.
+enum Splitter {
+    ByteLevel(PreTokenizer),
+    SentencePiece { at_spaces: bool },
+}
+
+/// Searches for special tokens, by what is to be found.
+struct Scans {
+    /// Every special token.
+    all: SpecialScan,
+    /// User-defined tokens, which are found in any text.
+    user_defined: SpecialScan,
+    /// What only a template may write.
+    reserved: SpecialScan,
+    /// User-defined tokens that message contents may hold.
+    unreserved: SpecialScan,
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of a GGUF file; the file's tensors are not looked at.
+    ///
+    /// # Errors
+    /// Whatever makes the file unreadable or its vocabulary unusable; see [`EngineError`].
+    pub fn from_gguf_file(path: &Path) -> Result<Self> {
+        Self::from_metadata(Gguf::open(path)?.metadata())
+    }
+
+    /// Builds the tokenizer that `metadata` describes.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownTokenizerModel`], [`EngineError::UnknownPreTokenizer`], or entries that are
+    /// missing, of the wrong type or contradict each other.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
+        let vocabulary = Vocabulary::read(metadata)?;
+        let (splitter, model) = match vocabulary.scheme {
+            Scheme::ByteLevel => {
+                let splitter = PreTokenizer::named(&vocabulary.pre)?;
+                let model = byte_level_model(&vocabulary, splitter.ignore_merges())?;
+                (Splitter::ByteLevel(splitter), model)
+            }
+            Scheme::SentencePiece => {
+                let at_spaces = sentence_piece::spaces_only_lead(&vocabulary);
+                (
+                    Splitter::SentencePiece { at_spaces },
+                    sentence_piece_model(&vocabulary)?,
+                )
+            }
+        };
+        let inner = Inner {
+            bytes: Arc::new(Bytes::new(&vocabulary)?),
+            scans: Scans::new(&vocabulary)?,
+            sha256: vocabulary.sha256(),
+            vocabulary,
+            model,
+            splitter,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Encodes `text`, without BOS or EOS.
+    ///
+    /// Where `special` is true, the texts of control tokens become those tokens; otherwise they are
+    /// text like any other, and only user-defined tokens are recognised, as the published tokenizers do.
+    ///
+    /// # Errors
+    /// [`EngineError::TextTooLong`].
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        check_text_length(text.len())?;
+        let scans = &self.inner.scans;
+        let scan = if special {
+            &scans.all
+        } else {
+            &scans.user_defined
+        };
+        let mut ids = Vec::new();
+        self.encode_segments(scan.segments(text), &mut ids)?;
+        Ok(ids)
+    }
+
+    /// Puts BOS before and EOS after `ids` where the model asks for it.
+    pub fn enclose(&self, ids: &mut Vec<u32>) {
+        let special = &self.inner.vocabulary.special;
+        if let (true, Some(bos)) = (special.add_bos, special.bos) {
+            ids.insert(0, bos);
+        }
+        if let (true, Some(eos)) = (special.add_eos, special.eos) {
+            ids.push(eos);
+        }
+    }
+
+    /// The text of `ids`, control tokens included as they are written. Bytes that are not UTF-8 become
+    /// U+FFFD.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownToken`].
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        let mut joiner = Joiner::new(Arc::clone(&self.inner.bytes), true);
+        let mut bytes = Vec::new();
+        for &id in ids {
+            joiner.append(id, true, &mut bytes)?;
+        }
+        Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// A token as the vocabulary writes it, such as `Ġhello`, `▁hello` or `<0x0A>`.
+    pub fn piece(&self, id: u32) -> Option<&str> {
+        self.inner.vocabulary.text(id)
+    }
+
+    /// The id of a token as the vocabulary writes it.
+    pub fn id(&self, piece: &str) -> Option<u32> {
+        let position = self
+            .inner
+            .vocabulary
+            .tokens
+            .iter()
+            .position(|token| token == piece)?;
+        u32::try_from(position).ok()
+    }
+
+    /// Whether `id` is a control token: one that has a meaning to the model and none as text.
+    pub fn is_control(&self, id: u32) -> bool {
+        matches!(
+            self.inner.vocabulary.kind(id),
+            Some(Kind::Control | Kind::Unknown)
+        )
+    }
+
+    /// Whether only a template may write `id`: control tokens, and user-defined ones that look like
+    /// markup. [`encode_chat`](Self::encode_chat) never makes one from a message's content.
+    pub fn is_reserved(&self, id: u32) -> bool {
+        self.inner.vocabulary.is_reserved(id)
+    }
+
+    /// Decodes token by token what follows a prompt that ends with `last`, or stands alone (`None`).
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownToken`].
+    pub fn stream(&self, last: Option<u32>) -> Result<TokenStream> {
+        TokenStream::new(Arc::clone(&self.inner.bytes), last)
+    }
+
+    /// The special tokens and flags of the vocabulary.
+    pub fn special(&self) -> &SpecialTokens {
+        &self.inner.vocabulary.special
+    }
+
+    /// How many tokens there are.
+    pub fn len(&self) -> usize {
+        self.inner.vocabulary.tokens.len()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// SHA-256 over all that decides how text becomes tokens and back.
+    pub fn sha256(&self) -> Sha256Digest {
+        self.inner.sha256
+    }
+
+    /// Encodes segments one after another. Text at the start and after a special token gets the
+    /// vocabulary's space prefix; some special tokens swallow the white space after them.
+    fn encode_segments<'a>(
+        &self,
+        segments: impl IntoIterator<Item = Segment<'a>>,
+        ids: &mut Vec<u32>,
+    ) -> Result<()> {
+        let vocabulary = &self.inner.vocabulary;
+        let mut after_special = true;
+        let mut swallow = false;
+        for segment in segments {
+            match segment {
+                Segment::Special(id) => {
+                    ids.push(id);
+                    after_special = true;
+                    swallow = vocabulary.swallows_space_after.contains(&id);
+                }
+                Segment::Text(text) => {
+                    let text = if swallow { text.trim_start() } else { text };
+                    if text.is_empty() {
+                        continue;
+                    }
+                    self.encode_text(text, after_special, ids)?;
+                    after_special = false;
+                    swallow = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_text(&self, text: &str, after_special: bool, ids: &mut Vec<u32>) -> Result<()> {
+        match &self.inner.splitter {
+            Splitter::ByteLevel(splitter) => {
+                let mut word = String::new();
+                for piece in splitter.split(text) {
+                    byte_level::write(piece, &mut word);
+                    self.encode_word(&word, ids)?;
+                }
+            }
+            Splitter::SentencePiece { at_spaces } => {
+                let prefix = if after_special && self.inner.vocabulary.space_prefix {
+                    " "
+                } else {
+                    ""
+                };
+                let written = [prefix, text].concat().replace(' ', "▁");
+                if *at_spaces {
+                    for word in sentence_piece::words(&written) {
+                        self.encode_word(word, ids)?;
+                    }
+                } else {
+                    self.encode_word(&written, ids)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_word(&self, word: &str, ids: &mut Vec<u32>) -> Result<()> {
+        let tokens = self
+            .inner
+            .model
+            .tokenize(word)
+            .map_err(|error| EngineError::Encoding {
+                reason: error.to_string(),
+            })?;
+        ids.extend(tokens.iter().map(|token| token.id));
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Tokenizer")
+            .field("tokens", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scans {
+    fn new(vocabulary: &Vocabulary) -> Result<Self> {
+        let special = |wanted: &dyn Fn(u32, Kind) -> bool| {
+            SpecialScan::new(
+                vocabulary
+                    .iter()
+                    .filter(|(_, _, kind)| {
+                        matches!(kind, Kind::Control | Kind::Unknown | Kind::UserDefined)
+                    })
+                    .filter(|(id, _, kind)| wanted(*id, *kind))
+                    .map(|(id, text, _)| (id, text)),
+            )
+        };
+        Ok(Self {
+            all: special(&|_, _| true)?,
+            user_defined: special(&|_, kind| kind == Kind::UserDefined)?,
+            // A single character cannot be told from content by a guard inside of it.
+            reserved: special(&|id, _| {
+                vocabulary.is_reserved(id)
+                    && vocabulary
+                        .text(id)
+                        .is_some_and(|text| text.chars().nth(1).is_some())
+            })?,
+            unreserved: special(&|id, _| !vocabulary.is_reserved(id))?,
+        })
+    }
+}
+
+fn check_text_length(bytes: usize) -> Result<()> {
+    if bytes > TEXT_BYTES_MAX {
+        return Err(EngineError::TextTooLong {
+            bytes,
+            bytes_max: TEXT_BYTES_MAX,
+        });
+    }
+    Ok(())
+}
+
+/// The merges of a byte-level vocabulary, over all tokens that text may become.
+fn byte_level_model(vocabulary: &Vocabulary, ignore_merges: bool) -> Result<BPE> {
+    let ids: Vocab = vocabulary
+        .iter()
+        .filter(|(id, _, _)| !vocabulary.is_reserved(*id))
+        .map(|(id, text, _)| (text.to_owned(), id))
+        .collect();
+    check_alphabet(&ids)?;
+    let reserved: std::collections::HashSet<&str> = vocabulary
+        .iter()
+        .filter(|(id, _, _)| vocabulary.is_reserved(*id))
+        .map(|(_, text, _)| text)
+        .collect();
+    let mut merges = Merges::with_capacity(vocabulary.merges.len());
+    for (index, merge) in vocabulary.merges.iter().enumerate() {
+        let invalid = |reason: String| EngineError::Vocabulary {
+            reason: format!("merge {index} ({merge:?}) {reason}"),
+        };
+        // A part may itself begin with a space, so the separator is looked for after the first character.
+        let first = merge.chars().next().map_or(0, char::len_utf8);
+        let separator = merge[first..]
+            .find(' ')
+            .ok_or_else(|| invalid("has no space between its parts".to_owned()))?;
+        let (left, right) = (&merge[..first + separator], &merge[first + separator + 1..]);
+        let whole = [left, right].concat();
+        if [left, right, &whole]
+            .iter()
+            .any(|part| reserved.contains(part))
+        {
+            continue;
+        }
+        if let Some(part) = [left, right, &whole]
+            .into_iter()
+            .find(|part| !ids.contains_key(*part))
+        {
+            return Err(invalid(format!(
+                "needs the token {part:?}, which is missing"
+            )));
+        }
+        merges.push((left.to_owned(), right.to_owned()));
+    }
+    build(BPE::builder().ignore_merges(ignore_merges), ids, merges)
+}
+
+/// Every byte that UTF-8 text can hold needs a token, or text would be lost.
+fn check_alphabet(ids: &Vocab) -> Result<()> {
+    let missing = (0..=0xF4_u8)
+        .filter(|byte| !matches!(byte, 0xC0 | 0xC1))
+        .find(|byte| !ids.contains_key(byte_level::character(*byte).to_string().as_str()));
+    match missing {
+        None => Ok(()),
+        Some(byte) => Err(EngineError::Vocabulary {
+            reason: format!("no token stands for byte 0x{byte:02X}"),
+        }),
+    }
+}
+
+/// The merges of a SentencePiece vocabulary, over normal tokens, with a byte token for each byte.
+fn sentence_piece_model(vocabulary: &Vocabulary) -> Result<BPE> {
+    let mut bytes_found = [false; 256];
+    let mut ids = Vocab::new();
+    for (id, text, kind) in vocabulary.iter() {
+        match kind {
+            Kind::Byte => {
+                if let Some(byte) = stream::byte_value(text) {
+                    bytes_found[usize::from(byte)] = true;
+                    ids.insert(format!("<0x{byte:02X}>"), id);
+                }
+            }
+            Kind::Normal | Kind::Unused => {
+                ids.insert(text.to_owned(), id);
+            }
+            Kind::Unknown | Kind::Control | Kind::UserDefined => {}
+        }
+    }
+    if let Some(byte) = bytes_found.iter().position(|found| !found) {
+        return Err(EngineError::Vocabulary {
+            reason: format!("no token stands for byte 0x{byte:02X}"),
+        });
+    }
+    build(
+        BPE::builder().byte_fallback(true),
+        ids,
+        sentence_piece::merges(vocabulary),
+    )
+}
+
+fn build(builder: tokenizers::models::bpe::BpeBuilder, ids: Vocab, merges: Merges) -> Result<BPE> {
+    builder
+        .vocab_and_merges(ids, merges)
+        .cache_capacity(CACHED_WORDS_MAX)
+        .build()
+        .map_err(|error| EngineError::Vocabulary {
+            reason: error.to_string(),
+        })
+}
