@@ -14,6 +14,8 @@ mod architecture;
 mod attention;
 mod decoder;
 mod rope;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod weights;
 

@@ -204,6 +204,12 @@ pub(super) struct Angles {
 }
 
 impl Rope {
+    /// Frequencies of the pairs, and what cosines and sines are multiplied by.
+    #[cfg(test)]
+    pub(super) fn parts(&self) -> (&[f32], f32) {
+        (&self.frequencies, self.magnitude)
+    }
+
     /// The angles of `count` positions from `first` on.
     pub(super) fn angles(&self, first: usize, count: usize) -> CandleResult<Angles> {
         let pairs = self.frequencies.len();
