@@ -108,7 +108,11 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, without_generation_blocks(source))
             .map_err(|error| EngineError::ChatTemplate {
-                reason: format!("it does not compile: {error}"),
+                reason: format!(
+                    "it does not compile{}: {}",
+                    in_line(&error),
+                    error.detail().unwrap_or("it is no Jinja template"),
+                ),
             })?;
         Ok(Self {
             environment,
@@ -184,10 +188,7 @@ impl ChatTemplate {
     /// What a failed run may say: its kind and line, and what the template raised if that is a fixed text of
     /// the template, not something made of contents.
     fn failure(&self, error: &Error) -> EngineError {
-        let line = error
-            .line()
-            .map(|line| format!(" in line {line}"))
-            .unwrap_or_default();
+        let line = in_line(error);
         let reason = match error.detail() {
             _ if error.kind() == ErrorKind::OutOfFuel => {
                 format!("it takes more than the {STEPS_MAX} steps that are allowed")
@@ -211,6 +212,13 @@ impl fmt::Debug for ChatTemplate {
             .field("sha256", &self.sha256)
             .finish_non_exhaustive()
     }
+}
+
+fn in_line(error: &Error) -> String {
+    error
+        .line()
+        .map(|line| format!(" in line {line}"))
+        .unwrap_or_default()
 }
 
 /// Output that fails once it holds [`PROMPT_BYTES_MAX`] bytes.
