@@ -1,0 +1,128 @@
+//! Power may go at any instruction: what the log says after a crash, a signal, a full disk, a vanished caller.
+
+use crate::harness::{Daemon, RunningCall, SlowModel, State, succeed, wait_until};
+
+const LONG_CALL: (&str, &str, &str) = ("ci-runner", "triage.v1", "log=the build failed");
+
+fn long_call(daemon: &Daemon, state: &State) -> RunningCall {
+    let (identity, template, variable) = LONG_CALL;
+    RunningCall::start(daemon.generate(state, identity, template, variable))
+}
+
+#[test]
+fn a_killed_daemon_leaves_a_log_that_verifies_and_closes_its_calls_on_the_next_start() {
+    let (state, model) = (State::new(), SlowModel::new());
+    let daemon = Daemon::start_with(&state, &["--model", &model.path()]);
+    let call = long_call(&daemon, &state);
+    daemon.kill();
+    let (_, status) = call.finish();
+    assert!(
+        !status.success(),
+        "a caller whose answer was cut must not report success"
+    );
+
+    let cut = state.verified();
+    let open = cut["open_calls"].as_array().expect("open calls are listed");
+    assert_eq!(open.len(), 1, "{cut}");
+
+    let restarted = Daemon::start_with(&state, &["--model", &model.path()]);
+    let interrupted = state.entries_of("interrupted");
+    assert_eq!(interrupted.len(), 1, "{interrupted:?}");
+    assert_eq!(interrupted[0]["request_id"], open[0]);
+    assert_eq!(state.verified()["open_calls"], serde_json::json!([]));
+    drop(restarted);
+}
+
+#[test]
+fn a_log_survives_many_kills() {
+    const KILLS: usize = 8;
+    let (state, model) = (State::new(), SlowModel::new());
+    for _ in 0..KILLS {
+        let daemon = Daemon::start_with(&state, &["--model", &model.path()]);
+        let calls = [long_call(&daemon, &state), long_call(&daemon, &state)];
+        daemon.kill();
+        for call in calls {
+            assert!(!call.finish().1.success());
+        }
+        state.verified();
+    }
+    drop(Daemon::start_with(&state, &["--model", &model.path()]));
+    assert_eq!(state.entries_of("admitted").len(), 2 * KILLS);
+    assert_eq!(state.entries_of("interrupted").len(), 2 * KILLS);
+    assert_eq!(state.verified()["open_calls"], serde_json::json!([]));
+}
+
+#[test]
+fn a_caller_that_vanishes_stops_its_generation_and_is_recorded() {
+    let (state, model) = (State::new(), SlowModel::new());
+    let daemon = Daemon::start_with(&state, &["--model", &model.path()]);
+    let mut call = long_call(&daemon, &state);
+    call.kill();
+    let completed = wait_until("the vanished call is recorded", || {
+        state.entries_of("completed").pop()
+    });
+    assert_eq!(completed["outcome"]["kind"], "cancelled", "{completed}");
+    let admitted = state.entries_of("admitted").remove(0);
+    let generated = completed["usage"]["completion_tokens"]
+        .as_u64()
+        .expect("a count");
+    let allowed = admitted["parameters"]["max_tokens"]
+        .as_u64()
+        .expect("a bound");
+    assert!(
+        generated < allowed,
+        "{generated} of {allowed} tokens were generated for nobody"
+    );
+}
+
+#[test]
+fn sigterm_ends_in_order_with_every_record_written() {
+    let (state, model) = (State::new(), SlowModel::new());
+    let daemon = Daemon::start_with(&state, &["--model", &model.path()]);
+    let call = long_call(&daemon, &state);
+    daemon.terminate();
+    let (last, caller) = call.finish();
+    assert_eq!(daemon.wait().code(), Some(0));
+
+    let last = last.expect("the caller hears how its call ended");
+    let completed = state.entries_of("completed");
+    assert_eq!(completed.len(), 1, "{completed:?}");
+    assert_eq!(last["event"] == "done", caller.success(), "{last}");
+    assert_eq!(state.verified()["open_calls"], serde_json::json!([]));
+}
+
+#[test]
+fn a_full_disk_refuses_calls_before_a_token_is_generated() {
+    const BYTES_MAX: u64 = 16 << 10;
+    const CALLS_MAX: usize = 100;
+    let state = State::new();
+    let daemon = Daemon::start_with_file_limit(&state, BYTES_MAX);
+    let call = || {
+        daemon
+            .generate(&state, "kiosk", "coffee.v1", "wishes=a quiet place")
+            .output()
+            .expect("the caller can be started")
+    };
+    let refused = (0..CALLS_MAX)
+        .map(|_| call())
+        .find(|output| !output.status.success());
+    let refused = refused.expect("a log of bounded size is full at some time");
+    let shown = String::from_utf8_lossy(&refused.stdout).into_owned();
+    assert!(
+        shown.contains("audit"),
+        "the refusal names its reason: {shown}"
+    );
+    assert!(!call().status.success(), "still full, still refused");
+
+    let verified = state.verified();
+    assert_eq!(
+        verified["open_calls"],
+        serde_json::json!([]),
+        "what was refused was never admitted"
+    );
+    daemon.kill();
+
+    let with_room = Daemon::start(&state);
+    succeed(&mut with_room.generate(&state, "kiosk", "coffee.v1", "wishes=a quiet place"));
+    state.verified();
+}
