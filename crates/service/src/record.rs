@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postern_audit::{Completed, Entry, Outcome, Receipt, Refused, Timings, Usage};
+use postern_audit::{AuditError, Completed, Entry, Outcome, Receipt, Refused, Timings, Usage};
 use postern_governance::{Identity, TemplateId};
 
 use crate::call::{Answer, AnswerEnd, AnswerSource, AnswerTimings, AnswerUsage, AuditReceipt};
@@ -16,10 +16,19 @@ use crate::{Refusal, RefusalKind, RequestId, translate};
 
 impl Service {
     /// Writes a record to disk, and remembers whether that works at present.
+    /// Only an admission shows that it works again: a refusal is smaller and
+    /// may find room where no call does.
     pub(crate) fn append(&self, id: RequestId, entry: &Entry) -> Result<Receipt, RefusalKind> {
         let written = self.audit.append(entry);
-        self.audit_failing
-            .store(written.is_err(), Ordering::Relaxed);
+        match &written {
+            Ok(_) if matches!(entry, Entry::Admitted(_)) => {
+                self.audit_failing.store(false, Ordering::Relaxed);
+            }
+            Err(error) if concerns_disk(error) => {
+                self.audit_failing.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        }
         written.map_err(|error| {
             self.metrics.count_audit_failure();
             log::error!(request:% = id, error:% = error; "an audit record could not be written");
@@ -185,6 +194,16 @@ impl Service {
         );
         recorded
     }
+}
+
+/// Whether the next record will probably fail as well; other errors are about
+/// one entry.
+fn concerns_disk(error: &AuditError) -> bool {
+    use AuditError as E;
+    matches!(
+        error,
+        E::Write { .. } | E::Stopped { .. } | E::Io { .. } | E::Busy { .. }
+    )
 }
 
 fn milliseconds(duration: Duration) -> f64 {

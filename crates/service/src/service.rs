@@ -62,7 +62,7 @@ pub enum NotReady {
     /// It is shutting down.
     #[error("the service is shutting down")]
     ShuttingDown,
-    /// The last audit record could not be written.
+    /// An audit record could not be written, and no call was admitted since.
     #[error("the audit log cannot be written")]
     AuditUnavailable,
 }
@@ -251,7 +251,7 @@ impl Service {
         if self.phase() != Phase::Open {
             return Err(NotReady::ShuttingDown);
         }
-        if self.audit_failing.load(Ordering::Relaxed) {
+        if self.audit_failing.load(Ordering::Relaxed) || self.audit.is_stopped() {
             return Err(NotReady::AuditUnavailable);
         }
         Ok(())
@@ -290,12 +290,14 @@ impl Service {
         }
     }
 
-    /// Resolves when no call and no refusal is under way.
+    /// Resolves when every call that came before has its last record, and
+    /// every refusal its only one. The desk is not held meanwhile, so that new
+    /// calls are refused at once.
     async fn idle(&self) {
         let calls = u32::try_from(self.config.calls_max).expect("calls_max was checked");
-        let desk = self.desk.acquire_many(DESK_THREADS_MAX).await;
-        let slots = self.slots.acquire_many(calls).await;
-        drop((desk, slots));
+        drop(self.desk.acquire_many(DESK_THREADS_MAX).await);
+        drop(self.slots.acquire_many(calls).await);
+        drop(self.desk.acquire_many(DESK_THREADS_MAX).await);
     }
 
     pub(crate) fn phase(&self) -> Phase {

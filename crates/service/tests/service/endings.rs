@@ -1,5 +1,6 @@
 //! Admitted calls that end without an answer: each leaves its last record.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_audit::{Entry, Outcome};
@@ -201,4 +202,21 @@ async fn a_shutdown_cuts_at_its_deadline_what_still_runs() {
         );
     }
     assert_eq!(house.verify().open_calls, []);
+}
+
+#[tokio::test]
+async fn a_shutdown_refuses_new_calls_while_an_old_one_runs() {
+    let house = endless(EngineConfig::default(), ServiceConfig::default());
+    let running = house.call(long()).await.unwrap();
+    let service = Arc::clone(&house.service);
+    let shutdown = tokio::spawn(async move { service.shutdown(Duration::from_secs(600)).await });
+    while house.service.ready().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    let refusal = house.ask(short()).await.refusal();
+    assert_eq!(refusal.kind, RefusalKind::ShuttingDown);
+    assert_eq!(house.completed(), [], "the old call still runs");
+    drop(running);
+    shutdown.await.unwrap();
+    assert_eq!(house.completed()[0].outcome, Outcome::Cancelled);
 }

@@ -7,6 +7,7 @@ mod disk;
 mod endings;
 mod house;
 mod key_files;
+mod logs;
 mod metrics;
 mod refusals;
 mod tokens;
