@@ -35,72 +35,60 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
+        let r = &registry;
         Self {
-            requests: registered(
-                &registry,
-                counters(
-                    "postern_requests_total",
-                    "Calls that ended, by outcome and template.",
-                    &["outcome", "template"],
-                ),
+            requests: counters(
+                r,
+                "postern_requests_total",
+                "Calls that ended, by outcome and template.",
+                &["outcome", "template"],
             ),
-            tokens_in: registered(
-                &registry,
-                counters(
-                    "postern_prompt_tokens_total",
-                    "Prompt tokens read.",
-                    &["template"],
-                ),
+            tokens_in: counters(
+                r,
+                "postern_prompt_tokens_total",
+                "Prompt tokens read.",
+                &["template"],
             ),
-            tokens_out: registered(
-                &registry,
-                counters(
-                    "postern_completion_tokens_total",
-                    "Tokens generated.",
-                    &["template"],
-                ),
+            tokens_out: counters(
+                r,
+                "postern_completion_tokens_total",
+                "Tokens generated.",
+                &["template"],
             ),
-            redactions: registered(
-                &registry,
-                counters(
-                    "postern_redactions_total",
-                    "Secrets replaced by a mark, by rule and direction.",
-                    &["rule", "direction"],
-                ),
+            redactions: counters(
+                r,
+                "postern_redactions_total",
+                "Secrets replaced by a mark, by rule and direction.",
+                &["rule", "direction"],
             ),
             audit_failures: registered(
-                &registry,
+                r,
                 IntCounter::new(
                     "postern_audit_failures_total",
                     "Audit records that could not be written.",
                 ),
             ),
-            first_token: registered(
-                &registry,
-                histogram(
-                    "postern_first_token_seconds",
-                    "Time from a call's arrival to its first token.",
-                    FIRST_TOKEN_SECONDS,
-                ),
+            first_token: histogram(
+                r,
+                "postern_first_token_seconds",
+                "Time from a call's arrival to its first token.",
+                FIRST_TOKEN_SECONDS,
             ),
-            rate: registered(
-                &registry,
-                histogram(
-                    "postern_tokens_per_second",
-                    "Decoding speed of finished calls.",
-                    TOKENS_PER_SECOND,
-                ),
+            rate: histogram(
+                r,
+                "postern_tokens_per_second",
+                "Decoding speed of finished calls.",
+                TOKENS_PER_SECOND,
             ),
-            queue_depth: registered(
-                &registry,
-                IntGauge::new(
-                    "postern_queue_depth",
-                    "Calls that wait in the engine's queue.",
-                ),
+            queue_depth: level(
+                r,
+                "postern_queue_depth",
+                "Calls that wait in the engine's queue.",
             ),
-            in_flight: registered(
-                &registry,
-                IntGauge::new("postern_calls_in_flight", "Calls admitted and not ended."),
+            in_flight: level(
+                r,
+                "postern_calls_in_flight",
+                "Calls admitted and not ended.",
             ),
             registry,
         }
@@ -150,12 +138,17 @@ fn gauge(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn counters(name: &str, about: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
-    IntCounterVec::new(Opts::new(name, about), labels)
+fn counters(registry: &Registry, name: &str, about: &str, labels: &[&str]) -> IntCounterVec {
+    registered(registry, IntCounterVec::new(Opts::new(name, about), labels))
 }
 
-fn histogram(name: &str, about: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-    Histogram::with_opts(HistogramOpts::new(name, about).buckets(buckets.to_vec()))
+fn histogram(registry: &Registry, name: &str, about: &str, buckets: &[f64]) -> Histogram {
+    let opts = HistogramOpts::new(name, about).buckets(buckets.to_vec());
+    registered(registry, Histogram::with_opts(opts))
+}
+
+fn level(registry: &Registry, name: &str, about: &str) -> IntGauge {
+    registered(registry, IntGauge::new(name, about))
 }
 
 fn registered<M: Collector + Clone + 'static>(
