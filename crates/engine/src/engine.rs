@@ -182,6 +182,26 @@ impl Generation {
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
+
+    /// A handle for whoever may want to cancel while another thread waits for events.
+    pub fn canceller(&self) -> Canceller {
+        Canceller {
+            cancelled: Arc::clone(&self.cancelled),
+        }
+    }
+}
+
+/// Cancels one generation from any thread; dropping it does nothing.
+#[derive(Clone, Debug)]
+pub struct Canceller {
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Canceller {
+    /// As [`Generation::cancel`].
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Generation {

@@ -32,7 +32,7 @@ pub use backend::KNOWN_ARCHITECTURES;
 pub use chat_template::{ChatDate, ChatTemplate};
 pub use config::EngineConfig;
 pub use digest::Sha256Digest;
-pub use engine::{Engine, Generation, Next};
+pub use engine::{Canceller, Engine, Generation, Next};
 pub use error::{EngineError, Result};
 pub use inspect::{
     ModelReport, QuantizationReport, SpecialToken, TensorReport, VocabularyReport, inspect,

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use postern_engine::Canceller;
 use postern_governance::{Identity, TemplateId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -60,12 +61,21 @@ pub struct CallStream {
     /// The call's name.
     pub id: RequestId,
     pub(crate) events: mpsc::Receiver<CallEvent>,
+    pub(crate) generation: Canceller,
 }
 
 impl CallStream {
     /// The next event, or `None` after the last.
     pub async fn next(&mut self) -> Option<CallEvent> {
         self.events.recv().await
+    }
+}
+
+impl Drop for CallStream {
+    fn drop(&mut self) {
+        // Closed first, so that the end of the generation is understood as the client's leaving.
+        self.events.close();
+        self.generation.cancel();
     }
 }
 

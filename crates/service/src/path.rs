@@ -133,7 +133,11 @@ impl Service {
         let events_max = admission.prompt.max_tokens as usize + EVENTS_BEYOND_TOKENS;
         let (events, stream) = mpsc::channel(events_max);
         // A reply that nobody takes drops the stream, which `follow` sees.
-        let _ = reply.send(Ok(CallStream { id, events: stream }));
+        let _ = reply.send(Ok(CallStream {
+            id,
+            events: stream,
+            generation: generation.canceller(),
+        }));
         let end = unless_panicked(|| self.follow(&admission, &generation, &events, &mut progress));
         drop(generation);
         let closed =
@@ -198,7 +202,7 @@ impl Service {
                 Next::Event(Event::Token { text, .. }) => hand(events, progress.token(&text))?,
                 Next::Event(Event::Done(finished)) => {
                     progress.finished(&finished);
-                    let end = self.end(finished.finish_reason)?;
+                    let end = self.end(finished.finish_reason, events)?;
                     hand(events, progress.flush(&finished.text_tail))?;
                     return Ok(end);
                 }
@@ -232,10 +236,15 @@ impl Service {
         Ok(left.min(LOOK_INTERVAL))
     }
 
-    fn end(&self, reason: FinishReason) -> Result<AnswerEnd, RefusalKind> {
+    fn end(
+        &self,
+        reason: FinishReason,
+        events: &mpsc::Sender<CallEvent>,
+    ) -> Result<AnswerEnd, RefusalKind> {
         match reason {
             FinishReason::Stop => Ok(AnswerEnd::Stop),
             FinishReason::Length => Ok(AnswerEnd::Length),
+            FinishReason::Cancelled if events.is_closed() => Err(RefusalKind::ClientGone),
             // We did not cancel, so the engine did: it is being stopped.
             FinishReason::Cancelled if self.phase() != Phase::Open => {
                 Err(RefusalKind::ShuttingDown)
