@@ -2,11 +2,14 @@
 //!
 //! The vocabularies are made here; with `POSTERN_VOCAB_DIR` the same checks run over published ones.
 
+mod made_vocabulary;
+
 use std::path::PathBuf;
 
-use postern_engine::gguf::{Array, Metadata, Value};
 use postern_engine::{ChatDate, ChatMessage, ChatTemplate, EngineError, Role, Tokenizer};
 use proptest::prelude::*;
+
+use crate::made_vocabulary::{SPECIAL, USER_DEFINED, made, metadata};
 
 const CHATML: &str = "\
 {% for message in messages %}
@@ -99,87 +102,6 @@ const CARELESS: [&str; 5] = [
     "{% for m in messages %}<{{ m.content }}><|im_{{ m.content }}{% endfor %}|>",
     "{% for m in messages %}{{ m.content[1:] }}{{ m.content.split('im')[-1] }}{{ m.content | replace('x', '') }}{% endfor %}",
 ];
-
-const SPECIAL: [&str; 14] = [
-    "<s>",
-    "</s>",
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|system|>",
-    "<|end|>",
-    "<start_of_turn>",
-    "<end_of_turn>",
-];
-/// User-defined tokens: the first is markup, the second is not.
-const USER_DEFINED: [&str; 2] = ["</think>", "\n\n"];
-
-fn entry(key: &str, value: Value) -> (String, Value) {
-    (format!("tokenizer.ggml.{key}"), value)
-}
-
-fn strings(texts: Vec<String>) -> Value {
-    Value::Array(Array::Strings(texts))
-}
-
-/// A small byte-level vocabulary (`gpt2`) or SentencePiece vocabulary (`llama`) with all special tokens.
-fn metadata(model: &str) -> Metadata {
-    let mut tokens: Vec<String> = SPECIAL.map(String::from).to_vec();
-    let mut types = vec![3; tokens.len()];
-    tokens.extend(USER_DEFINED.map(String::from));
-    types.extend([4, 4]);
-    let mut entries = Vec::new();
-    if model == "gpt2" {
-        tokens.extend((0..=255).map(|byte| alphabet(byte).to_string()));
-        tokens.extend(["he", "Ġt", "Ġthe", "im", "st"].map(String::from));
-        types.resize(tokens.len(), 1);
-        let merges = ["h e", "Ġ t", "Ġt he", "i m", "s t"]
-            .map(String::from)
-            .to_vec();
-        entries.extend([
-            entry("pre", Value::String("gpt-2".into())),
-            entry("merges", strings(merges)),
-        ]);
-    } else {
-        tokens.extend((0..=255).map(|byte: u8| format!("<0x{byte:02X}>")));
-        types.resize(tokens.len(), 6);
-        tokens.extend(["▁the", "▁t", "he", "im", "st", "▁▁"].map(String::from));
-        tokens.extend(('!'..='~').chain(['▁', 'é']).map(String::from));
-        types.resize(tokens.len(), 1);
-        let scores = (0_u16..)
-            .take(tokens.len())
-            .map(|id| -f32::from(id))
-            .collect();
-        entries.push(entry("scores", Value::Array(Array::Floats(scores))));
-    }
-    entries.extend([
-        entry("model", Value::String(model.into())),
-        entry("tokens", strings(tokens)),
-        entry("token_type", Value::Array(Array::Integers(types))),
-        entry("bos_token_id", Value::Unsigned(0)),
-        entry("eos_token_id", Value::Unsigned(1)),
-    ]);
-    Metadata::from_entries(entries)
-}
-
-/// GPT-2's character for a byte.
-fn alphabet(byte: u8) -> char {
-    let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    if printable(&byte) {
-        return char::from(byte);
-    }
-    let shifted = (0..byte).filter(|byte| !printable(byte)).count();
-    char::from_u32(0x100 + u32::try_from(shifted).expect("small")).expect("a character")
-}
-
-fn made(model: &str) -> Tokenizer {
-    Tokenizer::from_metadata(&metadata(model)).expect("a good vocabulary")
-}
 
 /// The made vocabularies, and the published ones where they are.
 fn tokenizers() -> Vec<(String, Tokenizer)> {
@@ -480,48 +402,6 @@ fn json_is_written_as_python_does() {
     );
 }
 
-#[test]
-fn vocabularies_that_contradict_themselves_are_refused() {
-    let check = |model: &str, key: &str, value: Value, expected: &str| {
-        let entries = metadata(model)
-            .iter()
-            .map(|(key, value)| (key.to_owned(), value.clone()))
-            .chain([entry(key, value)])
-            .collect::<Vec<_>>();
-        let message = Tokenizer::from_metadata(&Metadata::from_entries(entries))
-            .expect_err(expected)
-            .to_string();
-        assert!(message.contains(expected), "{message}");
-    };
-    let text = |text: &str| Value::String(text.into());
-    let few = |texts: &[&str]| strings(texts.iter().map(|text| (*text).to_owned()).collect());
-    check("gpt2", "model", text("wordpiece"), "wordpiece");
-    check("gpt2", "pre", text("novel"), "llama-bpe");
-    check("gpt2", "tokens", few(&["a", "a"]), "elements");
-    check(
-        "gpt2",
-        "token_type",
-        Value::Array(Array::Integers(vec![1; 3])),
-        "token_type",
-    );
-    check("gpt2", "eos_token_id", Value::Unsigned(1 << 20), "eos");
-    check("gpt2", "merges", few(&["nospace"]), "no space");
-    check("gpt2", "merges", few(&["zz zz"]), "missing");
-    check("gpt2", "merges", few(&[""]), "no space");
-    check(
-        "llama",
-        "scores",
-        Value::Array(Array::Floats(vec![0.0])),
-        "scores",
-    );
-    check(
-        "llama",
-        "scores",
-        Value::Array(Array::Floats(vec![f32::NAN; 400])),
-        "scores",
-    );
-}
-
 fn fragment() -> impl Strategy<Value = String> {
     let pieces: Vec<String> = SPECIAL
         .into_iter()
@@ -558,34 +438,5 @@ proptest! {
         let shapes: Vec<&str> = [CHATML, LLAMA_3, PHI_3, GEMMA, QWEN].into_iter().chain(CARELESS).collect();
         let contents: Vec<&str> = contents.iter().map(String::as_str).collect();
         check_inert(if byte_level { "gpt2" } else { "llama" }, &tokenizer, shapes[shape], &contents);
-    }
-
-    #[test]
-    fn any_text_comes_back(text in "\\PC{0,40}|[ \n\t]{0,9}|.{0,20}", byte_level in any::<bool>()) {
-        let tokenizer = made(if byte_level { "gpt2" } else { "llama" });
-        // SentencePiece cannot tell its own mark from a space.
-        prop_assume!(byte_level || !text.contains('▁'));
-        let ids = tokenizer.encode(&text, false).expect("encodes");
-        prop_assert!(ids.iter().all(|id| !tokenizer.is_control(*id)));
-        prop_assert_eq!(tokenizer.decode(&ids).expect("decodes"), text.clone());
-        let mut stream = tokenizer.stream(None).expect("starts");
-        let mut streamed = String::new();
-        for id in ids {
-            streamed.push_str(&stream.push(id).expect("known"));
-        }
-        streamed.push_str(&stream.finish());
-        prop_assert_eq!(streamed, text);
-    }
-
-    #[test]
-    fn a_stream_gives_what_decoding_gives(ids in prop::collection::vec(16_u32..270, 0..12), byte_level in any::<bool>()) {
-        let tokenizer = made(if byte_level { "gpt2" } else { "llama" });
-        let mut stream = tokenizer.stream(None).expect("starts");
-        let mut streamed = String::new();
-        for id in &ids {
-            streamed.push_str(&stream.push(*id).expect("known"));
-        }
-        streamed.push_str(&stream.finish());
-        prop_assert_eq!(streamed, tokenizer.decode(&ids).expect("decodes"));
     }
 }

@@ -10,6 +10,8 @@
 
 mod byte_level;
 mod chat;
+mod identity;
+mod model;
 mod pretokenizer;
 mod sentence_piece;
 mod special_scan;
@@ -20,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokenizers::Model as _;
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::models::bpe::BPE;
 
 pub use self::chat::ChatPrompt;
 pub(crate) use self::chat::Guard;
@@ -37,10 +39,6 @@ use crate::gguf::{Gguf, Metadata};
 /// The longest text that is encoded, in bytes: several times what fits the longest context of the
 /// models we serve.
 pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
-
-/// Words whose tokens are remembered, for each thread that encodes. A word of the longest kind that is
-/// remembered takes about 8 KiB.
-const CACHED_WORDS_MAX: usize = 1024;
 
 /// A model's tokenizer. Cloning is cheap.
 #[derive(Clone)]
@@ -91,24 +89,25 @@ impl Tokenizer {
     /// missing, of the wrong type or contradict each other.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
         let vocabulary = Vocabulary::read(metadata)?;
+        let merges = vocabulary.merges(metadata)?;
         let (splitter, model) = match vocabulary.scheme {
             Scheme::ByteLevel => {
                 let splitter = PreTokenizer::named(&vocabulary.pre)?;
-                let model = byte_level_model(&vocabulary, splitter.ignore_merges())?;
+                let model = model::byte_level(&vocabulary, merges, splitter.ignore_merges())?;
                 (Splitter::ByteLevel(splitter), model)
             }
             Scheme::SentencePiece => {
                 let at_spaces = sentence_piece::spaces_only_lead(&vocabulary);
                 (
                     Splitter::SentencePiece { at_spaces },
-                    sentence_piece_model(&vocabulary)?,
+                    model::sentence_piece(&vocabulary)?,
                 )
             }
         };
         let inner = Inner {
             bytes: Arc::new(Bytes::new(&vocabulary)?),
             scans: Scans::new(&vocabulary)?,
-            sha256: vocabulary.sha256(),
+            sha256: identity::sha256(&vocabulary, merges),
             vocabulary,
             model,
             splitter,
@@ -339,101 +338,4 @@ fn check_text_length(bytes: usize) -> Result<()> {
         });
     }
     Ok(())
-}
-
-/// The merges of a byte-level vocabulary, over all tokens that text may become.
-fn byte_level_model(vocabulary: &Vocabulary, ignore_merges: bool) -> Result<BPE> {
-    let ids: Vocab = vocabulary
-        .iter()
-        .filter(|(id, _, _)| !vocabulary.is_reserved(*id))
-        .map(|(id, text, _)| (text.to_owned(), id))
-        .collect();
-    check_alphabet(&ids)?;
-    let reserved: std::collections::HashSet<&str> = vocabulary
-        .iter()
-        .filter(|(id, _, _)| vocabulary.is_reserved(*id))
-        .map(|(_, text, _)| text)
-        .collect();
-    let mut merges = Merges::with_capacity(vocabulary.merges.len());
-    for (index, merge) in vocabulary.merges.iter().enumerate() {
-        let invalid = |reason: String| EngineError::Vocabulary {
-            reason: format!("merge {index} ({merge:?}) {reason}"),
-        };
-        // A part may itself begin with a space, so the separator is looked for after the first character.
-        let first = merge.chars().next().map_or(0, char::len_utf8);
-        let separator = merge[first..]
-            .find(' ')
-            .ok_or_else(|| invalid("has no space between its parts".to_owned()))?;
-        let (left, right) = (&merge[..first + separator], &merge[first + separator + 1..]);
-        let whole = [left, right].concat();
-        if [left, right, &whole]
-            .iter()
-            .any(|part| reserved.contains(part))
-        {
-            continue;
-        }
-        if let Some(part) = [left, right, &whole]
-            .into_iter()
-            .find(|part| !ids.contains_key(*part))
-        {
-            return Err(invalid(format!(
-                "needs the token {part:?}, which is missing"
-            )));
-        }
-        merges.push((left.to_owned(), right.to_owned()));
-    }
-    build(BPE::builder().ignore_merges(ignore_merges), ids, merges)
-}
-
-/// Every byte that UTF-8 text can hold needs a token, or text would be lost.
-fn check_alphabet(ids: &Vocab) -> Result<()> {
-    let missing = (0..=0xF4_u8)
-        .filter(|byte| !matches!(byte, 0xC0 | 0xC1))
-        .find(|byte| !ids.contains_key(byte_level::character(*byte).to_string().as_str()));
-    match missing {
-        None => Ok(()),
-        Some(byte) => Err(EngineError::Vocabulary {
-            reason: format!("no token stands for byte 0x{byte:02X}"),
-        }),
-    }
-}
-
-/// The merges of a SentencePiece vocabulary, over normal tokens, with a byte token for each byte.
-fn sentence_piece_model(vocabulary: &Vocabulary) -> Result<BPE> {
-    let mut bytes_found = [false; 256];
-    let mut ids = Vocab::new();
-    for (id, text, kind) in vocabulary.iter() {
-        match kind {
-            Kind::Byte => {
-                if let Some(byte) = stream::byte_value(text) {
-                    bytes_found[usize::from(byte)] = true;
-                    ids.insert(format!("<0x{byte:02X}>"), id);
-                }
-            }
-            Kind::Normal | Kind::Unused => {
-                ids.insert(text.to_owned(), id);
-            }
-            Kind::Unknown | Kind::Control | Kind::UserDefined => {}
-        }
-    }
-    if let Some(byte) = bytes_found.iter().position(|found| !found) {
-        return Err(EngineError::Vocabulary {
-            reason: format!("no token stands for byte 0x{byte:02X}"),
-        });
-    }
-    build(
-        BPE::builder().byte_fallback(true),
-        ids,
-        sentence_piece::merges(vocabulary),
-    )
-}
-
-fn build(builder: tokenizers::models::bpe::BpeBuilder, ids: Vocab, merges: Merges) -> Result<BPE> {
-    builder
-        .vocab_and_merges(ids, merges)
-        .cache_capacity(CACHED_WORDS_MAX)
-        .build()
-        .map_err(|error| EngineError::Vocabulary {
-            reason: error.to_string(),
-        })
 }

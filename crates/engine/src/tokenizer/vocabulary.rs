@@ -6,9 +6,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sha2::{Digest, Sha256};
-
-use crate::digest::Sha256Digest;
 use crate::error::{EngineError, Result};
 use crate::gguf::Metadata;
 
@@ -82,8 +79,6 @@ pub(super) struct Vocabulary {
     pub(super) kinds: Vec<Kind>,
     /// Empty unless `scheme` is [`Scheme::SentencePiece`].
     pub(super) scores: Vec<f32>,
-    /// Empty unless `scheme` is [`Scheme::ByteLevel`].
-    pub(super) merges: Vec<String>,
     pub(super) special: SpecialTokens,
     /// Whether text that starts a prompt or follows a special token gets a space before it.
     pub(super) space_prefix: bool,
@@ -112,20 +107,12 @@ impl Vocabulary {
         let mut kinds = read_kinds(metadata, tokens.len())?;
         let ids = check_texts(&tokens)?;
         let special = read_special(metadata, scheme, &tokens, &ids, &mut kinds)?;
-        let (pre, scores, merges) = match scheme {
-            Scheme::ByteLevel => (
-                metadata
-                    .string_opt("tokenizer.ggml.pre")?
-                    .unwrap_or("default")
-                    .to_owned(),
-                Vec::new(),
-                metadata.strings("tokenizer.ggml.merges")?.to_vec(),
-            ),
-            Scheme::SentencePiece => (
-                String::new(),
-                read_scores(metadata, tokens.len())?,
-                Vec::new(),
-            ),
+        let (pre, scores) = match scheme {
+            Scheme::ByteLevel => {
+                let pre = metadata.string_opt("tokenizer.ggml.pre")?;
+                (pre.unwrap_or("default").to_owned(), Vec::new())
+            }
+            Scheme::SentencePiece => (String::new(), read_scores(metadata, tokens.len())?),
         };
         let space_prefix = scheme == Scheme::SentencePiece
             && metadata
@@ -138,11 +125,21 @@ impl Vocabulary {
             tokens,
             kinds,
             scores,
-            merges,
             special,
             space_prefix,
             swallows_space_after,
         })
+    }
+
+    /// The merges that `metadata` lists, each two tokens with a space between; none for SentencePiece.
+    ///
+    /// # Errors
+    /// When a byte-level vocabulary comes without them.
+    pub(super) fn merges<'a>(&self, metadata: &'a Metadata) -> Result<&'a [String]> {
+        match self.scheme {
+            Scheme::ByteLevel => metadata.strings("tokenizer.ggml.merges"),
+            Scheme::SentencePiece => Ok(&[]),
+        }
     }
 
     /// Tokens that only a template or a caller that asks for it may write: control tokens, the unknown
@@ -171,36 +168,6 @@ impl Vocabulary {
             .zip(self.tokens.iter().zip(&self.kinds))
             .map(|(id, (text, kind))| (id, text.as_str(), *kind))
     }
-
-    /// SHA-256 over everything that decides how text becomes tokens and back. Each field is preceded by
-    /// its length, so that no two vocabularies share their bytes.
-    pub(super) fn sha256(&self) -> Sha256Digest {
-        let mut hash = CanonicalHash(Sha256::new());
-        hash.text("postern tokenizer 1");
-        hash.text(match self.scheme {
-            Scheme::ByteLevel => "gpt2",
-            Scheme::SentencePiece => "llama",
-        });
-        hash.text(&self.pre);
-        hash.texts(&self.tokens);
-        hash.numbers(self.kinds.iter().map(|kind| *kind as u32));
-        hash.numbers(self.scores.iter().map(|score| score.to_bits()));
-        hash.texts(&self.merges);
-        let special = &self.special;
-        for id in [
-            special.bos,
-            special.eos,
-            special.eot,
-            special.unknown,
-            special.padding,
-        ] {
-            hash.numbers(id);
-        }
-        hash.numbers([special.add_bos, special.add_eos, self.space_prefix].map(u32::from));
-        hash.numbers(special.end_of_generation.iter().copied());
-        hash.numbers(self.swallows_space_after.iter().copied());
-        Sha256Digest::from_hasher(hash.0)
-    }
 }
 
 /// Whether a text has the look of markup: `<x>`, `[x]`, or the bars of chat tokens.
@@ -211,28 +178,6 @@ pub(super) fn is_markup(text: &str) -> bool {
         || text.contains("<|")
         || text.contains("|>")
         || text.contains('｜')
-}
-
-struct CanonicalHash(Sha256);
-
-impl CanonicalHash {
-    fn text(&mut self, text: &str) {
-        self.0.update((text.len() as u64).to_le_bytes());
-        self.0.update(text);
-    }
-
-    fn texts(&mut self, texts: &[String]) {
-        self.0.update((texts.len() as u64).to_le_bytes());
-        for text in texts {
-            self.text(text);
-        }
-    }
-
-    fn numbers(&mut self, numbers: impl IntoIterator<Item = u32>) {
-        let bytes: Vec<u8> = numbers.into_iter().flat_map(u32::to_le_bytes).collect();
-        self.0.update((bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
-    }
 }
 
 /// Kinds by id. A file without them has normal tokens only, until [`read_special`] marks some.
