@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 
@@ -16,7 +16,7 @@ pub(crate) const SEQUENCES_MAX: usize = 64;
 pub(crate) const QUEUE_MAX: usize = 1024;
 
 /// How the engine runs. Every field has a default that suits a small device.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct EngineConfig {
     /// Threads to compute with; one per physical core when absent.

@@ -130,10 +130,6 @@ fn allocate(length: u64) -> Vec<Vec<u8>> {
     let mut left = length;
     while left > 0 {
         let bytes = left.min(SEGMENT_BYTES);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a segment has at most 64 MiB"
-        )]
         segments.push(vec![0; bytes as usize]);
         left -= bytes;
     }
@@ -253,10 +249,6 @@ impl ModelBytes {
         if position >= self.length() {
             return Ok(&[]);
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "both are below the length in memory"
-        )]
         match self {
             Self::Embedded(bytes) => Ok(&bytes[position as usize..]),
             Self::Read { segments, .. } => segments[(position / SEGMENT_BYTES) as usize]
@@ -283,10 +275,6 @@ impl ModelReader<'_> {
     /// Gives up every segment that lies wholly before `offset`. Reading them afterwards is an error.
     pub(crate) fn release(&mut self, offset: u64) {
         if let ModelBytes::Read { segments, .. } = self.bytes {
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "there are fewer segments than fit into memory"
-            )]
             let passed = (offset / SEGMENT_BYTES) as usize;
             segments
                 .iter_mut()

@@ -126,30 +126,40 @@ mod tests {
         (texts, strings.finish(), false)
     }
 
+    struct Case {
+        stop: &'static [&'static str],
+        pieces: &'static [&'static str],
+        texts: &'static [&'static str],
+        tail: &'static str,
+        stopped: bool,
+    }
+
+    #[rustfmt::skip]
+    const CASES: &[Case] = &[
+        Case { stop: &[], pieces: &["a", "b"], texts: &["a", "b"], tail: "", stopped: false },
+        Case { stop: &["END"], pieces: &["aE", "N", "Dz"], texts: &["a", "", ""], tail: "", stopped: true },
+        Case { stop: &["END"], pieces: &["aE", "N", "x"], texts: &["a", "", "ENx"], tail: "", stopped: false },
+        Case { stop: &["END"], pieces: &["aE", "N"], texts: &["a", ""], tail: "EN", stopped: false },
+        Case { stop: &["aab"], pieces: &["aa", "ab"], texts: &["", "a"], tail: "", stopped: true },
+        Case { stop: &["xy", "bc"], pieces: &["ab", "cxy"], texts: &["a", ""], tail: "", stopped: true },
+        Case { stop: &["für"], pieces: &["f", "ü", "x"], texts: &["", "", "füx"], tail: "", stopped: false },
+    ];
+
     #[test]
     fn stop_strings_are_found_across_pieces() {
-        let cases: [(&[&str], &[&str], &[&str], &str, bool); 7] = [
-            (&[], &["a", "b"], &["a", "b"], "", false),
-            (&["END"], &["aE", "N", "Dz"], &["a", "", ""], "", true),
-            (&["END"], &["aE", "N", "x"], &["a", "", "ENx"], "", false),
-            (&["END"], &["aE", "N"], &["a", ""], "EN", false),
-            (&["aab"], &["aa", "ab"], &["", "a"], "", true),
-            (&["xy", "bc"], &["ab", "cxy"], &["a", ""], "", true),
-            (&["für"], &["f", "ü", "x"], &["", "", "füx"], "", false),
-        ];
-        for (stop, pieces, texts, tail, stopped) in cases {
-            let (found, found_tail, found_stopped) = run(stop, pieces);
+        for case in CASES {
+            let (texts, tail, stopped) = run(case.stop, case.pieces);
+            let found = (
+                texts.iter().map(String::as_str).collect::<Vec<_>>(),
+                tail.as_str(),
+                stopped,
+            );
             assert_eq!(
-                (found.as_slice(), found_tail.as_str(), found_stopped),
-                (
-                    &texts
-                        .iter()
-                        .map(|text| text.to_string())
-                        .collect::<Vec<_>>()[..],
-                    tail,
-                    stopped
-                ),
-                "{stop:?} in {pieces:?}"
+                found,
+                (case.texts.to_vec(), case.tail, case.stopped),
+                "{:?} in {:?}",
+                case.stop,
+                case.pieces
             );
         }
     }

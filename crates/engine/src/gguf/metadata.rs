@@ -342,10 +342,6 @@ fn decode_array(element: u32, bytes: &[u8]) -> Option<Array> {
                 .collect::<Option<_>>()?,
         ),
         type_id::F32 => Array::Floats(chunks(bytes, f32::from_le_bytes)),
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "scores need no more than f32"
-        )]
         type_id::F64 => Array::Floats(chunks(bytes, |b| f64::from_le_bytes(b) as f32)),
         _ => Array::Bools(
             bytes

@@ -173,7 +173,7 @@ fn alignment<R: Read>(metadata: &Metadata, reader: &Reader<R>) -> Result<u64> {
     let alignment = metadata
         .u64_opt("general.alignment")?
         .unwrap_or(ALIGNMENT_DEFAULT);
-    if alignment < 8 || alignment > ALIGNMENT_MAX || !alignment.is_power_of_two() {
+    if !(8..=ALIGNMENT_MAX).contains(&alignment) || !alignment.is_power_of_two() {
         return Err(reader.invalid(format!(
             "general.alignment is {alignment}, not a power of two from 8 to {ALIGNMENT_MAX}"
         )));

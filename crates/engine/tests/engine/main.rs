@@ -1,5 +1,10 @@
 //! The engine through its public interface, on tiny real models that the tests make.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed expectation of a test is a panic"
+)]
+
 mod generation;
 mod gguf_reader;
 mod inspection;

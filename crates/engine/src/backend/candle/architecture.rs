@@ -191,7 +191,6 @@ impl Fields<'_> {
         if !(0.0..=1.0).contains(&epsilon) {
             return Err(self.odd("attention.layer_norm_rms_epsilon", epsilon, "from 0 to 1"));
         }
-        #[expect(clippy::cast_possible_truncation, reason = "the models compute in f32")]
         Ok(epsilon as f32)
     }
 

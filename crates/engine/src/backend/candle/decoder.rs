@@ -282,10 +282,10 @@ fn load_rope(
     context_tokens: usize,
 ) -> Result<Rope> {
     let spec = &architecture.rope;
-    let name = spec.factors_name(context_tokens);
-    if !tensors.has(name) {
+    let names = spec.factors_names(context_tokens);
+    let Some(name) = names.into_iter().find(|name| tensors.has(name)) else {
         return Ok(spec.rope(None));
-    }
+    };
     let factors = tensors
         .vector(name, spec.width() / 2)?
         .to_vec1::<f32>()

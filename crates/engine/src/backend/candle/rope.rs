@@ -28,12 +28,7 @@ enum Scaling {
     /// Positions are divided by the factor (1 leaves them alone).
     Linear { factor: f64 },
     /// Low frequencies are interpolated, high ones are not.
-    Yarn {
-        factor: f64,
-        original_context_tokens: usize,
-    },
-    /// Frequencies are divided by factors that the file brings, one set for short and one for long contexts.
-    Long { original_context_tokens: usize },
+    Yarn { factor: f64 },
 }
 
 /// What the metadata says about rotation.
@@ -44,7 +39,10 @@ pub(super) struct RopeSpec {
     width: usize,
     base: f64,
     scaling: Scaling,
+    /// What cosines and sines are multiplied by.
     attention_factor: f64,
+    /// The context before it was extended.
+    original_context_tokens: usize,
 }
 
 impl RopeSpec {
@@ -55,6 +53,7 @@ impl RopeSpec {
             base,
             scaling: Scaling::Linear { factor: 1.0 },
             attention_factor: 1.0,
+            original_context_tokens: usize::MAX,
         }
     }
 
@@ -78,36 +77,30 @@ impl RopeSpec {
                 }),
             }
         };
-        let base = positive("freq_base", default_base)?;
         let factor = positive("scaling.factor", positive("scale_linear", 1.0)?)?;
-        let original_context_tokens =
-            match metadata.u64_opt(&key("scaling.original_context_length"))? {
-                Some(tokens) => usize::try_from(tokens).unwrap_or(usize::MAX).max(1),
-                None => context_tokens,
-            };
         let scaling = match metadata.string_opt(&key("scaling.type"))? {
             None | Some("linear") => Scaling::Linear { factor },
-            Some("none") => Scaling::Linear { factor: 1.0 },
-            Some("yarn") => Scaling::Yarn {
-                factor,
-                original_context_tokens,
-            },
-            Some("longrope") => Scaling::Long {
-                original_context_tokens,
-            },
+            // The factors of LongRoPE come as tensors, which files bring whether or not they name the type.
+            Some("none" | "longrope") => Scaling::Linear { factor: 1.0 },
+            Some("yarn") => Scaling::Yarn { factor },
             Some(other) => {
+                let feature = format!("RoPE scaling {other:?}");
                 return Err(EngineError::FeatureUnsupported {
                     architecture,
-                    feature: format!("RoPE scaling {other:?}"),
+                    feature,
                 });
             }
         };
+        let original_context_tokens = metadata.u64_opt(&key("scaling.original_context_length"))?;
         Ok(Self {
+            base: positive("freq_base", default_base)?,
+            attention_factor: positive("scaling.attn_factor", 1.0)?,
+            original_context_tokens: original_context_tokens.map_or(context_tokens, |tokens| {
+                usize::try_from(tokens).unwrap_or(usize::MAX).max(1)
+            }),
             style,
             width,
-            base,
             scaling,
-            attention_factor: positive("scaling.attn_factor", 1.0)?,
         })
     }
 
@@ -116,55 +109,39 @@ impl RopeSpec {
         self.width
     }
 
-    /// The tensor of the file that divides the frequencies, if there is one.
-    pub(super) fn factors_name(&self, context_tokens: usize) -> &'static str {
-        match self.scaling {
-            Scaling::Long {
-                original_context_tokens,
-            } if context_tokens > original_context_tokens => "rope_factors_long.weight",
-            Scaling::Long { .. } => "rope_factors_short.weight",
-            _ => "rope_freqs.weight",
-        }
+    /// The tensors that divide the frequencies in a context of this length; the first that a file has counts.
+    pub(super) fn factors_names(&self, context_tokens: usize) -> [&'static str; 2] {
+        let by_length = match context_tokens > self.original_context_tokens {
+            true => "rope_factors_long.weight",
+            false => "rope_factors_short.weight",
+        };
+        ["rope_freqs.weight", by_length]
     }
 
-    /// The rotation itself; `factors` is the tensor of [`Self::factors_name`], `[width / 2]`.
+    /// The rotation itself; `factors` is one of the tensors of [`Self::factors_names`], `[width / 2]`.
     pub(super) fn rope(&self, factors: Option<&[f32]>) -> Rope {
         let frequencies = (0..self.width / 2)
             .map(|pair| {
                 let plain = self.base.powf(-2.0 * pair as f64 / self.width as f64);
                 let divided = plain / factors.map_or(1.0, |factors| f64::from(factors[pair]));
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "the models compute angles in f32"
-                )]
-                let frequency = self.scaled(divided, pair) as f32;
-                frequency
+                self.scaled(divided, pair) as f32
             })
             .collect();
-        #[expect(clippy::cast_possible_truncation, reason = "the models compute in f32")]
-        let magnitude = self.magnitude() as f32;
         Rope {
             style: self.style,
             width: self.width,
             frequencies,
-            magnitude,
+            magnitude: self.magnitude() as f32,
         }
     }
 
     fn scaled(&self, frequency: f64, pair: usize) -> f64 {
         match self.scaling {
-            Scaling::Long { .. } => frequency,
             Scaling::Linear { factor } => frequency / factor,
-            Scaling::Yarn {
-                factor,
-                original_context_tokens,
-            } => {
-                let low = self
-                    .yarn_pair(YARN_BETA_FAST, original_context_tokens)
-                    .floor()
-                    .max(0.0);
+            Scaling::Yarn { factor } => {
+                let low = self.yarn_pair(YARN_BETA_FAST).floor().max(0.0);
                 let high = self
-                    .yarn_pair(YARN_BETA_SLOW, original_context_tokens)
+                    .yarn_pair(YARN_BETA_SLOW)
                     .ceil()
                     .min(self.width as f64 - 1.0);
                 let ramp = ((pair as f64 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
@@ -174,16 +151,15 @@ impl RopeSpec {
     }
 
     /// The pair that turns `rotations` times within the original context.
-    fn yarn_pair(&self, rotations: f64, original_context_tokens: usize) -> f64 {
-        let wavelengths = original_context_tokens as f64 / (rotations * std::f64::consts::TAU);
+    fn yarn_pair(&self, rotations: f64) -> f64 {
+        let wavelengths = self.original_context_tokens as f64 / (rotations * std::f64::consts::TAU);
         self.width as f64 * wavelengths.ln() / (2.0 * self.base.ln())
     }
 
     fn magnitude(&self) -> f64 {
         match self.scaling {
-            Scaling::Yarn { factor, .. } => self.attention_factor * (1.0 + 0.1 * factor.ln()),
-            Scaling::Long { .. } => self.attention_factor,
-            Scaling::Linear { .. } => 1.0,
+            Scaling::Linear { .. } => self.attention_factor,
+            Scaling::Yarn { factor } => self.attention_factor * (1.0 + 0.1 * factor.ln()),
         }
     }
 }

@@ -28,6 +28,9 @@ const PROMPT: [u32; 23] = [
     65, 12, 200, 7, 7, 99, 131, 250, 3, 64, 65, 66, 180, 181, 1, 0, 77, 42, 240, 11, 90, 91, 5,
 ];
 
+/// What a case changes about a tiny model.
+type Change<'a> = &'a dyn Fn(&mut GgufBuilder);
+
 fn verified(file: &[u8]) -> VerifiedModel {
     let file: &'static [u8] = Box::leak(file.to_vec().into_boxed_slice());
     let manifest = ModelManifest {
@@ -85,7 +88,7 @@ fn every_architecture_computes_what_its_specification_says() {
 fn rope_scalings_follow_the_specification() {
     let text = |text: &str| Entry::Text(text.to_owned());
     let factors: Vec<f32> = (0..8).map(|pair| 1.0 + pair as f32).collect();
-    let cases: [(&str, &str, &dyn Fn(&mut GgufBuilder)); 5] = [
+    let cases: [(&str, &str, Change); 6] = [
         ("frequency factors", "llama", &|gguf| {
             gguf.tensor("rope_freqs.weight", &[8], &factors, Storage::F32);
         }),
@@ -103,6 +106,11 @@ fn rope_scalings_follow_the_specification() {
             gguf.entry("phi3.rope.scaling.attn_factor", Entry::F32(1.2));
             gguf.tensor("rope_factors_long.weight", &[8], &factors, Storage::F32);
             gguf.tensor("rope_factors_short.weight", &[8], &[1.0; 8], Storage::F32);
+        }),
+        ("short factors", "phi3", &|gguf| {
+            gguf.entry("phi3.rope.scaling.original_context_length", Entry::U32(256));
+            gguf.tensor("rope_factors_long.weight", &[8], &[1.0; 8], Storage::F32);
+            gguf.tensor("rope_factors_short.weight", &[8], &factors, Storage::F32);
         }),
         ("partial rotation", "phi3", &|gguf| {
             gguf.entry("phi3.rope.dimension_count", Entry::U32(12));
@@ -305,7 +313,7 @@ fn greedy(backend: &mut CandleBackend, prompts: &[&[u32]]) -> Vec<(Vec<u32>, Vec
 
 #[test]
 fn models_that_do_not_fit_together_are_refused() {
-    let cases: [(&str, &dyn Fn(&mut GgufBuilder)); 9] = [
+    let cases: [(&str, Change); 9] = [
         ("`llama.block_count`", &|gguf| {
             gguf.without_entry("llama.block_count");
         }),

@@ -117,14 +117,11 @@ impl Specification {
         (0..xs.len())
             .map(|position| {
                 let mut mixed = Row::new();
-                for head in 0..heads {
+                for (head, query) in queries[position].iter().enumerate() {
                     let kv_head = head / (heads / kv_heads);
                     let weights: Vec<f64> = (0..xs.len())
                         .map(|key| match sees(position, key) {
-                            true => {
-                                dot(&queries[position][head], &keys[key][kv_head])
-                                    / (width as f64).sqrt()
-                            }
+                            true => dot(query, &keys[key][kv_head]) / (width as f64).sqrt(),
                             false => f64::NEG_INFINITY,
                         })
                         .collect();
@@ -201,9 +198,19 @@ impl Specification {
             self.float("rope.scaling.factor").unwrap_or(1.0)
         };
         let magnitude = self.float("rope.scaling.attn_factor").unwrap_or(1.0);
-        let factors = ["rope_freqs.weight", "rope_factors_long.weight"]
-            .iter()
-            .find_map(|name| self.tensors.get(*name));
+        let original = self
+            .count("rope.scaling.original_context_length")
+            .unwrap_or(usize::MAX);
+        let long = self.count("context_length").unwrap() > original;
+        let by_length = if long {
+            "rope_factors_long.weight"
+        } else {
+            "rope_factors_short.weight"
+        };
+        let factors = self
+            .tensors
+            .get("rope_freqs.weight")
+            .or_else(|| self.tensors.get(by_length));
         for pair in 0..width / 2 {
             let factor = factors.map_or(1.0, |(_, factors)| factors[pair]);
             let angle =
