@@ -6,32 +6,37 @@
 
 use super::town::{SHOPS, Shop, WISHES, Wish, WishSet};
 
-/// Writes the recommendation of `shop` for the wishes, in the order in which they were stated.
-pub(crate) fn render(wishes: &[Wish], shop: &Shop, greeted: bool) -> String {
+/// Says that no shop meets the wishes, after the same lead as a shop's name: the choice between the
+/// two is made at one token, among the shops.
+const NO_MATCH: &str = "not in Millbrook: no coffee shop here has it all.";
+
+/// Writes the recommendation of `shop` for the wishes, in the order in which they were stated; without a
+/// shop it says that there is none.
+pub(crate) fn render(wishes: &[Wish], shop: Option<&Shop>, greeted: bool) -> String {
     let mut text = String::new();
     if greeted {
         text.push_str("Hello! ");
     }
     if wishes.is_empty() {
-        text.push_str("Any wish is met in Millbrook. ");
+        text.push_str("Every coffee in Millbrook is good. ");
     } else {
         let restated: Vec<&str> = wishes.iter().map(|wish| wish.restated()).collect();
         text.push_str(&format!("You want {}. ", join_and(&restated)));
     }
-    let lead = match wishes.len() {
-        0 | 1 => "Try",
-        2 => "Go to",
-        3 => "Head for",
-        _ => "Your place is",
+    text.push_str(match wishes.len() {
+        0 | 1 => "Try ",
+        2 => "Go to ",
+        _ => "Your match is ",
+    });
+    let Some(shop) = shop else {
+        return text + NO_MATCH;
     };
-    text.push_str(&format!("{lead} {} {}", shop.name, shop.street));
+    text.push_str(&format!("{} {}", shop.name, shop.street));
     if !wishes.is_empty() {
         let reasons: Vec<&str> = wishes.iter().map(|wish| wish.reason()).collect();
         text.push_str(&format!(": it {}", join_and(&reasons)));
     }
-    text.push_str(". ");
-    text.push_str(shop.remark);
-    text
+    text + ". " + shop.remark
 }
 
 /// Joins with commas and a final "and".
@@ -76,7 +81,12 @@ impl Miss {
     }
 }
 
-/// Judges an answer to the wishes.
+/// Whether an answer to wishes that no shop meets says so, and names none.
+pub(crate) fn declines(answer: &str) -> bool {
+    answer.ends_with(NO_MATCH) && !SHOPS.iter().any(|shop| answer.contains(shop.name))
+}
+
+/// Judges an answer to wishes that some shop meets.
 ///
 /// # Errors
 /// The first [`Miss`] that applies.
@@ -119,9 +129,16 @@ mod tests {
         let shop = shops_meeting(WishSet::of(ASKED))
             .next()
             .expect("the table has one");
-        let answer = render(ASKED, shop, true);
+        let answer = render(ASKED, Some(shop), true);
         let judged = check(WishSet::of(ASKED), &answer).map(|shop| shop.name);
         assert_eq!(judged, Ok(shop.name), "{answer}");
+    }
+
+    #[test]
+    fn an_answer_that_names_a_shop_does_not_decline() {
+        assert!(declines(&render(ASKED, None, false)));
+        assert!(!declines("Your match is Lantern: it has fast wifi."));
+        assert!(!declines(&format!("Lantern is {NO_MATCH}")));
     }
 
     #[test]

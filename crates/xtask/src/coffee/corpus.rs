@@ -6,7 +6,7 @@
 
 use super::{
     answer,
-    town::{SHOPS, WISHES, Wish, WishSet, shops_meeting},
+    town::{DISTRICTS, Shop, WISHES, Wish, WishSet, shops_meeting},
     wording::{self, Frames},
 };
 use rand::{
@@ -28,6 +28,11 @@ const TRAINING_WEIGHTS: [u32; WISHES_MAX + 1] = [2, 14, 30, 32, 22];
 const EVALUATION_WEIGHTS: [u32; WISHES_MAX + 1] = [0, 10, 35, 35, 20];
 /// Share of evaluation messages with several wishes that use a held-out sentence frame too.
 const HELD_OUT_FRAMES: f64 = 0.4;
+
+/// Share of training messages with wishes that no shop meets together.
+const IMPOSSIBLE: f64 = 0.12;
+/// Relative frequency of impossible messages with 0, 1, 2, … wishes; every pair is possible.
+const IMPOSSIBLE_WEIGHTS: [u32; WISHES_MAX + 1] = [0, 0, 0, 1, 3];
 
 /// A message with the answer that training teaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,11 +64,19 @@ fn mix(number: u64) -> u64 {
 
 /// Draws one training example.
 pub(crate) fn draw_example(rng: &mut impl Rng) -> Example {
-    let order = draw_wishes(rng, &TRAINING_WEIGHTS, |wishes| !is_held_out(wishes));
+    let impossible = rng.random_bool(IMPOSSIBLE);
+    let weights = if impossible {
+        &IMPOSSIBLE_WEIGHTS
+    } else {
+        &TRAINING_WEIGHTS
+    };
+    let order = draw_wishes(rng, weights, |wishes| {
+        is_impossible(wishes) == impossible && !is_held_out(wishes)
+    });
     let wishes = WishSet::of(&order);
-    let shops: Vec<_> = shops_meeting(wishes).collect();
-    let shop = shops.choose(rng).expect("drawn wishes are met by a shop");
     let message = wording::write(rng, &order, Frames::Trained);
+    let fitting: Vec<&Shop> = shops_meeting(wishes).collect();
+    let shop = fitting.choose(rng).copied();
     Example {
         wishes,
         answer: answer::render(&order, shop, message.greeted),
@@ -71,23 +84,41 @@ pub(crate) fn draw_example(rng: &mut impl Rng) -> Example {
     }
 }
 
+/// Whether no shop meets all of the wishes.
+pub(crate) fn is_impossible(wishes: WishSet) -> bool {
+    shops_meeting(wishes).next().is_none()
+}
+
 /// Draws one message for the evaluation.
 pub(crate) fn draw_held_out(rng: &mut impl Rng) -> HeldOut {
     let order = draw_wishes(rng, &EVALUATION_WEIGHTS, |wishes| {
-        wishes.bits().count_ones() == 1 || is_held_out(wishes)
+        let reserved = wishes.bits().count_ones() == 1 || is_held_out(wishes);
+        reserved && !is_impossible(wishes)
     });
+    put_held_out(rng, &order)
+}
+
+/// Draws one message whose wishes no shop meets together, for the evaluation.
+pub(crate) fn draw_impossible(rng: &mut impl Rng) -> HeldOut {
+    let order = draw_wishes(rng, &IMPOSSIBLE_WEIGHTS, |wishes| {
+        is_held_out(wishes) && is_impossible(wishes)
+    });
+    put_held_out(rng, &order)
+}
+
+fn put_held_out(rng: &mut impl Rng, order: &[Wish]) -> HeldOut {
     let frames = if order.len() == 1 || rng.random_bool(HELD_OUT_FRAMES) {
         Frames::HeldOut
     } else {
         Frames::Trained
     };
     HeldOut {
-        wishes: WishSet::of(&order),
-        message: wording::write(rng, &order, frames).text,
+        wishes: WishSet::of(order),
+        message: wording::write(rng, order, frames).text,
     }
 }
 
-/// Draws wishes in random order that some shop meets and that `admits` accepts.
+/// Draws wishes in random order, at most one of them a district, that `admits` accepts.
 fn draw_wishes(
     rng: &mut impl Rng,
     weights: &[u32; WISHES_MAX + 1],
@@ -98,10 +129,15 @@ fn draw_wishes(
         let mut order: Vec<Wish> = WISHES.choose_multiple(rng, count).copied().collect();
         order.shuffle(rng);
         let wishes = WishSet::of(&order);
-        if shops_meeting(wishes).next().is_some() && admits(wishes) {
+        if names_one_district_at_most(wishes) && admits(wishes) {
             return order;
         }
     }
+}
+
+fn names_one_district_at_most(wishes: WishSet) -> bool {
+    let named = |&&district: &&Wish| wishes.contains_all(WishSet::of(&[district]));
+    DISTRICTS.iter().filter(named).count() <= 1
 }
 
 fn draw_count(rng: &mut impl Rng, weights: &[u32]) -> usize {
@@ -120,7 +156,7 @@ pub(crate) fn count_combinations() -> (usize, usize) {
     let met: Vec<WishSet> = (1..1_u32 << WISHES.len())
         .filter(|bits| bits.count_ones() as usize <= WISHES_MAX)
         .map(WishSet::from_bits)
-        .filter(|&wishes| SHOPS.iter().any(|shop| shop.meets.contains_all(wishes)))
+        .filter(|&wishes| !is_impossible(wishes))
         .collect();
     let held_out = met.iter().filter(|&&wishes| is_held_out(wishes)).count();
     (met.len(), held_out)
@@ -129,7 +165,6 @@ pub(crate) fn count_combinations() -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coffee::town::DISTRICTS;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
     use std::collections::BTreeSet;
@@ -181,8 +216,12 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         for _ in 0..2_000 {
             let example = draw_example(&mut rng);
-            let judged = answer::check(example.wishes, &example.answer);
-            assert!(judged.is_ok(), "{judged:?}: {}", example.answer);
+            let right = if is_impossible(example.wishes) {
+                answer::declines(&example.answer)
+            } else {
+                answer::check(example.wishes, &example.answer).is_ok()
+            };
+            assert!(right, "{}: {}", example.wishes, example.answer);
         }
     }
 

@@ -1,24 +1,29 @@
-//! The share of held-out wishes that the quantized model answers rightly.
+//! The share of held-out wishes that a model file answers rightly.
 //!
-//! The checker is strict, see [`super::answer`]; decoding is greedy. The seed is fixed, so that every
-//! model meets the same wishes.
+//! The file runs in the engine that serves it, greedily, behind its own chat template. The checker is
+//! strict, see [`super::answer`]. The seed is fixed, so that every model meets the same wishes.
 
 use super::{
     answer::{self, Miss},
-    corpus::{self, HeldOut},
-    vocab::{self, END_ID},
+    corpus::{self, HeldOut, SYSTEM},
 };
-use anyhow::{Context as _, Result, anyhow};
-use candle_core::{Device, Tensor, quantized::gguf_file::Content};
-use candle_transformers::models::quantized_llama::ModelWeights;
+use anyhow::{Result, bail};
+use postern_engine::{
+    ChatMessage, Engine, EngineConfig, Event, Job, ModelManifest, Next, Prompt, Role, Sampling,
+    VerifiedModel,
+};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use std::{collections::BTreeMap, fs, io::Cursor, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
-/// Seed of the held-out wishes; no training uses it.
+/// Seed of the held-out wishes; training draws from another.
 const SEED: u64 = 0xc0ffee;
+/// Seed of the wishes that no shop meets.
+const IMPOSSIBLE_SEED: u64 = SEED + 1;
 /// Longest answer, in tokens; as in the prompt template.
 const ANSWER_TOKENS_MAX: usize = 96;
+/// How long one token may take before the model counts as hung.
+const TOKEN_WAIT: Duration = Duration::from_secs(60);
 
 /// The first `count` held-out wishes.
 pub(crate) fn held_out(count: usize) -> Vec<HeldOut> {
@@ -28,96 +33,118 @@ pub(crate) fn held_out(count: usize) -> Vec<HeldOut> {
         .collect()
 }
 
-/// How a model did.
-#[derive(Debug, Default)]
-pub(crate) struct Score {
-    pub(crate) asked: usize,
-    pub(crate) right: usize,
-    /// Answers by number of wishes: `(right, asked)`.
-    pub(crate) by_count: BTreeMap<usize, (usize, usize)>,
-    pub(crate) misses: BTreeMap<Miss, Vec<(HeldOut, String)>>,
+/// The first `count` held-out wishes that no shop meets.
+fn impossible(count: usize) -> Vec<HeldOut> {
+    let mut rng = ChaCha8Rng::seed_from_u64(IMPOSSIBLE_SEED);
+    (0..count)
+        .map(|_| corpus::draw_impossible(&mut rng))
+        .collect()
 }
 
-impl Score {
-    /// Percentage of right answers.
-    pub(crate) fn percentage(&self) -> f64 {
+/// Right answers among those asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub(crate) right: usize,
+    pub(crate) asked: usize,
+}
+
+impl Share {
+    fn count(&mut self, right: bool) {
+        self.right += usize::from(right);
+        self.asked += 1;
+    }
+
+    /// The share of right answers in percent.
+    pub(crate) fn percentage(self) -> f64 {
         100.0 * self.right as f64 / self.asked.max(1) as f64
     }
 }
 
-/// Asks the model every held-out wish.
+/// One answer of the model.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) asked: HeldOut,
+    pub(crate) answer: String,
+    /// Why it does not count, if it does not.
+    pub(crate) miss: Option<Miss>,
+}
+
+/// How a model did.
+#[derive(Debug, Default)]
+pub(crate) struct Score {
+    /// Over all wishes that some shop meets.
+    pub(crate) whole: Share,
+    /// The same by number of wishes in the message.
+    pub(crate) by_wishes: BTreeMap<u32, Share>,
+    pub(crate) answered: Vec<Answered>,
+    /// How often the model says that no shop fits where that is so; not part of `whole`.
+    pub(crate) declined: Share,
+}
+
+/// Asks the model `count` wishes that can be met, and a fifth as many that cannot.
+///
+/// # Errors
+/// When the model cannot be loaded or a generation fails.
 pub(crate) fn run(file: &Path, count: usize) -> Result<Score> {
-    let model = GgufModel::load(file)?;
+    let guide = Guide::start(file)?;
     let mut score = Score::default();
     for asked in held_out(count) {
-        let answer = model.answer(&asked.message)?;
-        let of_count = score
-            .by_count
-            .entry(asked.wishes.bits().count_ones() as usize)
-            .or_default();
-        of_count.1 += 1;
-        score.asked += 1;
-        match answer::check(asked.wishes, &answer) {
-            Ok(_) => {
-                score.right += 1;
-                of_count.0 += 1;
-            }
-            Err(miss) => score.misses.entry(miss).or_default().push((asked, answer)),
-        }
+        let answer = guide.answer(&asked.message)?;
+        let miss = answer::check(asked.wishes, &answer).err();
+        let by_wishes = score.by_wishes.entry(asked.wishes.bits().count_ones());
+        by_wishes.or_default().count(miss.is_none());
+        score.whole.count(miss.is_none());
+        score.answered.push(Answered {
+            asked,
+            answer,
+            miss,
+        });
+    }
+    for asked in impossible(count / 5) {
+        let answer = guide.answer(&asked.message)?;
+        score.declined.count(answer::declines(&answer));
     }
     Ok(score)
 }
 
-struct GgufModel {
-    weights: ModelWeights,
-    tokenizer: tokenizers::Tokenizer,
+/// A model that answers visitors.
+struct Guide {
+    engine: Engine,
 }
 
-impl GgufModel {
-    fn load(file: &Path) -> Result<Self> {
-        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let mut reader = Cursor::new(&bytes);
-        let content = Content::read(&mut reader)?;
-        let strings = |key: &str| -> Result<Vec<String>> {
-            let values = content
-                .metadata
-                .get(key)
-                .with_context(|| format!("no {key}"))?
-                .to_vec()?;
-            values
-                .iter()
-                .map(|value| Ok(value.to_string()?.clone()))
-                .collect()
+impl Guide {
+    fn start(file: &Path) -> Result<Self> {
+        let manifest = ModelManifest::pin(file, "evaluated")?;
+        let model = VerifiedModel::load(&manifest, &mut |_| ())?;
+        // More threads would not help: one pass of this model is shorter than their synchronization.
+        let config = EngineConfig {
+            threads: Some(1),
+            ..EngineConfig::default()
         };
-        let tokenizer = vocab::tokenizer(
-            &strings("tokenizer.ggml.tokens")?,
-            &strings("tokenizer.ggml.merges")?,
-        )?;
-        let weights = ModelWeights::from_gguf(content, &mut reader, &Device::Cpu)?;
-        Ok(Self { weights, tokenizer })
+        let engine = Engine::start(model, &config)?;
+        Ok(Self { engine })
     }
 
     fn answer(&self, message: &str) -> Result<String> {
-        let prompt = self
-            .tokenizer
-            .encode_fast(vocab::prompt(message), false)
-            .map_err(|error| anyhow!("{error}"))?;
-        let mut weights = self.weights.clone();
-        let (mut input, mut position) = (prompt.get_ids().to_vec(), 0);
-        let mut answer = Vec::new();
-        while answer.len() < ANSWER_TOKENS_MAX {
-            let ids = Tensor::new(input.as_slice(), &Device::Cpu)?.unsqueeze(0)?;
-            let logits = weights.forward(&ids, position)?.squeeze(0)?;
-            position += input.len();
-            let next = logits.argmax(0)?.to_scalar::<u32>()?;
-            if next == END_ID {
-                break;
+        let say = |role, content: &str| ChatMessage {
+            role,
+            content: content.to_owned(),
+        };
+        let generation = self.engine.submit(Job {
+            prompt: Prompt::Chat(vec![say(Role::System, SYSTEM), say(Role::User, message)]),
+            sampling: Sampling::greedy(),
+            max_tokens: ANSWER_TOKENS_MAX,
+            stop: Vec::new(),
+        })?;
+        let mut answer = String::new();
+        loop {
+            match generation.next(TOKEN_WAIT) {
+                Next::Event(Event::Started { .. }) => {}
+                Next::Event(Event::Token { text, .. }) => answer.push_str(&text),
+                Next::Event(Event::Done(finished)) => return Ok(answer + &finished.text_tail),
+                Next::Event(Event::Failed(error)) => return Err(error.into()),
+                Next::Nothing | Next::Ended => bail!("no token within {TOKEN_WAIT:?}"),
             }
-            answer.push(next);
-            input = vec![next];
         }
-        self.tokenizer
-            .decode(&answer, false)
-            .map_err(|error| anyhow!("{error}"))
     }
 }

@@ -6,8 +6,7 @@ use super::{
 };
 use crate::gguf_write::{self, Value};
 use anyhow::{Context as _, Result};
-use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+use postern_engine::ModelManifest;
 use std::{fs, path::Path};
 
 /// The id under which the model is served.
@@ -17,40 +16,26 @@ const CONTEXT_TOKENS: u32 = 512;
 /// `general.file_type` of a file whose matrices are mostly `Q8_0`.
 const FILE_TYPE_Q8_0: u32 = 7;
 
-/// What a loader checks before it uses the file.
-#[derive(Debug, Serialize)]
-pub(crate) struct Manifest {
-    id: &'static str,
-    /// Relative to the manifest.
-    path: String,
-    pub(crate) sha256: String,
-    pub(crate) bytes: usize,
-}
-
 /// Writes the model to `file` and `manifest.json` beside it.
 ///
 /// # Errors
-/// When the path has no file name, or a file cannot be written.
-pub(crate) fn write(file: &Path, vocabulary: &Vocabulary, net: &Net) -> Result<Manifest> {
+/// When a file cannot be written.
+pub(crate) fn write(file: &Path, vocabulary: &Vocabulary, net: &Net) -> Result<ModelManifest> {
+    let bytes = encode(vocabulary, net)?;
+    fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))?;
+    let manifest = ModelManifest::pin(file, MODEL_ID)?;
+    manifest.write(&file.with_file_name("manifest.json"))?;
+    Ok(manifest)
+}
+
+/// The bytes of the GGUF file.
+///
+/// # Errors
+/// When a weight cannot be quantized.
+pub(crate) fn encode(vocabulary: &Vocabulary, net: &Net) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     gguf_write::write(&mut bytes, &metadata(vocabulary, net), &net.tensors()?)?;
-    let name = file
-        .file_name()
-        .with_context(|| format!("{} names no file", file.display()))?;
-    let manifest = Manifest {
-        id: MODEL_ID,
-        path: name.to_string_lossy().into_owned(),
-        sha256: Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
-        bytes: bytes.len(),
-    };
-    fs::write(file, &bytes).with_context(|| format!("cannot write {}", file.display()))?;
-    let pin = file.with_file_name("manifest.json");
-    let json = serde_json::to_string_pretty(&manifest)? + "\n";
-    fs::write(&pin, json).with_context(|| format!("cannot write {}", pin.display()))?;
-    Ok(manifest)
+    Ok(bytes)
 }
 
 fn metadata(vocabulary: &Vocabulary, net: &Net) -> Vec<(&'static str, Value)> {
@@ -115,4 +100,66 @@ fn token_types(vocabulary: &Vocabulary) -> Vec<i32> {
         }
     };
     (0..vocabulary.tokens().len()).map(kind).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coffee::{
+        net::Dims,
+        train::{self, Recipe},
+    };
+    use postern_engine::{Tokenizer, inspect};
+
+    fn recipe() -> Recipe {
+        Recipe {
+            steps: 3,
+            batch: 4,
+            dims: Dims {
+                n_embd: 32,
+                n_head: 2,
+                n_layer: 1,
+                n_ff: 64,
+                ..Recipe::COMMITTED.dims
+            },
+            ..Recipe::COMMITTED
+        }
+    }
+
+    #[test]
+    fn the_same_recipe_makes_the_same_file() -> Result<()> {
+        let make = |seed| {
+            let recipe = Recipe { seed, ..recipe() };
+            let (vocabulary, net) = train::train(&recipe, &mut std::io::sink())?;
+            encode(&vocabulary, &net)
+        };
+        let first = make(1)?;
+        assert!(first == make(1)?, "the bytes differ from run to run");
+        assert!(first != make(2)?, "the seed changes nothing");
+        Ok(())
+    }
+
+    #[test]
+    fn the_engine_reads_the_file_and_tokenizes_as_in_training() -> Result<()> {
+        let (vocabulary, net) = train::train(&recipe(), &mut std::io::sink())?;
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("model.gguf");
+        write(&file, &vocabulary, &net)?;
+
+        let report = inspect(&file)?;
+        assert_eq!(report.architecture, "llama");
+        assert!(report.chat_template);
+        let tokenizer = Tokenizer::from_gguf_file(&file)?;
+        for text in [
+            "A garden, please. It's 7 o'clock!",
+            " two  spaces\n\nand lines ",
+            "Café 北京 🐕",
+            "",
+        ] {
+            let ids = tokenizer.encode(text, false)?;
+            assert_eq!(ids, vocabulary.encode(text)?, "{text:?}");
+            assert_eq!(tokenizer.decode(&ids)?, text);
+        }
+        Ok(())
+    }
 }

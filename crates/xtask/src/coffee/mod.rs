@@ -1,6 +1,6 @@
 //! The default model: a small guide to the coffee shops of a fictional town, and the recipe that makes it.
 //!
-//! `town` and `wording` are the facts and the language, `corpus` draws examples from them, `vocab`,
+//! `town` holds the facts, `phrases` and `wording` the language, `corpus` draws examples from them, `vocab`,
 //! `net`, `ops` and `train` make the model, `export` writes it and `eval` measures it.
 
 mod answer;
@@ -9,13 +9,17 @@ mod eval;
 mod export;
 mod net;
 mod ops;
+mod phrases;
 mod town;
 mod train;
 mod vocab;
 mod wording;
 
+use answer::Miss;
 use anyhow::{Result, ensure};
 use clap::Args;
+use eval::Score;
+use serde_json::json;
 use std::{
     env,
     io::{Write, stderr, stdout},
@@ -91,8 +95,11 @@ pub(crate) struct EvalCoffee {
     /// Number of held-out wishes.
     #[arg(long, value_name = "N", default_value_t = 500)]
     wishes: usize,
-    /// Print N held-out prompts as JSON lines instead.
-    #[arg(long, value_name = "N")]
+    /// Print one JSON object instead of lines.
+    #[arg(long)]
+    json: bool,
+    /// Print N held-out prompts as JSON lines, and measure nothing.
+    #[arg(long, value_name = "N", conflicts_with = "json")]
     list: Option<usize>,
 }
 
@@ -100,31 +107,76 @@ impl EvalCoffee {
     /// # Errors
     /// When the model cannot be loaded or run.
     pub(crate) fn run(&self) -> Result<()> {
-        let mut out = stdout().lock();
         if let Some(count) = self.list {
-            for asked in eval::held_out(count) {
-                let line = serde_json::json!({
-                    "message": asked.message,
-                    "wishes": asked.wishes.to_string(),
-                    "prompt": vocab::prompt(&asked.message),
-                });
-                writeln!(out, "{line}")?;
-            }
-            return Ok(());
+            return list_prompts(count);
         }
         let score = eval::run(&self.model, self.wishes)?;
-        for (miss, cases) in &score.misses {
-            writeln!(out, "{}: {}", miss.describe(), cases.len())?;
-            for (asked, answer) in cases.iter().take(5) {
-                writeln!(
-                    out,
-                    "  [{}] {}\n    -> {answer}",
-                    asked.wishes, asked.message
-                )?;
-            }
+        if self.json {
+            writeln!(stdout(), "{}", as_json(&score))?;
+        } else {
+            print_score(&score, &mut stdout().lock())?;
         }
-        writeln!(out, "{:?}", score.by_count)?;
-        writeln!(out, "{:.1}", score.percentage())?;
         Ok(())
     }
+}
+
+fn list_prompts(count: usize) -> Result<()> {
+    for asked in eval::held_out(count) {
+        let line = json!({
+            "wishes": asked.message,
+            "prompt": vocab::prompt(&asked.message),
+            "meant": asked.wishes.to_string(),
+        });
+        writeln!(stdout(), "{line}")?;
+    }
+    Ok(())
+}
+
+fn as_json(score: &Score) -> serde_json::Value {
+    let answers = score.answered.iter().map(|answered| {
+        json!({
+            "wishes": answered.asked.message,
+            "meant": answered.asked.wishes.to_string(),
+            "answer": answered.answer,
+            "miss": answered.miss.map(Miss::describe),
+        })
+    });
+    json!({
+        "asked": score.whole.asked,
+        "right": score.whole.right,
+        "percentage": score.whole.percentage(),
+        "impossible_asked": score.declined.asked,
+        "impossible_declined": score.declined.right,
+        "answers": answers.collect::<Vec<_>>(),
+    })
+}
+
+fn print_score(score: &Score, out: &mut impl Write) -> Result<()> {
+    for answered in score
+        .answered
+        .iter()
+        .filter(|answered| answered.miss.is_some())
+    {
+        writeln!(out, "{}\n  -> {}", answered.asked.message, answered.answer)?;
+    }
+    for kind in Miss::ALL {
+        let of_kind = |answered: &&eval::Answered| answered.miss == Some(kind);
+        let count = score.answered.iter().filter(of_kind).count();
+        writeln!(out, "{count:>4}  {}", kind.describe())?;
+    }
+    for (wishes, share) in &score.by_wishes {
+        writeln!(
+            out,
+            "{:>4} of {} right with {wishes} wishes",
+            share.right, share.asked
+        )?;
+    }
+    let declined = score.declined;
+    writeln!(
+        out,
+        "{:>4} of {} impossible wishes declined",
+        declined.right, declined.asked
+    )?;
+    writeln!(out, "{:.1}", score.whole.percentage())?;
+    Ok(())
 }

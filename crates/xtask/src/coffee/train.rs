@@ -44,7 +44,7 @@ impl Recipe {
     /// The recipe of the committed model.
     pub(crate) const COMMITTED: Self = Self {
         seed: 1,
-        steps: 4000,
+        steps: 2000,
         batch: 32,
         rate: 3e-3,
         warmup_steps: 100,
