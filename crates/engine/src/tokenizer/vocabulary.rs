@@ -108,10 +108,10 @@ impl Vocabulary {
         let ids = check_texts(&tokens)?;
         let special = read_special(metadata, scheme, &tokens, &ids, &mut kinds)?;
         let (pre, scores) = match scheme {
-            Scheme::ByteLevel => {
-                let pre = metadata.string_opt("tokenizer.ggml.pre")?;
-                (pre.unwrap_or("default").to_owned(), Vec::new())
-            }
+            Scheme::ByteLevel => (
+                metadata.string("tokenizer.ggml.pre")?.to_owned(),
+                Vec::new(),
+            ),
             Scheme::SentencePiece => (String::new(), read_scores(metadata, tokens.len())?),
         };
         let space_prefix = scheme == Scheme::SentencePiece
