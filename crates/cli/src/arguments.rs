@@ -1,0 +1,509 @@
+//! What the command line accepts, and every help text.
+//!
+//! Parsing only: nothing here opens a file or judges a value beyond its form.
+//! `--help` of each command ends with examples that work as written.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use postern_audit::Receipt;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  failed: a file, a model, the configuration or the server's answer was not usable
+  2  the command line was not understood
+  3  refused: a certificate, a token, the policy or a limit said no
+  4  the audit log is damaged or was altered
+  5  the server could not be reached
+
+Environment:
+  RUST_LOG   what is logged, e.g. debug or postern_server=debug (default: info for serve, else warn)
+  NO_COLOR   any value turns colour off
+
+Start with `postern demo`.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "postern",
+    version,
+    about = "A guarded gate in front of a local language model",
+    long_about = "A guarded gate in front of a local language model.\n\n\
+        Every call comes in over mutual TLS with a token, names a reviewed prompt template, is\n\
+        checked against policy, cleaned of secrets, and written to an audit log before the\n\
+        first token is generated.",
+    after_help = AFTER_HELP,
+    styles = STYLES,
+    max_term_width = 100,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(DemoArguments),
+    Serve(Box<ServeArguments>),
+    Generate(Box<GenerateArguments>),
+    /// Pin, inspect and tokenize with model files
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Issue the tokens that callers present beside their certificate
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Make certificates for development
+    #[command(subcommand)]
+    Certs(CertsCommand),
+    /// Verify and read the audit log
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    Completions(CompletionsArguments),
+}
+
+/// See the whole gate at work: three calls over mTLS against a real server
+///
+/// Makes a throwaway CA, certificates and a token, starts the server on a free loopback port with
+/// the embedded model, and makes three calls as a client: a coffee recommendation, the same with
+/// secrets in it, and one that policy refuses. Then it keeps serving until Ctrl-C and prints curl
+/// lines to try.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postern demo                      three calls, then keep serving until Ctrl-C
+  postern demo --once               three calls, then exit
+  postern demo --once --json        the same as one JSON object
+  postern demo --state-dir ./state  keep certificates, token and audit log in ./state")]
+pub(crate) struct DemoArguments {
+    /// Keep certificates, token and audit log in this folder (default: a temporary one)
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Exit after the three calls
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Serve the HTTP API over mutual TLS
+///
+/// Flags override the configuration file. Without a file, flags and defaults are enough: the
+/// embedded model, prompts and policy, and certificates, token key and audit log in the state
+/// folder.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postern certs dev --dir ./state && postern serve --state-dir ./state
+  postern serve --config /etc/postern/postern.toml
+  postern serve --config postern.toml --port 9443 --model models/other.manifest.json
+  postern serve --tls-cert server.pem --tls-key server.key --client-ca ca.pem --port 8443")]
+pub(crate) struct ServeArguments {
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArguments,
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<IpAddr>,
+    /// Port to listen on; 0 picks a free one [default: 8443]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Server certificate chain, PEM [default: STATE/server.pem]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key of the server certificate, PEM [default: STATE/server.key]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// CA that signed the client certificates, PEM [default: STATE/ca.pem]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// What `serve` and a local `generate` have in common.
+#[derive(Debug, Default, Args)]
+pub(crate) struct DeploymentArguments {
+    /// Configuration file, TOML (see deploy/config/postern.toml)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of certificates, token key and audit log
+    ///
+    /// [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/postern, else ~/.local/state/postern]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Model manifest, or a GGUF file that `postern model pin` has pinned [default: the embedded model]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) model: Option<PathBuf>,
+    /// Folder of prompt templates, YAML [default: the embedded ones]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) prompts: Option<PathBuf>,
+    /// Policy file, YAML [default: the embedded one]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) policy: Option<PathBuf>,
+    /// Folder of the audit log [default: STATE/audit]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) audit_dir: Option<PathBuf>,
+    /// Key that signs and checks tokens [default: STATE/token.key]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) token_key: Option<PathBuf>,
+}
+
+/// Make one governed call, against a server or locally
+///
+/// With --url the call goes to a server over mutual TLS. Without it, the same service runs in this
+/// process: same templates, same policy, same audit log in the state folder.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postern generate --template coffee.v1 --var 'wishes=quiet, with oat milk' --stream
+  git diff | postern generate --template impl-test-gen.v1 --var diff=@- --identity ci-runner
+  postern generate --url https://localhost:8443 --state-dir ./state --identity kiosk \\
+      --template coffee.v1 --var wishes=@wish.txt
+  postern generate --url https://gate.example:8443 --ca ca.pem --cert ci.pem --key ci.key \\
+      --token-file ci.token --template triage.v1 --var log=@build.log --json")]
+pub(crate) struct GenerateArguments {
+    /// Template to fill in, e.g. coffee.v1
+    #[arg(long, value_name = "ID")]
+    pub(crate) template: String,
+    /// A variable of the template: name=value, name=@file, or name=@- for standard input
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_variable)]
+    pub(crate) variables: Vec<(String, String)>,
+    /// Generate at most this many tokens (the template and the policy set the upper bound)
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u32>,
+    /// Sampling temperature; 0 always takes the likeliest token
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// Seed of the sampling; the same seed gives the same text
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Print the text as it is generated
+    #[arg(long)]
+    pub(crate) stream: bool,
+    /// Print the whole answer as JSON (with --stream: one JSON object a line)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Who is calling: names the certificate and token in the state folder
+    #[arg(long, value_name = "NAME", default_value = "operator")]
+    pub(crate) identity: String,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArguments,
+    #[command(flatten, next_help_heading = "Local run (without --url)")]
+    pub(crate) deployment: DeploymentArguments,
+}
+
+/// How a server is reached.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct RemoteArguments {
+    /// Server to call, e.g. https://localhost:8443
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) url: Option<String>,
+    /// CA that signed the server's certificate, PEM [default: STATE/ca.pem]
+    #[arg(long, value_name = "FILE", requires = "url", value_hint = ValueHint::FilePath)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Client certificate chain, PEM [default: STATE/clients/IDENTITY.pem]
+    #[arg(long, value_name = "FILE", requires = "url", value_hint = ValueHint::FilePath)]
+    pub(crate) cert: Option<PathBuf>,
+    /// Private key of the client certificate, PEM [default: STATE/clients/IDENTITY.key]
+    #[arg(long, value_name = "FILE", requires = "url", value_hint = ValueHint::FilePath)]
+    pub(crate) key: Option<PathBuf>,
+    /// File that holds the token [default: STATE/tokens/IDENTITY.token]
+    #[arg(long, value_name = "FILE", requires = "url", value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Write the manifest that pins a model file to its SHA-256
+    ///
+    /// A model is only ever used through its manifest: the file must have exactly the pinned size
+    /// and digest, or nothing of it is used.
+    #[command(after_help = "\
+Examples:
+  postern model pin qwen2.5-0.5b-instruct-q8_0.gguf
+  postern model pin model.gguf --id qwen2.5-0.5b --out models/qwen.manifest.json")]
+    Pin {
+        /// Model file, GGUF
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Name under which answers and audit records mention the model [default: the file's stem]
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+        /// Where to write the manifest [default: FILE with .manifest.json for its extension]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+        /// Replace a manifest that exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show what a model file holds, and whether it can be served
+    #[command(after_help = "\
+Examples:
+  postern model inspect model.gguf
+  postern model inspect model.gguf --json | jq .by_quantization")]
+    Inspect {
+        /// Model file, GGUF
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how a model's own vocabulary splits a text
+    #[command(after_help = "\
+Examples:
+  postern model tokenize model.gguf 'a flat white, please'
+  postern model tokenize model.gguf --json - < notes.txt")]
+    Tokenize {
+        /// Model file, GGUF
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Text, or - for standard input
+        #[arg(default_value = "-")]
+        text: String,
+        /// Print one JSON object with the arrays `ids` and `pieces`
+        #[arg(long)]
+        json: bool,
+        /// Add the model's BOS and EOS, and read special tokens in the text as such
+        #[arg(long)]
+        special: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Issue a token for one identity and the templates it may use
+    ///
+    /// The token goes to standard output. It is worth nothing without the client certificate of
+    /// the same identity, and the policy is asked besides.
+    #[command(after_help = "\
+Examples:
+  postern token issue --identity kiosk --template coffee.v1 --key state/token.key
+  postern token issue --identity ci-runner --template impl-test-gen.v1 --template triage.v1 \\
+      --ttl 30m --key state/token.key --out state/tokens/ci-runner.token")]
+    Issue {
+        /// Identity that the client certificate names
+        #[arg(long, value_name = "NAME")]
+        identity: String,
+        /// Template that the token is good for; may be given several times
+        #[arg(long = "template", value_name = "ID", required = true)]
+        templates: Vec<String>,
+        /// How long it is valid: 90s, 15m, 1h; at most 24h
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl)]
+        ttl: Duration,
+        /// Key that signs tokens (`postern certs dev` makes one)
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        key: PathBuf,
+        /// Write the token to this file (mode 0600) instead of standard output
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: Option<PathBuf>,
+        /// Replace the file of --out if it exists
+        #[arg(long, requires = "out")]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// Make a CA, a server certificate, client certificates and a token key for development
+    ///
+    /// The CA's private key stays in the folder: good for a desk, not for a fleet.
+    #[command(after_help = "\
+Examples:
+  postern certs dev --dir ./state
+  postern certs dev --dir ./state --host pi.local --host 192.168.1.20 --client kiosk --days 7")]
+    Dev {
+        /// Folder to write to; made if missing
+        #[arg(long, value_name = "DIR", default_value = "postern-state", value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// Identity to make a client certificate for; may be given several times
+        #[arg(long = "client", value_name = "NAME", default_values = ["kiosk", "ci-runner", "operator"])]
+        clients: Vec<String>,
+        /// Name or address of the server besides localhost, 127.0.0.1 and ::1
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        /// Days that the certificates are valid
+        #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=i64::from(crate::certificates::VALIDITY_DAYS_MAX)))]
+        days: u16,
+        /// Replace files that exist (every certificate made before stops working)
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that the log is whole and unaltered
+    ///
+    /// Exit code 0 means that every record is there, in order, exactly as written. Whether the end
+    /// was cut off only a receipt kept elsewhere can tell: `audit.index` and `audit.head` of any
+    /// answer.
+    #[command(after_help = "\
+Examples:
+  postern audit verify state/audit
+  postern audit verify state/audit --receipt 7:3f0c…e1
+  postern audit verify state/audit --json && echo whole")]
+    Verify {
+        /// Folder of the log
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// Also check that the log holds the record of this receipt
+        #[arg(long, value_name = "INDEX:HEAD", value_parser = parse_receipt)]
+        receipt: Option<Receipt>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the records, verified as they are read
+    #[command(after_help = "\
+Examples:
+  postern audit show state/audit
+  postern audit show state/audit --request 01JD… --json")]
+    Show {
+        /// Folder of the log
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// Only the records of this request
+        #[arg(long, value_name = "ID")]
+        request: Option<String>,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postern completions bash > ~/.local/share/bash-completion/completions/postern
+  postern completions zsh > ~/.zfunc/_postern
+  postern completions fish > ~/.config/fish/completions/postern.fish")]
+pub(crate) struct CompletionsArguments {
+    /// Shell to complete for
+    pub(crate) shell: Shell,
+}
+
+impl Command {
+    /// Whether a failure is printed as JSON on standard output, for the script that reads it.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Demo(demo) => demo.json,
+            Self::Generate(generate) => generate.json,
+            Self::Model(
+                ModelCommand::Inspect { json, .. } | ModelCommand::Tokenize { json, .. },
+            )
+            | Self::Audit(AuditCommand::Verify { json, .. } | AuditCommand::Show { json, .. }) => {
+                *json
+            }
+            Self::Serve(_)
+            | Self::Model(ModelCommand::Pin { .. })
+            | Self::Token(_)
+            | Self::Certs(_)
+            | Self::Completions(_) => false,
+        }
+    }
+}
+
+/// A variable's name and its value as written, `@` and all.
+fn parse_variable(written: &str) -> Result<(String, String), String> {
+    let (name, value) = written
+        .split_once('=')
+        .ok_or("expected name=value, name=@file or name=@-")?;
+    if name.is_empty() {
+        return Err("the name before `=` is empty".into());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// An audit receipt as answers carry it: index and head.
+fn parse_receipt(written: &str) -> Result<Receipt, String> {
+    const FORM: &str = "expected INDEX:HEAD, a number and 64 lower-case hexadecimal digits";
+    let (index, head) = written.split_once(':').ok_or(FORM)?;
+    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if head.len() != 64 || !head.bytes().all(hex) {
+        return Err(FORM.into());
+    }
+    Ok(Receipt {
+        index: index.parse().map_err(|_| FORM)?,
+        head: head.to_owned(),
+    })
+}
+
+/// A whole number and one of the units s, m, h.
+fn parse_ttl(written: &str) -> Result<Duration, String> {
+    const FORM: &str = "expected a whole number and a unit, e.g. 90s, 15m or 1h";
+    let unit_seconds = match written.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        _ => return Err(FORM.into()),
+    };
+    let number: u64 = written[..written.len() - 1].parse().map_err(|_| FORM)?;
+    let seconds = number.checked_mul(unit_seconds).ok_or(FORM)?;
+    if seconds == 0 {
+        return Err("a token must be valid for at least one second".into());
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn time_to_live_needs_a_number_and_a_unit() {
+        #[track_caller]
+        fn check(written: &str, expected: Option<u64>) {
+            assert_eq!(
+                parse_ttl(written).ok().map(|ttl| ttl.as_secs()),
+                expected,
+                "{written}"
+            );
+        }
+        check("1h", Some(3600));
+        check("15m", Some(900));
+        check("90s", Some(90));
+        check("0s", None);
+        check("h", None);
+        check("", None);
+        check("90", None);
+        check("1d", None);
+        check("-1h", None);
+        check("1ü", None);
+        check("99999999999999999999h", None);
+        check("18446744073709551615h", None);
+    }
+
+    #[test]
+    fn a_variable_is_a_name_and_the_rest() {
+        #[track_caller]
+        fn check(written: &str, expected: Option<(&str, &str)>) {
+            let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert_eq!(parse_variable(written).ok(), expected, "{written}");
+        }
+        check("wishes=quiet", Some(("wishes", "quiet")));
+        check("a=b=c", Some(("a", "b=c")));
+        check("a=", Some(("a", "")));
+        check("=a", None);
+        check("a", None);
+    }
+}

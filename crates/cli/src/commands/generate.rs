@@ -1,0 +1,212 @@
+//! `postern generate`: one governed call, remote or local.
+//!
+//! The local run goes through the same service as the daemon's calls: token, policy and audit log
+//! included. There is no shorter way.
+
+use std::io::{IsTerminal, stderr, stdout};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use postern_governance::Identity;
+use postern_service::{CallEvent, Service, TokenKey};
+use serde_json::json;
+
+use crate::arguments::GenerateArguments;
+use crate::client::{Answer, Call, Client, Credentials, Endpoint};
+use crate::commands::token;
+use crate::configuration::Configuration;
+use crate::daemon::{Termination, start_service};
+use crate::error::CommandError;
+use crate::state_folder::StateFolder;
+use crate::terminal::{Screen, Tone, printable};
+use crate::variables;
+
+/// Bytes of a token file at most.
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
+
+/// How long the token of a local run is valid: enough for the one call it is made for.
+const LOCAL_TOKEN_TTL: Duration = Duration::from_secs(60);
+
+/// How long a local run waits for its last record.
+const LOCAL_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Makes the call and prints the answer.
+pub(crate) async fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
+    let identity: Identity = arguments.identity.parse()?;
+    let call = Call {
+        template: arguments.template.clone(),
+        variables: variables::read(&arguments.variables)?,
+        max_tokens: arguments.max_tokens,
+        temperature: arguments.temperature,
+        seed: arguments.seed,
+        stream: arguments.stream,
+    };
+    let mut output = Output {
+        screen: Screen::new(),
+        json: arguments.json,
+    };
+    let answer = match &arguments.remote.url {
+        Some(url) => {
+            let client = remote_client(url, arguments, &identity)?;
+            if call.stream {
+                client
+                    .generate_streaming(&call, &mut |text| output.text(text))
+                    .await?
+            } else {
+                client.generate(&call).await?
+            }
+        }
+        None => run_locally(arguments, identity, &call, &mut output).await?,
+    };
+    output.answer(&answer, call.stream)
+}
+
+/// Where the answer goes.
+struct Output {
+    screen: Screen,
+    json: bool,
+}
+
+impl Output {
+    /// A piece of text of a streamed answer.
+    fn text(&mut self, text: &str) -> anyhow::Result<()> {
+        if self.json {
+            return self
+                .screen
+                .json_line(&json!({ "event": "token", "text": text }));
+        }
+        Ok(self.screen.write(&for_output(text))?)
+    }
+
+    /// The whole answer; its text is out already if it was streamed.
+    fn answer(&mut self, answer: &Answer, streamed: bool) -> anyhow::Result<()> {
+        match (self.json, streamed) {
+            (true, true) => {
+                self.screen
+                    .json_line(&json!({ "event": "done", "answer": answer.json }))?;
+            }
+            (true, false) => self.screen.json(&answer.json)?,
+            (false, true) => self.screen.line("")?,
+            (false, false) => self.screen.line(for_output(&answer.fields.text))?,
+        }
+        if !self.json && stderr().is_terminal() {
+            let note = self.screen.paint(Tone::Quiet, summary(answer));
+            std::io::Write::write_all(&mut stderr(), format!("{note}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// On a terminal, text must not act; in a pipe, it must not change.
+fn for_output(text: &str) -> String {
+    if stdout().is_terminal() {
+        printable(text)
+    } else {
+        text.to_owned()
+    }
+}
+
+fn summary(answer: &Answer) -> String {
+    let fields = &answer.fields;
+    let mut parts = vec![format!("{} tokens", fields.usage.completion_tokens)];
+    if let Some(ms) = fields.timings.first_token_ms {
+        parts.push(format!("first after {ms:.0} ms"));
+    }
+    if let Some(rate) = fields.timings.tokens_per_s {
+        parts.push(format!("{rate:.1} tokens/s"));
+    }
+    for redaction in &fields.redactions {
+        parts.push(format!("{} {} redacted", redaction.count, redaction.rule));
+    }
+    if fields.finish_reason == "length" {
+        parts.push("cut at the token limit".into());
+    }
+    parts.push(format!(
+        "request {}, audit record #{}",
+        fields.id, fields.audit.index
+    ));
+    parts.join(", ")
+}
+
+fn remote_client(
+    url: &str,
+    arguments: &GenerateArguments,
+    identity: &Identity,
+) -> anyhow::Result<Client> {
+    let state = match &arguments.deployment.state_dir {
+        Some(folder) => StateFolder::new(folder),
+        None => StateFolder::default_location()?,
+    };
+    let remote = &arguments.remote;
+    let or = |given: &Option<std::path::PathBuf>, default| given.clone().unwrap_or(default);
+    let credentials = Credentials {
+        ca: or(&remote.ca, state.ca()),
+        certificate: or(&remote.cert, state.client(identity)),
+        key: or(&remote.key, state.client_key(identity)),
+    };
+    let endpoint = Endpoint::new(url, &credentials)?;
+    let token_file = or(&remote.token_file, state.token(identity));
+    let place = || format!("cannot read the token file {}", token_file.display());
+    let mut token = String::new();
+    let file = std::fs::File::open(&token_file).with_context(place)?;
+    let mut bounded = std::io::Read::take(file, TOKEN_BYTES_MAX);
+    std::io::Read::read_to_string(&mut bounded, &mut token).with_context(place)?;
+    Client::new(endpoint, token.trim())
+}
+
+async fn run_locally(
+    arguments: &GenerateArguments,
+    identity: Identity,
+    call: &Call,
+    output: &mut Output,
+) -> anyhow::Result<Answer> {
+    let mut termination = Termination::catch()?;
+    let configuration = Arc::new(Configuration::for_service(&arguments.deployment)?);
+    let for_service = Arc::clone(&configuration);
+    let service = tokio::task::spawn_blocking(move || start_service(&for_service)).await??;
+    let result = tokio::select! {
+        result = call_service(&service, &configuration, identity, call, output) => result,
+        () = termination.arrived() => Err(anyhow::anyhow!("interrupted")),
+    };
+    // Also after an error: the call's last record is still to be written.
+    service.shutdown(LOCAL_SHUTDOWN_WAIT_MAX).await;
+    result
+}
+
+async fn call_service(
+    service: &Arc<Service>,
+    configuration: &Configuration,
+    identity: Identity,
+    call: &Call,
+    output: &mut Output,
+) -> anyhow::Result<Answer> {
+    let key = TokenKey::load(&configuration.token_key)?;
+    let scope = call.template.parse().context("--template")?;
+    let token = token::make(&key, identity.clone(), vec![scope], LOCAL_TOKEN_TTL)?;
+    let caller = service
+        .authenticate(&identity, Some(&token))
+        .await
+        .map_err(CommandError::from)?;
+    let request = postern_service::Call {
+        template: call.template.clone(),
+        variables: call.variables.clone(),
+        max_tokens: call.max_tokens,
+        temperature: call.temperature,
+        seed: call.seed,
+        stream: call.stream,
+    };
+    let mut stream = service
+        .generate(caller, request)
+        .await
+        .map_err(CommandError::from)?;
+    while let Some(event) = stream.next().await {
+        match event {
+            CallEvent::Token(text) if call.stream => output.text(&text)?,
+            CallEvent::Token(_) => {}
+            CallEvent::Done(answer) => return Answer::from_value(serde_json::to_value(&answer)?),
+            CallEvent::Failed(refusal) => return Err(CommandError::from(refusal).into()),
+        }
+    }
+    anyhow::bail!("the service ended the call without an answer; see the audit log")
+}

@@ -1,0 +1,60 @@
+//! What is inside the binary, so that it works with no other file: a small model with its pin,
+//! the prompt templates and the policy.
+//!
+//! The embedded model goes through the same check against its manifest as any other.
+
+use anyhow::Context;
+use postern_engine::{ModelManifest, VerifiedModel};
+use postern_governance::{Policy, TemplateSet};
+
+const MODEL: &[u8] = include_bytes!("../../../models/coffee/coffee-q8_0.gguf");
+const MODEL_MANIFEST: &str = include_str!("../../../models/coffee/manifest.json");
+
+const POLICY_NAME: &str = "policy.yaml";
+const POLICY: &str = include_str!("../../../deploy/policy/policy.yaml");
+
+const PROMPTS: [(&str, &str); 3] = [
+    (
+        "coffee.v1.yaml",
+        include_str!("../../../deploy/prompts/coffee.v1.yaml"),
+    ),
+    (
+        "impl-test-gen.v1.yaml",
+        include_str!("../../../deploy/prompts/impl-test-gen.v1.yaml"),
+    ),
+    (
+        "triage.v1.yaml",
+        include_str!("../../../deploy/prompts/triage.v1.yaml"),
+    ),
+];
+
+/// The embedded model, checked against its pin.
+///
+/// # Errors
+/// The binary was damaged or put together wrongly.
+pub(crate) fn model() -> anyhow::Result<VerifiedModel> {
+    let manifest: ModelManifest =
+        serde_json::from_str(MODEL_MANIFEST).context("the embedded model's manifest")?;
+    VerifiedModel::from_embedded(MODEL, &manifest).context("the embedded model")
+}
+
+/// Bytes of the embedded model.
+pub(crate) fn model_bytes() -> u64 {
+    MODEL.len() as u64
+}
+
+/// The embedded templates.
+///
+/// # Errors
+/// As the templates of a folder.
+pub(crate) fn templates() -> anyhow::Result<TemplateSet> {
+    TemplateSet::from_sources(PROMPTS).context("the embedded templates")
+}
+
+/// The embedded policy.
+///
+/// # Errors
+/// As a policy file.
+pub(crate) fn policy() -> anyhow::Result<Policy> {
+    Policy::from_source(POLICY_NAME, POLICY).context("the embedded policy")
+}

@@ -1,0 +1,161 @@
+//! `audit verify` and `audit show`: only a whole, unaltered log gets exit code 0.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::run::{home, postern};
+
+/// A state folder with the records of one answered and one refused call.
+fn with_records() -> tempfile::TempDir {
+    let home = home();
+    let generate = [
+        "generate",
+        "--state-dir",
+        "state",
+        "--identity",
+        "kiosk",
+        "--max-tokens",
+        "4",
+    ];
+    let answered = ["--template", "coffee.v1", "--var", "wishes=decaf"];
+    postern(home.path(), generate.iter().chain(&answered)).exits(0);
+    let refused = ["--template", "triage.v1", "--var", "log=x"];
+    postern(home.path(), generate.iter().chain(&refused)).exits(3);
+    home
+}
+
+fn segments(home: &Path) -> Vec<PathBuf> {
+    let mut segments: Vec<_> = fs::read_dir(home.join("state/audit"))
+        .expect("the log's folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect();
+    segments.sort();
+    segments
+}
+
+#[test]
+fn a_whole_log_verifies_and_tells_what_happened() {
+    let home = with_records();
+    let verified = postern(home.path(), ["audit", "verify", "state/audit", "--json"]).exits(0);
+    let json = verified.json();
+    assert_eq!(json["verified"], true);
+    assert_eq!(json["open_calls"], serde_json::json!([]));
+    let text = postern(home.path(), ["audit", "verify", "state/audit"])
+        .exits(0)
+        .stdout;
+    assert!(text.contains("whole and unaltered"), "{text}");
+
+    let shown = postern(home.path(), ["audit", "show", "state/audit", "--json"]).exits(0);
+    let records: Vec<serde_json::Value> = shown
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(
+        records.len() as u64,
+        json["records"].as_u64().expect("a count")
+    );
+    let kinds: Vec<_> = records
+        .iter()
+        .filter_map(|record| record["entry"]["type"].as_str())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["opened", "admitted", "completed", "opened", "refused"]
+    );
+    assert_eq!(records.last().expect("records")["head"], json["head"]);
+
+    let request = records[1]["entry"]["request_id"].as_str().expect("an id");
+    let of_one = ["audit", "show", "state/audit", "--request", request];
+    let text = postern(home.path(), of_one).exits(0).stdout;
+    assert!(
+        text.contains("admitted") && text.contains("wishes: decaf"),
+        "{text}"
+    );
+    assert!(!text.contains("refused"), "{text}");
+
+    let of_none = [
+        "audit",
+        "show",
+        "state/audit",
+        "--request",
+        "00000000000000000000000000",
+    ];
+    postern(home.path(), of_none).exits(1);
+}
+
+#[test]
+fn a_receipt_tells_whether_the_end_is_there() {
+    let home = with_records();
+    let shown = postern(home.path(), ["audit", "show", "state/audit", "--json"]).exits(0);
+    let last: serde_json::Value =
+        serde_json::from_str(shown.stdout.lines().last().expect("a record")).expect("JSON");
+    let (index, head) = (
+        last["index"].as_u64().expect("index"),
+        last["head"].as_str(),
+    );
+    let head = head.expect("head");
+    let verify = |receipt: String| {
+        postern(
+            home.path(),
+            ["audit", "verify", "state/audit", "--receipt", &receipt],
+        )
+    };
+    verify(format!("{index}:{head}")).exits(0);
+    verify(format!("{index}:{}", "0".repeat(64))).exits(4);
+    verify(format!("{}:{head}", index + 1)).exits(4);
+}
+
+#[test]
+fn an_altered_log_has_an_exit_code_of_its_own() {
+    #[track_caller]
+    fn check(what: &str, alter: impl FnOnce(&Path, &[PathBuf])) {
+        let home = with_records();
+        let segments = segments(home.path());
+        alter(home.path(), &segments);
+        let plain = postern(home.path(), ["audit", "verify", "state/audit"]);
+        assert_eq!(plain.code, Some(4), "{what}: {plain:#?}");
+        assert_eq!(plain.stdout, "", "{what}");
+        let json = postern(home.path(), ["audit", "verify", "state/audit", "--json"]).exits(4);
+        assert_eq!(json.json()["verified"], false, "{what}");
+        assert_eq!(json.json()["error"]["code"], "audit-broken", "{what}");
+        let shown = postern(home.path(), ["audit", "show", "state/audit"]);
+        assert_eq!(shown.code, Some(4), "{what}: {shown:#?}");
+    }
+    let with_bytes = |path: &Path, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = fs::read(path).expect("a segment");
+        change(&mut bytes);
+        fs::write(path, bytes).expect("a segment");
+    };
+    check("a word of a record replaced", |_, segments| {
+        with_bytes(&segments[0], &|bytes| {
+            let at = bytes
+                .windows(5)
+                .position(|five| five == b"decaf")
+                .expect("the variable");
+            bytes[at..at + 5].copy_from_slice(b"cocoa");
+        });
+    });
+    check("a bit flipped in the middle", |_, segments| {
+        with_bytes(&segments[0], &|bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        });
+    });
+    check("the first segment emptied", |_, segments| {
+        fs::write(&segments[0], b"").expect("write")
+    });
+    check("garbage for a log", |_, segments| {
+        fs::write(&segments[0], b"garbage, and quite a lot of it").expect("write");
+    });
+}
+
+#[test]
+fn where_there_is_no_log_there_is_no_verdict() {
+    let home = home();
+    for dir in [".", "missing"] {
+        let ran = postern(home.path(), ["audit", "verify", dir, "--json"]).exits(1);
+        assert!(ran.json()["verified"].is_null(), "{ran:#?}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The real binary, run as a user runs it.
+
+mod audit;
+mod certs;
+mod configuration;
+mod demo;
+mod generate;
+mod help;
+mod model;
+mod run;
+mod serve;
+mod token;

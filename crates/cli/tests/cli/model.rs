@@ -1,0 +1,140 @@
+//! `model pin`, `inspect` and `tokenize`, on the default model and on files that are none.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::run::{coffee_model, home, postern, postern_fed};
+
+#[test]
+fn a_pin_names_the_file_its_size_and_digest() {
+    let home = home();
+    let file = home.path().join("my model.gguf");
+    fs::copy(coffee_model(), &file).expect("a copy");
+    postern(home.path(), ["model", "pin", "my model.gguf"]).exits(0);
+    let manifest = fs::read(home.path().join("my model.manifest.json")).expect("the manifest");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    let shipped = fs::read(coffee_model().with_file_name("manifest.json")).expect("shipped");
+    let shipped: Value = serde_json::from_slice(&shipped).expect("JSON");
+    assert_eq!(
+        manifest,
+        json!({
+            "id": "my-model",
+            "path": "my model.gguf",
+            "sha256": shipped["sha256"],
+            "bytes": shipped["bytes"],
+        })
+    );
+
+    let again = postern(home.path(), ["model", "pin", "my model.gguf"]).exits(1);
+    assert!(
+        again.stderr.contains("my model.manifest.json exists"),
+        "{again:#?}"
+    );
+    let arguments = ["model", "pin", "my model.gguf", "--force", "--id", "other"];
+    assert!(
+        postern(home.path(), arguments)
+            .exits(0)
+            .stdout
+            .contains("as other")
+    );
+}
+
+#[test]
+fn a_pin_needs_a_file_and_a_valid_id() {
+    let home = home();
+    let missing = postern(home.path(), ["model", "pin", "no.gguf"]).exits(1);
+    assert!(missing.stderr.contains("no.gguf"), "{missing:#?}");
+    fs::write(home.path().join("a.gguf"), "bytes").expect("a file");
+    let bad = postern(home.path(), ["model", "pin", "a.gguf", "--id", "a b"]).exits(1);
+    assert!(bad.stderr.contains("id"), "{bad:#?}");
+    assert!(!home.path().join("a.manifest.json").exists());
+}
+
+#[test]
+fn inspection_shows_the_default_model() {
+    let home = home();
+    let file = coffee_model();
+    let file = file.to_str().expect("a UTF-8 path");
+    let json = postern(home.path(), ["model", "inspect", file, "--json"])
+        .exits(0)
+        .json();
+    assert_eq!(json["architecture"], "llama");
+    assert_eq!(json["chat-template"], true);
+    assert!(json["backend"].is_string(), "{json}");
+    let tensors = json["tensors"].as_array().expect("an array");
+    assert!(
+        tensors
+            .iter()
+            .any(|tensor| tensor["quantization"] == "Q8_0")
+    );
+
+    let text = postern(home.path(), ["model", "inspect", file])
+        .exits(0)
+        .stdout;
+    for expected in [
+        "architecture    llama",
+        "chat template   yes",
+        "Q8_0",
+        "Tensors",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
+#[test]
+fn tokens_give_the_text_back() {
+    let home = home();
+    let file = coffee_model();
+    let file = file.to_str().expect("a UTF-8 path");
+    let text = "a quiet room, please";
+    let tokenize = |extra: &[&str]| {
+        let arguments = ["model", "tokenize", file]
+            .into_iter()
+            .chain(extra.iter().copied());
+        postern_fed(home.path(), arguments, text).exits(0)
+    };
+    let from_argument = tokenize(&[text, "--json"]).json();
+    let from_stdin = tokenize(&["-", "--json"]).json();
+    assert_eq!(from_argument, from_stdin);
+    assert_eq!(
+        from_argument,
+        tokenize(&["--json"]).json(),
+        "standard input is the default"
+    );
+
+    let ids = from_argument["ids"].as_array().expect("ids");
+    let pieces = from_argument["pieces"].as_array().expect("pieces");
+    assert_eq!(ids.len(), pieces.len());
+    let joined: String = pieces
+        .iter()
+        .map(|piece| piece.as_str().expect("a string"))
+        .collect();
+    assert_eq!(joined.replace(['Ġ', '▁'], " ").trim_start(), text);
+
+    let plain = tokenize(&[text]).stdout;
+    assert_eq!(plain.lines().count(), ids.len());
+}
+
+#[test]
+fn files_that_are_no_models_are_told_apart() {
+    #[track_caller]
+    fn check(content: &[u8]) {
+        let home = home();
+        fs::write(home.path().join("bad.gguf"), content).expect("a file");
+        for command in ["inspect", "tokenize"] {
+            let ran = postern(home.path(), ["model", command, "bad.gguf", "--json"]).exits(1);
+            let json = ran.json();
+            let message = json["error"]["message"].as_str().expect("a message");
+            assert!(message.contains("bad.gguf"), "{message}");
+            assert_eq!(json["error"]["exit_code"], 1);
+        }
+    }
+    check(b"");
+    check(b"GGUF");
+    check(b"not a model at all, but long enough to hold a header of some kind");
+    // Version 3, and then counts that no memory could hold.
+    check(&[b"GGUF\x03\0\0\0".as_slice(), &[0xff; 64]].concat());
+    let whole = fs::read(coffee_model()).expect("the model");
+    check(&whole[..whole.len() / 1000]);
+}

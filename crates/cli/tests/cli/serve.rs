@@ -1,0 +1,223 @@
+//! `serve` and `generate --url`: the real daemon and a real client, over mutual TLS.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::run::{Ran, command, home, postern};
+
+/// A daemon that ends with the test.
+struct Daemon {
+    child: Child,
+    url: String,
+}
+
+impl Daemon {
+    fn start(home: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(home)
+            .args(["serve", "--port", "0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let Some((_, url)) = line.trim().split_once(" ready at ") else {
+            let mut log = String::new();
+            let stderr = child.stderr.take().expect("standard error is a pipe");
+            let _ = BufReader::new(stderr).read_to_string(&mut log);
+            panic!("no ready line but {line:?}: {log}");
+        };
+        let url = url.to_owned();
+        Self { child, url }
+    }
+
+    /// SIGTERM, and what the daemon logged until it was gone.
+    fn terminate(mut self) -> String {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+        let mut log = String::new();
+        let mut stderr = self.child.stderr.take().expect("standard error is a pipe");
+        stderr.read_to_string(&mut log).expect("UTF-8");
+        let status = self.child.wait().expect("the daemon ends");
+        assert_eq!(status.code(), Some(0), "{log}");
+        log
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _already_gone = self.child.kill();
+        let _already_waited = self.child.wait();
+    }
+}
+
+fn with_state() -> tempfile::TempDir {
+    let home = home();
+    postern(home.path(), ["certs", "dev", "--dir", "state"]).exits(0);
+    for (identity, template) in [("kiosk", "coffee.v1"), ("ci-runner", "triage.v1")] {
+        let out = format!("state/tokens/{identity}.token");
+        let fixed = ["token", "issue", "--key", "state/token.key", "--out", &out];
+        let claims = ["--identity", identity, "--template", template];
+        postern(home.path(), fixed.iter().chain(&claims)).exits(0);
+    }
+    home
+}
+
+fn ask(home: &Path, url: &str, arguments: &[&str]) -> Ran {
+    let fixed = ["generate", "--url", url, "--state-dir", "state"];
+    let wish = [
+        "--template",
+        "coffee.v1",
+        "--var",
+        "wishes=I need wifi and decaf.",
+    ];
+    postern(home, fixed.iter().chain(&wish).chain(arguments))
+}
+
+#[test]
+fn the_daemon_answers_over_mutual_tls_until_sigterm() {
+    let home = with_state();
+    let daemon = Daemon::start(home.path(), &["--state-dir", "state"]);
+    let kiosk = ["--identity", "kiosk"];
+    let whole = ask(home.path(), &daemon.url, &kiosk).exits(0).stdout;
+    assert!(!whole.trim().is_empty());
+    let streamed = ask(
+        home.path(),
+        &daemon.url,
+        &[kiosk.as_slice(), &["--stream"]].concat(),
+    );
+    assert_eq!(streamed.exits(0).stdout, whole);
+    let json = ask(
+        home.path(),
+        &daemon.url,
+        &[kiosk.as_slice(), &["--json"]].concat(),
+    )
+    .exits(0);
+    assert_eq!(
+        format!("{}\n", json.json()["text"].as_str().expect("text")),
+        whole
+    );
+
+    // While it runs, nobody else writes to its log, but anyone may verify it.
+    let local = [
+        "generate",
+        "--state-dir",
+        "state",
+        "--template",
+        "coffee.v1",
+        "--var",
+        "wishes=x",
+    ];
+    let locked = postern(home.path(), local).exits(1);
+    assert!(locked.stderr.contains("already open"), "{locked:#?}");
+    postern(home.path(), ["audit", "verify", "state/audit"]).exits(0);
+
+    let log = daemon.terminate();
+    assert!(log.contains("SIGTERM"), "{log}");
+    assert!(
+        !log.contains("decaf") && !log.contains("pst1."),
+        "no content in the log: {log}"
+    );
+    postern(home.path(), ["audit", "verify", "state/audit"]).exits(0);
+}
+
+#[test]
+fn whoever_is_not_believed_is_told_apart_by_the_exit_code() {
+    let home = with_state();
+    let daemon = Daemon::start(home.path(), &["--state-dir", "state"]);
+    let check = |what: &str, arguments: &[&str], code: i32, expected: &str| {
+        let ran = ask(home.path(), &daemon.url, arguments);
+        assert_eq!(ran.code, Some(code), "{what}: {ran:#?}");
+        assert!(ran.stderr.contains(expected), "{what}: {ran:#?}");
+    };
+    let stolen = [
+        "--identity",
+        "ci-runner",
+        "--token-file",
+        "state/tokens/kiosk.token",
+    ];
+    check("a token of another identity", &stolen, 3, "401");
+    check(
+        "a template that the token does not open",
+        &["--identity", "ci-runner"],
+        3,
+        "403",
+    );
+    std::fs::write(home.path().join("bad.token"), "pst1.e30.AAAA\n").expect("a file");
+    check(
+        "a made-up token",
+        &["--identity", "kiosk", "--token-file", "bad.token"],
+        3,
+        "401",
+    );
+
+    postern(home.path(), ["certs", "dev", "--dir", "foreign"]).exits(0);
+    let foreign = [
+        "--identity",
+        "kiosk",
+        "--cert",
+        "foreign/clients/kiosk.pem",
+        "--key",
+        "foreign/clients/kiosk.key",
+    ];
+    check(
+        "a certificate of another authority",
+        &foreign,
+        3,
+        "refuses the client certificate",
+    );
+    let distrusted = ["--identity", "kiosk", "--ca", "foreign/ca.pem"];
+    check("a server of another authority", &distrusted, 5, "--ca");
+    let mismatched = ["--identity", "kiosk", "--key", "foreign/clients/kiosk.key"];
+    check(
+        "a key of another certificate",
+        &mismatched,
+        1,
+        "do not belong together",
+    );
+    daemon.terminate();
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let home = with_state();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("https://{}", free.local_addr().expect("an address"));
+    drop(free);
+    let ran = ask(home.path(), &url, &["--identity", "kiosk", "--json"]).exits(5);
+    assert_eq!(ran.json()["error"]["code"], "unreachable");
+}
+
+#[test]
+fn flags_override_the_file() {
+    let home = with_state();
+    let text = "[server]\nlisten = \"127.0.0.1:1\"\ntls-cert = \"nowhere.pem\"\n";
+    std::fs::write(home.path().join("postern.toml"), text).expect("a file");
+    let arguments = [
+        "--config",
+        "postern.toml",
+        "--state-dir",
+        "state",
+        "--tls-cert",
+        "state/server.pem",
+    ];
+    let daemon = Daemon::start(home.path(), &arguments);
+    ask(home.path(), &daemon.url, &["--identity", "kiosk"]).exits(0);
+    daemon.terminate();
+}
+
+#[test]
+fn the_example_configuration_is_valid_and_says_the_defaults() {
+    let home = with_state();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/config/postern.toml");
+    let example = example.to_str().expect("a UTF-8 path");
+    let daemon = Daemon::start(home.path(), &["--config", example, "--state-dir", "state"]);
+    daemon.terminate();
+}
