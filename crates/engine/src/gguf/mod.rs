@@ -5,7 +5,7 @@
 //! before anything is allocated, every tensor lies inside the file, and no two
 //! entries share a name. It never panics on any input.
 //!
-//! What is absent: tensor contents (see [`crate::backend`]), big-endian files,
+//! What is absent: tensor contents, big-endian files,
 //! version 1, and nested arrays, which no supported model uses.
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>

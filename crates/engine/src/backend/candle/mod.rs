@@ -7,6 +7,9 @@
 //! each sequence (phi3), or use another activation and mask what an earlier prefill chunk wrote (gemma3).
 //! Where they are right, tests compare this decoder with them.
 //!
+//! Candle keeps a second, repacked copy of most quantized matrices from their first use on (x86-64 and
+//! aarch64), so a model takes about twice the size of its file; there is no switch for that.
+//!
 //! Sequences are computed one after another rather than stacked into one matrix: candle picks
 //! kernels by the number of rows, so stacking would let one call change another's logits.
 
@@ -30,6 +33,9 @@ use crate::error::{EngineError, Result};
 use crate::gguf::Gguf;
 use crate::model_file::VerifiedModel;
 
+/// Enough rows for candle to choose the kernels of a prompt.
+const WARM_UP_TOKENS: usize = 4;
+
 /// A decoder and the KV caches of its sequences.
 pub(crate) struct CandleBackend {
     decoder: Decoder,
@@ -51,11 +57,27 @@ impl CandleBackend {
                 max.min(architecture.context_tokens)
             });
         let decoder = Decoder::load(&mut model.reader(), gguf, architecture, context_tokens)?;
-        Ok(Self {
+        let mut backend = Self {
             decoder,
             context_tokens,
             sequences: Vec::new(),
-        })
+        };
+        backend.warm_up()?;
+        Ok(backend)
+    }
+
+    /// Computes a few tokens for nothing: a model that cannot compute fails here and not in its first call,
+    /// and that call need not wait for candle to repack the weights.
+    fn warm_up(&mut self) -> Result<()> {
+        let sequence = self.open();
+        let tokens = [0; WARM_UP_TOKENS];
+        let outcome = self.forward(
+            sequence,
+            &tokens[..WARM_UP_TOKENS.min(self.context_tokens)],
+            Some(&mut Vec::new()),
+        );
+        self.close(sequence);
+        outcome
     }
 
     fn forward(
