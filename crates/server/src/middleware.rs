@@ -200,3 +200,40 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .eq_ignore_ascii_case("bearer")
         .then_some(token.trim_start_matches(' '))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_and_an_output_kept() {
+        assert_eq!(unless_panicked(async { 1 }).await, Some(1));
+        let panics = async {
+            tokio::task::yield_now().await;
+            panic!("a defect that this test makes on purpose");
+        };
+        assert_eq!(unless_panicked::<_>(panics).await, None::<()>);
+    }
+
+    #[test]
+    fn a_token_comes_from_exactly_one_bearer_header() {
+        let cases: [(&[&str], Option<&str>); 9] = [
+            (&["Bearer abc"], Some("abc")),
+            (&["bearer abc"], Some("abc")),
+            (&["BEARER   abc"], Some("abc")),
+            (&["Bearer "], Some("")),
+            (&["Bearer"], None),
+            (&["Basic abc"], None),
+            (&["abc"], None),
+            (&[], None),
+            (&["Bearer abc", "Bearer def"], None),
+        ];
+        for (values, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            assert_eq!(bearer(&headers), expected, "{values:?}");
+        }
+    }
+}

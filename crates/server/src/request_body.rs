@@ -95,6 +95,7 @@ fn parse_call(bytes: &[u8]) -> Result<Call, BodyFault> {
         let (line, column) = place(&bytes[..error.valid_up_to()]);
         RequestFault::Json { line, column }
     })?;
+    check_object(text)?;
     serde_json::from_str(text).map_err(|error| BodyFault {
         fault: RequestFault::Json {
             line: error.line(),
@@ -106,6 +107,17 @@ fn parse_call(bytes: &[u8]) -> Result<Call, BodyFault> {
             None
         },
     })
+}
+
+/// The body must begin as an object: serde would also read an array as the fields in order, which
+/// is no form of ours.
+fn check_object(text: &str) -> Result<(), RequestFault> {
+    let begun = text.trim_start_matches([' ', '\t', '\r', '\n']);
+    if begun.starts_with('{') {
+        return Ok(());
+    }
+    let (line, column) = place(&text.as_bytes()[..text.len() - begun.len()]);
+    Err(RequestFault::Json { line, column })
 }
 
 /// Line and column, both from 1, of the byte after `before`.
@@ -158,11 +170,12 @@ mod tests {
 
     #[test]
     fn a_fault_is_told_by_place_and_by_our_own_field_names() {
-        let cases: [(&[u8], usize, usize, Option<&str>); 13] = [
-            (b"", 1, 0, None),
+        let cases: [(&[u8], usize, usize, Option<&str>); 14] = [
+            (b"", 1, 1, None),
             (b"{\"template\": \"a.v1\"", 1, 19, None),
             (b"{\n\"template\": \"a\xff\"}", 2, 15, None),
-            (b"[]", 1, 0, None),
+            (b"[]", 1, 1, None),
+            (b" \n\t[\"a.v1\", {}]", 2, 2, None),
             (b"{}", 1, 2, Some("template")),
             (b"{\"template\": 1}", 1, 14, Some("template")),
             (b"{\"template\": \"a\", \"secret\": 1}", 1, 26, None),

@@ -135,3 +135,65 @@ impl AsyncWrite for GuardedSocket {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn pair(stall: Duration, linger: Duration) -> io::Result<(GuardedSocket, TcpStream)> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let peer = TcpStream::connect(listener.local_addr()?).await?;
+        let (tcp, _) = listener.accept().await?;
+        Ok((GuardedSocket::new(tcp, stall, linger), peer))
+    }
+
+    #[tokio::test]
+    async fn a_write_that_the_peer_does_not_take_fails() -> io::Result<()> {
+        let (mut socket, peer) = pair(SHORT, SHORT).await?;
+        let block = [0; 65_536];
+        // The kernel takes some megabytes before a write has to wait.
+        let failure = async {
+            loop {
+                if let Err(error) = socket.write_all(&block).await {
+                    return error.kind();
+                }
+            }
+        };
+        assert_eq!(failure.await, io::ErrorKind::TimedOut);
+        drop(peer);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn the_last_answer_arrives_though_the_peer_still_sends() -> io::Result<()> {
+        let (mut socket, peer) = pair(LONG, LONG).await?;
+        let (mut reading, mut writing) = peer.into_split();
+        let sending = tokio::spawn(async move {
+            writing.write_all(&vec![0; 10_000_000]).await?;
+            writing.shutdown().await
+        });
+        socket.write_all(b"answer").await?;
+        socket.shutdown().await?;
+        drop(socket);
+        let mut answer = Vec::new();
+        reading.read_to_end(&mut answer).await?;
+        assert_eq!(answer, b"answer");
+        sending.await.expect("no panic")
+    }
+
+    #[tokio::test]
+    async fn lingering_ends_though_the_peer_keeps_the_connection() -> io::Result<()> {
+        let (mut socket, mut peer) = pair(LONG, SHORT).await?;
+        let sending = tokio::spawn(async move { while peer.write_all(b"more").await.is_ok() {} });
+        socket.shutdown().await?;
+        drop(socket);
+        sending.await.expect("no panic");
+        Ok(())
+    }
+}

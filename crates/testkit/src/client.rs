@@ -237,17 +237,19 @@ pub struct ServerEvent {
     pub data: String,
 }
 
-/// Reads server-sent events from an answer, as they come.
+/// Reads server-sent events from an answer, as they come. Dropping it closes the connection.
 pub struct EventReader {
     body: Incoming,
+    _connection: Connection,
     text: String,
 }
 
 impl EventReader {
-    /// Events from the body of `response`.
-    pub fn new(response: Response<Incoming>) -> Self {
+    /// Events from the body of `response`, which came over `connection`.
+    pub fn over(connection: Connection, response: Response<Incoming>) -> Self {
         Self {
             body: response.into_body(),
+            _connection: connection,
             text: String::new(),
         }
     }
