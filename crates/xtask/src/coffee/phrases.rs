@@ -109,6 +109,18 @@ pub(super) const NO_WISH: &[&str] = &[
     "Where should I go?",
     "A coffee, please.",
     "I have no special wishes.",
+    "Tell me something nice.",
+    "What time is it?",
+    "How are you?",
+    "Who are you?",
+    "What can you do?",
+    "What is the capital of Italy?",
+    "Write a poem.",
+    "How much is two and two?",
+    "Is it going to rain tomorrow?",
+    "Can you help me?",
+    "Just coffee.",
+    "Tell me about Millbrook.",
 ];
 
 /// Frames around a list of things.
@@ -224,6 +236,130 @@ pub(super) fn clauses(wish: Wish) -> &'static [&'static str] {
     }
 }
 
+/// The beginnings of a sentence about a place, each before "a" or "an".
+pub(super) const PLACE_OPENINGS: &[&str] = &[
+    "I am looking for",
+    "I want",
+    "I need",
+    "Find me",
+    "Please find",
+    "Can you recommend",
+    "Do you know",
+    "Is there",
+    "We want",
+    "We are looking for",
+    "I would like",
+    "Recommend",
+    "",
+    "",
+];
+
+/// The words for a place.
+pub(super) const PLACES: &[&str] = &[
+    "place",
+    "café",
+    "coffee shop",
+    "cafe",
+    "spot",
+    "coffee house",
+    "place for coffee",
+];
+
+/// Frames around what the visitor wants to do.
+pub(super) const DEED_FRAMES: &[&str] = &[
+    "Where can I {}?",
+    "I want to {}.",
+    "I would like to {}.",
+    "Where can we {}?",
+    "Can I {} somewhere?",
+    "We want to {}.",
+    "I hope to {}.",
+    "Where could I {}?",
+    "I need to {}.",
+];
+
+/// The adjectives for a wish that has one, each of which can stand before "place".
+pub(super) fn adjectives(wish: Wish) -> &'static [&'static str] {
+    match wish {
+        Quiet => &["quiet", "calm", "peaceful", "silent"],
+        Dogs => &["dog-friendly", "pet-friendly"],
+        Vegan => &["vegan", "vegan-friendly", "plant-based"],
+        StepFree => &[
+            "step-free",
+            "wheelchair-friendly",
+            "accessible",
+            "barrier-free",
+        ],
+        Children => &["child-friendly", "kid-friendly", "family-friendly"],
+        LowPrices => &["cheap", "affordable", "inexpensive", "low-priced"],
+        _ => &[],
+    }
+}
+
+/// What can follow "a place" for a wish.
+#[rustfmt::skip]
+pub(super) fn tails(wish: Wish) -> &'static [&'static str] {
+    match wish {
+        Wifi => &["where I can get online", "where I can work on my laptop", "that has wifi", "where the wifi is good"],
+        Quiet => &["where it is quiet", "where I can read in peace", "where I can work in peace", "that is quiet"],
+        Dogs => &["where I can bring my dog", "that welcomes dogs", "where my dog is welcome", "that takes dogs"],
+        Vegan => &["that serves vegan food", "where I can eat vegan food", "that is good for vegans", "that has vegan food"],
+        Garden => &["where we can sit outside", "that has a garden", "where I can sit in the sun", "where the seats are outside"],
+        OwnRoast => &["that roasts its own beans", "where they roast the beans", "that has its own roast", "where the coffee is roasted in the house"],
+        Early => &["that opens early", "open early in the morning", "that is open at six", "where I can get coffee before seven"],
+        Late => &["that is open late", "open until late", "that closes late", "open late at night"],
+        StepFree => &["without stairs", "without any steps", "I can enter with a wheelchair", "that is step-free"],
+        Cake => &["that has good cake", "for cake", "where the cake is good", "for coffee and cake"],
+        Decaf => &["that has decaf", "for decaf", "where they pour decaf", "where I can drink decaf"],
+        Children => &["where the kids can play", "that is good for children", "for my kids", "where children are happy"],
+        LowPrices => &["that is cheap", "that is not expensive", "for little money", "where prices are low"],
+        OldTown => &["in the Old Town", "in the old centre", "in the old part of town"],
+        Harbour => &["by the harbour", "at the Harbour", "near the harbour", "close to the ships"],
+        Station => &["near the station", "in the Station Quarter", "by the station", "close to the railway station"],
+        CollegeHill => &["on College Hill", "near the college", "close to the university", "by the college"],
+        Riverside => &["near the river", "by the river", "on the Riverside", "along the river"],
+    }
+}
+
+/// What a visitor with the wish wants to do, after "I want to".
+#[rustfmt::skip]
+pub(super) fn deeds(wish: Wish) -> &'static [&'static str] {
+    match wish {
+        Wifi => &["work on my laptop", "get online", "use the wifi", "surf the internet"],
+        Quiet => &["read in peace", "work in peace", "sit in silence", "read quietly"],
+        Dogs => &["bring my dog", "take my dog along", "come with my dog", "bring our puppy"],
+        Vegan => &["eat vegan food", "have a vegan lunch", "eat something vegan", "get vegan food"],
+        Garden => &["sit outside", "sit in a garden", "enjoy the sun on a terrace", "drink my coffee outdoors"],
+        OwnRoast => &["buy house-roasted beans", "taste a house roast", "get freshly roasted beans", "drink coffee that is roasted there"],
+        Early => &["get coffee before seven", "have a coffee very early", "have breakfast at six", "get an early coffee"],
+        Late => &["have coffee late at night", "sit until late", "get a coffee after ten", "stay late"],
+        StepFree => &["get in without stairs", "come with a wheelchair", "get in with my wheelchair", "avoid all steps"],
+        Cake => &["eat cake", "have a slice of cake", "eat good cake", "enjoy some cake"],
+        Decaf => &["drink decaf", "get a decaf", "have a good decaf", "drink coffee without caffeine"],
+        Children => &["bring my children", "let the kids play", "come with my kids", "keep my toddler happy"],
+        LowPrices => &["drink cheap coffee", "pay little", "spend little money", "save money"],
+        OldTown => &["stay in the Old Town", "sit in the Old Town", "have coffee in the Old Town", "meet in the old centre"],
+        Harbour => &["stay by the harbour", "sit by the harbour", "have coffee at the Harbour", "look at the ships"],
+        Station => &["stay near the station", "sit near the station", "have coffee in the Station Quarter", "be close to my train"],
+        CollegeHill => &["stay on College Hill", "sit on College Hill", "have coffee near the college", "meet near the university"],
+        Riverside => &["stay by the river", "sit by the river", "have coffee on the Riverside", "look at the river"],
+    }
+}
+
+/// Short forms that a message may use throughout.
+pub(super) const SHORT_FORMS: &[(&str, &str)] = &[
+    ("I would ", "I'd "),
+    ("we would ", "we'd "),
+    ("We would ", "We'd "),
+    ("I am ", "I'm "),
+    ("we are ", "we're "),
+    ("We are ", "We're "),
+    ("do not ", "don't "),
+    ("cannot ", "can't "),
+    ("it is ", "it's "),
+    ("It is ", "It's "),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,8 +369,10 @@ mod tests {
     fn no_wording_stands_for_two_wishes() {
         let mut seen = std::collections::BTreeMap::new();
         for wish in WISHES {
-            for wording in things(wish).iter().chain(clauses(wish)) {
-                assert_eq!(seen.insert(wording, wish), None, "{wording}");
+            let phrases = [things, clauses, adjectives, tails, deeds].map(|table| table(wish));
+            for &phrase in phrases.iter().copied().flatten() {
+                let other = seen.insert(phrase, wish).unwrap_or(wish);
+                assert_eq!(other, wish, "{phrase}");
             }
         }
     }

@@ -12,7 +12,7 @@ use super::{
 use anyhow::{Context as _, Result, ensure};
 use candle_core::{Tensor, Var, backprop::GradStore};
 use candle_nn::{AdamW, Optimizer as _, ParamsAdamW};
-use rand::SeedableRng;
+use rand::{SeedableRng, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 use std::{io::Write, sync::Arc, time::Instant};
 
@@ -44,7 +44,7 @@ impl Recipe {
     /// The recipe of the committed model.
     pub(crate) const COMMITTED: Self = Self {
         seed: 1,
-        steps: 2000,
+        steps: 2500,
         batch: 32,
         rate: 3e-3,
         warmup_steps: 100,
@@ -158,7 +158,7 @@ struct Feed<'a> {
 }
 
 /// Sequences for one step.
-struct BatchOf {
+struct Batch {
     head: Arc<Vec<u32>>,
     sequences: Vec<Sequence>,
 }
@@ -175,8 +175,7 @@ impl<'a> Feed<'a> {
         })
     }
 
-    fn next_batch(&mut self) -> Result<BatchOf> {
-        use rand::seq::SliceRandom as _;
+    fn next_batch(&mut self) -> Result<Batch> {
         if self.ready.is_empty() {
             let mut drawn = Vec::with_capacity(BATCHES_A_DRAW * self.batch);
             while drawn.len() < BATCHES_A_DRAW * self.batch {
@@ -196,7 +195,7 @@ impl<'a> Feed<'a> {
             .ready
             .pop()
             .context("a draw gives at least one batch")?;
-        Ok(BatchOf {
+        Ok(Batch {
             head: self.head.clone(),
             sequences,
         })
@@ -219,7 +218,7 @@ impl<'a> Feed<'a> {
 }
 
 /// The mean loss over the batch's answers and its gradients, cut to [`GRADIENT_NORM_MAX`].
-fn gradients(net: &Net, vars: &[Var], batch: &BatchOf) -> Result<(f64, GradStore)> {
+fn gradients(net: &Net, vars: &[Var], batch: &Batch) -> Result<(f64, GradStore)> {
     let n_answer: usize = batch
         .sequences
         .iter()

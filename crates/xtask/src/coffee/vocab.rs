@@ -69,17 +69,17 @@ impl Vocabulary {
             )
             .show_progress(false)
             .build();
-        let mut builder = TokenizerBuilder::<_, NFC, _, _, _>::new()
+        let mut learner = TokenizerBuilder::<_, NFC, _, _, _>::new()
             .with_model(BPE::default())
             .with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))
             .with_post_processor(None::<ByteLevelProcessor>)
             .with_decoder(Some(ByteLevelDecoder::new(false, true, true)))
             .build()
             .map_err(|error| anyhow!("cannot put the tokenizer together: {error}"))?;
-        builder
+        learner
             .train(&mut trainer, texts)
             .map_err(|error| anyhow!("cannot train the vocabulary: {error}"))?;
-        let (tokens, merges) = read_model(builder.get_model())?;
+        let (tokens, merges) = read_model(learner.get_model())?;
         anyhow::ensure!(
             tokens.len() == VOCABULARY_TOKENS,
             "the text gives {} tokens, {VOCABULARY_TOKENS} are expected",

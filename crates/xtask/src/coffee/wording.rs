@@ -1,16 +1,17 @@
 //! The many ways in which a visitor puts wishes into words.
 //!
-//! Each wish has *things* (a noun phrase that follows "with") and *clauses* (a sentence about the
-//! visitor). Sentence frames combine them; greetings, small talk, redaction marks, lower case and a
-//! rare typo surround them. Nothing here knows a shop.
+//! Each wish has phrases of several kinds (see [`super::phrases`]). Sentence frames combine them in the
+//! order of the wishes; greetings, small talk, redaction marks, short forms, lower case and a rare typo
+//! surround them. Nothing here knows a shop.
 
 use super::{
     answer::join_and,
     phrases::{
-        GREETINGS, LINKS, LIST_FRAMES, LIST_FRAMES_HELD_OUT, MARK_KINDS, MARKED, NO_WISH,
-        SECOND_FRAMES, TALK, THANKS, clauses, things,
+        DEED_FRAMES, GREETINGS, LINKS, LIST_FRAMES, LIST_FRAMES_HELD_OUT, MARK_KINDS, MARKED,
+        NO_WISH, PLACE_OPENINGS, PLACES, SECOND_FRAMES, SHORT_FORMS, TALK, THANKS, adjectives,
+        clauses, deeds, tails, things,
     },
-    town::Wish,
+    town::{DISTRICTS, Wish},
 };
 use rand::{Rng, seq::IndexedRandom};
 
@@ -46,6 +47,10 @@ const TYPO: f64 = 0.01;
 const TYPO_WORD_CHARS_MIN: usize = 6;
 /// Share of lists that are cut into two sentences.
 const CUT_LIST: f64 = 0.2;
+/// Share of lists whose last wish, a district, stands behind the list, as in "cake by the river".
+const TAILED: f64 = 0.6;
+/// Share of messages with short forms such as "I'd".
+const SHORT_FORMED: f64 = 0.25;
 
 /// Writes a message that states the wishes in their order.
 pub(crate) fn write(rng: &mut impl Rng, wishes: &[Wish], frames: Frames) -> Message {
@@ -92,37 +97,108 @@ fn core(rng: &mut impl Rng, wishes: &[Wish], frames: Frames) -> Vec<String> {
     if wishes.is_empty() {
         return vec![pick(rng, NO_WISH).to_owned()];
     }
-    let listed = match (frames, rng.random_range(0..10)) {
-        (Frames::HeldOut, _) | (_, 0..4) => wishes.len(),
-        (_, 4..7) => 0,
-        _ => rng.random_range(0..=wishes.len()),
-    };
-    let (listed, told) = wishes.split_at(listed);
-    let told: Vec<&str> = told.iter().map(|&wish| pick(rng, clauses(wish))).collect();
-    if listed.is_empty() {
-        return tell(rng, &told);
+    if frames == Frames::HeldOut {
+        return list(rng, wishes, LIST_FRAMES_HELD_OUT);
     }
-    let mut items: Vec<&str> = listed.iter().map(|&wish| pick(rng, things(wish))).collect();
-    let later = if told.is_empty() && items.len() > 1 && rng.random_bool(CUT_LIST) {
-        items.split_off(rng.random_range(1..items.len()))
+    match rng.random_range(0..10) {
+        0..3 => list(rng, wishes, LIST_FRAMES),
+        3..5 => tell(rng, wishes),
+        5..8 => vec![describe_place(rng, wishes)],
+        8 => vec![fill(rng, DEED_FRAMES, wishes, deeds)],
+        _ => list_and_tell(rng, wishes),
+    }
+}
+
+/// A list of things, at times with a last wish behind it, at times in two sentences.
+fn list(rng: &mut impl Rng, wishes: &[Wish], frames: &[&str]) -> Vec<String> {
+    let cut = if wishes.len() > 1 && rng.random_bool(CUT_LIST) {
+        rng.random_range(1..wishes.len())
     } else {
-        Vec::new()
+        wishes.len()
     };
-    let frame = match frames {
-        Frames::Trained => pick(rng, LIST_FRAMES),
-        Frames::HeldOut => pick(rng, LIST_FRAMES_HELD_OUT),
-    };
-    let list = frame.replace("{}", &join_list(rng, &items));
-    if !later.is_empty() {
-        let second = pick(rng, SECOND_FRAMES).replace("{}", &join_list(rng, &later));
-        return vec![list, second];
+    let (first, second) = wishes.split_at(cut);
+    if !second.is_empty() {
+        let first = fill(rng, frames, first, things);
+        return vec![first, fill(rng, SECOND_FRAMES, second, things)];
     }
+    match first {
+        [listed @ .., last]
+            if !listed.is_empty() && DISTRICTS.contains(last) && rng.random_bool(TAILED) =>
+        {
+            let items = phrases_of(rng, listed, things);
+            let items = format!("{} {}", join_list(rng, &items), pick(rng, tails(*last)));
+            vec![pick(rng, frames).replace("{}", &items)]
+        }
+        _ => vec![fill(rng, frames, first, things)],
+    }
+}
+
+/// A list of things and, in the same breath, clauses.
+fn list_and_tell(rng: &mut impl Rng, wishes: &[Wish]) -> Vec<String> {
+    let (listed, told) = wishes.split_at(wishes.len().div_ceil(2));
+    let list = fill(rng, LIST_FRAMES, listed, things);
     if told.is_empty() {
         return vec![list];
     }
     let link = pick(rng, LINKS);
     let head = list.trim_end_matches(['.', '?']);
+    let told = phrases_of(rng, told, clauses);
     vec![format!("{head}{link}{}.", join_and(&told))]
+}
+
+/// A place with its adjectives, the things it has, and what else is said of it.
+fn describe_place(rng: &mut impl Rng, wishes: &[Wish]) -> String {
+    let apt = wishes
+        .iter()
+        .take(2)
+        .take_while(|&&wish| !adjectives(wish).is_empty());
+    let (before, after) = wishes.split_at(rng.random_range(0..=apt.count()));
+    let (with, behind) = after.split_at(rng.random_range(0..=after.len()));
+    let place = pick(rng, PLACES);
+    let mut text = phrases_of(rng, before, adjectives)
+        .into_iter()
+        .fold(String::new(), |text, adjective| text + adjective + " ")
+        + place;
+    if !with.is_empty() {
+        let things = phrases_of(rng, with, things);
+        text = format!("{text} with {}", join_and(&things));
+    }
+    if !behind.is_empty() {
+        text = format!("{text} {}", join_and(&phrases_of(rng, behind, tails)));
+    }
+    let article = if text.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
+    let opening = pick(rng, PLACE_OPENINGS);
+    let stop = match opening {
+        "Can you recommend" | "Do you know" | "Is there" => "?",
+        _ => ".",
+    };
+    format!("{opening} {article} {text}{stop}")
+        .trim_start()
+        .to_owned()
+}
+
+/// Phrases of one kind for the wishes.
+fn phrases_of(
+    rng: &mut impl Rng,
+    wishes: &[Wish],
+    kind: fn(Wish) -> &'static [&'static str],
+) -> Vec<&'static str> {
+    wishes.iter().map(|&wish| pick(rng, kind(wish))).collect()
+}
+
+/// A frame filled with a list of phrases of one kind.
+fn fill(
+    rng: &mut impl Rng,
+    frames: &[&str],
+    wishes: &[Wish],
+    kind: fn(Wish) -> &'static [&'static str],
+) -> String {
+    let items = phrases_of(rng, wishes, kind);
+    pick(rng, frames).replace("{}", &join_list(rng, &items))
 }
 
 fn join_list(rng: &mut impl Rng, items: &[&str]) -> String {
@@ -134,17 +210,24 @@ fn join_list(rng: &mut impl Rng, items: &[&str]) -> String {
     }
 }
 
-fn tell(rng: &mut impl Rng, told: &[&str]) -> Vec<String> {
+/// Clauses about the visitor.
+fn tell(rng: &mut impl Rng, wishes: &[Wish]) -> Vec<String> {
+    let told = phrases_of(rng, wishes, clauses);
     match rng.random_range(0..3) {
         0 => told.iter().map(|clause| format!("{clause}.")).collect(),
         1 => vec![format!("{}.", told.join(" and "))],
-        _ => vec![format!("{}.", join_and(told))],
+        _ => vec![format!("{}.", join_and(&told))],
     }
 }
 
 /// Joins the sentences and gives them their capitals, case, typos and ending.
 fn finish(rng: &mut impl Rng, sentences: &[String]) -> String {
     let mut text = capitalize(&sentences.join(" "));
+    if rng.random_bool(SHORT_FORMED) {
+        for (long, short) in SHORT_FORMS {
+            text = text.replace(long, short);
+        }
+    }
     if rng.random_bool(LOWER_CASE) {
         text = lower_outside_marks(&text);
     }
