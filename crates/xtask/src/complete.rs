@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use postern_engine::{
     Engine, EngineConfig, Event, Finished, Generation, Job, ModelManifest, Next, Prompt, Sampling,
-    VerifiedModel,
+    Tokenizer, VerifiedModel,
 };
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ pub(crate) struct Complete {
     /// A GGUF file, or a manifest (*.json) that pins one
     #[arg(long)]
     model: PathBuf,
-    /// The text to continue
+    /// The text to continue; special tokens in it are recognised
     #[arg(long)]
     prompt: String,
     /// Most tokens to generate
@@ -81,7 +81,7 @@ impl Complete {
         let load_s = start.elapsed().as_secs_f64();
 
         let generation = engine.submit(Job {
-            prompt: Prompt::Text(self.prompt.clone()),
+            prompt: Prompt::Tokens(prompt_tokens(&manifest.path, &self.prompt)?),
             sampling: Sampling::greedy(),
             max_tokens: self.n,
             stop: Vec::new(),
@@ -110,6 +110,18 @@ fn manifest(path: &Path) -> anyhow::Result<ModelManifest> {
         _ => ModelManifest::pin(path, "unpinned"),
     };
     read.with_context(|| format!("the model {} cannot be used", path.display()))
+}
+
+/// The prompt as other engines' bare commands read it: special tokens are recognised, BOS comes first where the
+/// model asks for it, and nothing else is added.
+fn prompt_tokens(model: &Path, prompt: &str) -> anyhow::Result<Vec<u32>> {
+    let tokenizer = Tokenizer::from_gguf_file(model)?;
+    let mut ids = tokenizer.encode(prompt, true)?;
+    let special = tokenizer.special();
+    if let (true, Some(bos)) = (special.add_bos, special.bos) {
+        ids.insert(0, bos);
+    }
+    Ok(ids)
 }
 
 fn collect(generation: &Generation) -> anyhow::Result<(Vec<u32>, String, Finished)> {
