@@ -222,40 +222,35 @@ fn serve_arguments(state: &State) -> [std::ffi::OsString; 5] {
     ]
 }
 
-/// A pinned model with random weights whose answers are long: about a second of generation at least.
-pub(crate) struct SlowModel {
-    folder: TempDir,
-}
-
-impl SlowModel {
-    pub(crate) fn new() -> Self {
-        let folder = TempDir::new().expect("a temporary folder can be made");
+/// Manifest of a pinned model with random weights whose answers are long.
+pub(crate) fn slow_model() -> &'static str {
+    static MANIFEST: OnceLock<String> = OnceLock::new();
+    MANIFEST.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let file = folder.join("slow.gguf");
+        let manifest = folder.join("slow.manifest.json");
         let mut model = TinyModel::new("llama");
-        model.layers = 6;
-        model.width = 512;
-        model.heads = 8;
-        model.kv_heads = 4;
+        model.layers = 3;
+        model.width = 256;
+        model.heads = 4;
+        model.kv_heads = 2;
         model.head_width = 64;
-        model.feed_forward = 1024;
+        model.feed_forward = 512;
         model.context_tokens = 8192;
         model.storage = Storage::Q8_0;
-        let slow = Self { folder };
-        fs::write(slow.gguf(), model.build()).expect("the model can be written");
-        succeed(postern().args(["model", "pin"]).arg(slow.gguf()));
-        slow
-    }
-
-    fn gguf(&self) -> PathBuf {
-        self.folder.path().join("slow.gguf")
-    }
-
-    /// The path as an argument of `--model`.
-    pub(crate) fn path(&self) -> String {
-        self.gguf()
-            .to_str()
-            .expect("temporary paths are UTF-8")
-            .to_owned()
-    }
+        fs::write(&file, model.build()).expect("the model can be written");
+        succeed(
+            postern()
+                .args(["model", "pin", "--force"])
+                .arg(&file)
+                .arg("--out")
+                .arg(&manifest),
+        );
+        manifest
+            .into_os_string()
+            .into_string()
+            .expect("the target folder's path is UTF-8")
+    })
 }
 
 /// A streaming call that has produced its first text and is still running.
