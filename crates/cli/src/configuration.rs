@@ -145,81 +145,39 @@ struct Document<'a> {
 
 impl<'a> Document<'a> {
     fn read(&self, state: &StateFolder) -> anyhow::Result<Configuration> {
-        let table = DeTable::parse(self.text)
-            .map_err(|error| self.located(&error))?
-            .into_inner();
-        let mut sections = self.sections(table)?;
-        let mut take = |name: &'static str| Section {
-            document: self,
-            name,
-            values: sections.remove(name).unwrap_or_default(),
-        };
-
-        let mut model = take("model");
-        let manifest = model.take_path("manifest")?;
-        model.refuse_unknown(&["manifest"])?;
-
-        let engine = take("engine");
-        let mut engine_config: EngineConfig = engine.parse(&[])?;
-        engine.check(engine_config.check(), |error| match error {
-            EngineError::ConfigInvalid { field, .. } => Some(field),
-            _ => None,
-        })?;
-        engine_config.chat_template_file = engine_config
-            .chat_template_file
-            .map(|path| self.folder.join(path));
-
-        let mut governance = take("governance");
-        let prompts = governance.take_path("prompts")?;
-        let policy = governance.take_path("policy")?;
-        governance.refuse_unknown(&["prompts", "policy"])?;
-
-        let mut audit = take("audit");
-        let audit_dir = audit.take_path("dir")?;
-        let audit_config: AuditConfig = audit.parse(&["dir"])?;
-        audit.check(audit_config.check(), |error| match error {
-            AuditError::Config { field, .. } => Some(field),
-            _ => None,
-        })?;
-
-        let mut service = take("service");
-        let token_key = service.take_path("token-key")?;
-        let service_config: ServiceConfig = service.parse(&["token-key"])?;
-        service.check(service_config.check(), |error| match error {
-            ServiceError::ConfigOutOfRange { field, .. } => Some(field),
-            _ => None,
-        })?;
-
-        let server = take("server");
-        let mut server_config: ServerConfig = server.parse(&[])?;
-        server.check(server_config.check(), |error| match error {
-            ServerError::ConfigOutOfRange { field, .. } => Some(field),
-            _ => None,
-        })?;
-        for (key, path, default) in [
-            ("tls-cert", &mut server_config.tls_cert, state.server()),
-            ("tls-key", &mut server_config.tls_key, state.server_key()),
-            ("client-ca", &mut server_config.client_ca, state.ca()),
-        ] {
-            let named = server.values.contains_key(key);
-            *path = if named {
-                self.folder.join(&*path)
-            } else {
-                default
-            };
-        }
-
+        let table = DeTable::parse(self.text).map_err(|error| self.located(&error))?;
+        let mut sections = self.sections(table.into_inner())?;
+        let mut take = |name| self.section(name, &mut sections);
+        let model = take("model").into_model()?;
+        let engine = take("engine").into_engine()?;
+        let (prompts, policy) = take("governance").into_rules()?;
+        let (audit_dir, audit) = take("audit").into_audit()?;
+        let (token_key, service) = take("service").into_service()?;
+        let server = take("server").into_server(state)?;
         Ok(Configuration {
-            model: manifest.map_or(ModelSource::Embedded, ModelSource::File),
-            engine: engine_config,
+            model,
+            engine,
             prompts,
             policy,
             audit_dir: audit_dir.unwrap_or_else(|| state.audit()),
-            audit: audit_config,
+            audit,
             token_key: token_key.unwrap_or_else(|| state.token_key()),
-            service: service_config,
-            server: server_config,
+            service,
+            server,
         })
+    }
+
+    fn section<'d>(
+        &'d self,
+        name: &'static str,
+        sections: &mut BTreeMap<String, DeTable<'a>>,
+    ) -> Section<'d, 'a> {
+        let values = sections.remove(name).unwrap_or_default();
+        Section {
+            document: self,
+            name,
+            values,
+        }
     }
 
     /// The tables of the file by name; anything else in it is an error.
@@ -267,6 +225,72 @@ struct Section<'d, 'a> {
 }
 
 impl Section<'_, '_> {
+    fn into_model(mut self) -> anyhow::Result<ModelSource> {
+        let manifest = self.take_path("manifest")?;
+        self.refuse_unknown(&["manifest"])?;
+        Ok(manifest.map_or(ModelSource::Embedded, ModelSource::File))
+    }
+
+    fn into_engine(self) -> anyhow::Result<EngineConfig> {
+        let mut config: EngineConfig = self.parse(&[])?;
+        self.check(config.check(), |error| match error {
+            EngineError::ConfigInvalid { field, .. } => Some(field),
+            _ => None,
+        })?;
+        let beside = |path| self.document.folder.join(path);
+        config.chat_template_file = config.chat_template_file.map(beside);
+        Ok(config)
+    }
+
+    /// The folder of templates and the policy file.
+    fn into_rules(mut self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
+        let prompts = self.take_path("prompts")?;
+        let policy = self.take_path("policy")?;
+        self.refuse_unknown(&["prompts", "policy"])?;
+        Ok((prompts, policy))
+    }
+
+    fn into_audit(mut self) -> anyhow::Result<(Option<PathBuf>, AuditConfig)> {
+        let dir = self.take_path("dir")?;
+        let config: AuditConfig = self.parse(&["dir"])?;
+        self.check(config.check(), |error| match error {
+            AuditError::Config { field, .. } => Some(field),
+            _ => None,
+        })?;
+        Ok((dir, config))
+    }
+
+    fn into_service(mut self) -> anyhow::Result<(Option<PathBuf>, ServiceConfig)> {
+        let token_key = self.take_path("token-key")?;
+        let config: ServiceConfig = self.parse(&["token-key"])?;
+        self.check(config.check(), |error| match error {
+            ServiceError::ConfigOutOfRange { field, .. } => Some(field),
+            _ => None,
+        })?;
+        Ok((token_key, config))
+    }
+
+    fn into_server(self, state: &StateFolder) -> anyhow::Result<ServerConfig> {
+        let mut config: ServerConfig = self.parse(&[])?;
+        self.check(config.check(), |error| match error {
+            ServerError::ConfigOutOfRange { field, .. } => Some(field),
+            _ => None,
+        })?;
+        for (key, path, default) in [
+            ("tls-cert", &mut config.tls_cert, state.server()),
+            ("tls-key", &mut config.tls_key, state.server_key()),
+            ("client-ca", &mut config.client_ca, state.ca()),
+        ] {
+            let named = self.values.contains_key(key);
+            *path = if named {
+                self.document.folder.join(&*path)
+            } else {
+                default
+            };
+        }
+        Ok(config)
+    }
+
     /// Takes a path that belongs to this crate out of the section.
     fn take_path(&mut self, key: &str) -> anyhow::Result<Option<PathBuf>> {
         let Some(value) = self.values.remove(key) else {
@@ -337,4 +361,72 @@ fn read_bounded(path: &Path) -> anyhow::Result<String> {
         path.display()
     );
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../deploy/config/postern.toml");
+
+    fn read(text: &str) -> Configuration {
+        let document = Document {
+            name: "postern.toml".into(),
+            folder: Path::new("/etc"),
+            text,
+        };
+        document
+            .read(&StateFolder::new("/state"))
+            .expect("a good configuration")
+    }
+
+    #[test]
+    fn the_example_says_the_defaults() {
+        let (example, empty) = (read(EXAMPLE), read(""));
+        assert_eq!(format!("{example:#?}"), format!("{empty:#?}"));
+    }
+
+    #[test]
+    fn the_example_shows_every_key() {
+        let own: [&[&str]; 2] = [
+            &["manifest", "prompts", "policy", "dir", "token-key"],
+            &SECTIONS,
+        ];
+        let crates = [
+            known_keys::<EngineConfig>(),
+            known_keys::<AuditConfig>(),
+            known_keys::<ServiceConfig>(),
+            known_keys::<ServerConfig>(),
+        ];
+        for key in own.iter().chain(&crates).copied().flatten() {
+            let shown = [
+                format!("\n{key} = "),
+                format!("\n# {key} = "),
+                format!("\n[{key}]"),
+            ];
+            assert!(
+                shown.iter().any(|form| EXAMPLE.contains(form)),
+                "`{key}` is not shown"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_off_in_the_example_works_when_switched_on() {
+        let mut switched_on = String::new();
+        for line in EXAMPLE.lines() {
+            let assignment = line.strip_prefix("# ").filter(|rest| {
+                let key = rest.split(" = ").next().unwrap_or_default();
+                rest.contains(" = ") && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+            });
+            switched_on.push_str(assignment.unwrap_or(line));
+            switched_on.push('\n');
+        }
+        let on = read(&switched_on);
+        assert_eq!(on.engine.threads, Some(4));
+        assert_eq!(on.engine.chat_template_file, Some("/etc/chat.jinja".into()));
+        assert_eq!(on.server.tls_cert, Path::new("/etc/postern/tls/server.pem"));
+        assert_eq!(on.policy, Some("/etc/postern/policy.yaml".into()));
+        assert_ne!(on.model, ModelSource::Embedded);
+    }
 }

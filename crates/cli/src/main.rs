@@ -51,7 +51,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     let level = match command {
         Command::Serve(_) => LevelFilter::Info,
-        _ => LevelFilter::Warn,
+        // What a command has to say, it says as its result or its error.
+        _ => LevelFilter::Error,
     };
     logging::start(level).context("cannot start logging")?;
     match command {
@@ -66,9 +67,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             key,
             out,
             force,
-        }) => commands::token::issue(&commands::token::Issue {
-            identity: &identity,
-            templates: &templates,
+        }) => commands::token::issue(commands::token::Issue {
+            identity,
+            templates,
             ttl,
             key: &key,
             out: out.as_deref(),

@@ -3,17 +3,18 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use postern_governance::Identity;
+use postern_governance::{Identity, TemplateId};
 use postern_service::TokenKey;
 
 use crate::certificates::{self, CertificateRequest};
+use crate::embedded;
 use crate::state_folder::{Existing, StateFolder};
 use crate::terminal::{Screen, Tone};
 
 /// What `certs dev` makes.
 pub(crate) struct Development<'a> {
     pub(crate) dir: &'a Path,
-    pub(crate) clients: &'a [String],
+    pub(crate) clients: &'a [Identity],
     pub(crate) hosts: &'a [String],
     pub(crate) days: u16,
     pub(crate) existing: Existing,
@@ -22,10 +23,9 @@ pub(crate) struct Development<'a> {
 /// Makes a development set and says what lies where.
 pub(crate) fn dev(asked: &Development<'_>) -> anyhow::Result<()> {
     let mut clients: Vec<Identity> = Vec::new();
-    for name in asked.clients {
-        let identity = name.parse()?;
-        if !clients.contains(&identity) {
-            clients.push(identity);
+    for identity in asked.clients {
+        if !clients.contains(identity) {
+            clients.push(identity.clone());
         }
     }
     let folder = StateFolder::new(asked.dir);
@@ -56,11 +56,21 @@ pub(crate) fn dev(asked: &Development<'_>) -> anyhow::Result<()> {
     screen.line("")?;
     screen.line(screen.paint(Tone::Heading, "Next:"))?;
     screen.line(format_args!("  postern serve --state-dir {dir}"))?;
-    if let Some(identity) = clients.first() {
+    if let Some((identity, template)) = first_grant(&clients)? {
         screen.line(format_args!(
-            "  postern token issue --identity {identity} --template coffee.v1 \\\n      \
+            "  postern token issue --identity {identity} --template {template} \\\n      \
              --key {dir}/token.key --out {dir}/tokens/{identity}.token"
         ))?;
     }
     Ok(())
+}
+
+/// The first client that the embedded policy lets use a template, and that template.
+fn first_grant(clients: &[Identity]) -> anyhow::Result<Option<(&Identity, TemplateId)>> {
+    let (templates, policy) = (embedded::templates()?, embedded::policy()?);
+    Ok(clients.iter().find_map(|identity| {
+        let mut ids = templates.iter().map(|template| &template.id);
+        let granted = ids.find(|id| policy.allows(identity, id))?;
+        Some((identity, granted.clone()))
+    }))
 }

@@ -33,9 +33,9 @@ const LOCAL_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Makes the call and prints the answer.
 pub(crate) async fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
-    let identity: Identity = arguments.identity.parse()?;
+    let identity = &arguments.identity;
     let call = Call {
-        template: arguments.template.clone(),
+        template: arguments.template.to_string(),
         variables: variables::read(&arguments.variables)?,
         max_tokens: arguments.max_tokens,
         temperature: arguments.temperature,
@@ -48,7 +48,7 @@ pub(crate) async fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
     };
     let answer = match &arguments.remote.url {
         Some(url) => {
-            let client = remote_client(url, arguments, &identity)?;
+            let client = remote_client(url, arguments, identity)?;
             if call.stream {
                 client
                     .generate_streaming(&call, &mut |text| output.text(text))
@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
                 client.generate(&call).await?
             }
         }
-        None => run_locally(arguments, identity, &call, &mut output).await?,
+        None => run_locally(arguments, &call, &mut output).await?,
     };
     output.answer(&answer, call.stream)
 }
@@ -157,7 +157,6 @@ fn remote_client(
 
 async fn run_locally(
     arguments: &GenerateArguments,
-    identity: Identity,
     call: &Call,
     output: &mut Output,
 ) -> anyhow::Result<Answer> {
@@ -166,7 +165,7 @@ async fn run_locally(
     let for_service = Arc::clone(&configuration);
     let service = tokio::task::spawn_blocking(move || start_service(&for_service)).await??;
     let result = tokio::select! {
-        result = call_service(&service, &configuration, identity, call, output) => result,
+        result = call_service(&service, &configuration, arguments, call, output) => result,
         () = termination.arrived() => Err(anyhow::anyhow!("interrupted")),
     };
     // Also after an error: the call's last record is still to be written.
@@ -177,15 +176,16 @@ async fn run_locally(
 async fn call_service(
     service: &Arc<Service>,
     configuration: &Configuration,
-    identity: Identity,
+    arguments: &GenerateArguments,
     call: &Call,
     output: &mut Output,
 ) -> anyhow::Result<Answer> {
     let key = TokenKey::load(&configuration.token_key)?;
-    let scope = call.template.parse().context("--template")?;
-    let token = token::make(&key, identity.clone(), vec![scope], LOCAL_TOKEN_TTL)?;
+    let identity = &arguments.identity;
+    let scope = vec![arguments.template.clone()];
+    let token = token::make(&key, identity.clone(), scope, LOCAL_TOKEN_TTL)?;
     let caller = service
-        .authenticate(&identity, Some(&token))
+        .authenticate(identity, Some(&token))
         .await
         .map_err(CommandError::from)?;
     let request = postern_service::Call {

@@ -4,7 +4,7 @@ use std::io::{Read, stdin};
 use std::path::Path;
 
 use anyhow::Context;
-use postern_engine::{ModelManifest, ModelReport, Tokenizer};
+use postern_engine::{EngineError, ModelManifest, ModelReport, Tokenizer};
 use serde_json::json;
 
 use crate::daemon::MANIFEST_EXTENSION;
@@ -62,7 +62,7 @@ fn id_of(file: &Path) -> anyhow::Result<String> {
 
 /// Shows what a model file holds.
 pub(crate) fn inspect(file: &Path, as_json: bool) -> anyhow::Result<()> {
-    let report = postern_engine::inspect(file)?;
+    let report = postern_engine::inspect(file).map_err(|error| named(file, error))?;
     let mut screen = Screen::new();
     if as_json {
         return screen.json(&report);
@@ -160,6 +160,15 @@ fn show_tensors(screen: &mut Screen, report: &ModelReport) -> anyhow::Result<()>
     Ok(())
 }
 
+/// The error with the file's name in it.
+fn named(file: &Path, error: EngineError) -> anyhow::Error {
+    let place = file.display().to_string();
+    if error.to_string().contains(&place) {
+        return error.into();
+    }
+    anyhow::Error::new(error).context(place)
+}
+
 /// `1234567` as `1 234 567`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -185,7 +194,7 @@ pub(crate) fn tokenize(
     } else {
         text.to_owned()
     };
-    let tokenizer = Tokenizer::from_gguf_file(file)?;
+    let tokenizer = Tokenizer::from_gguf_file(file).map_err(|error| named(file, error))?;
     let mut ids = tokenizer.encode(&text, special)?;
     if special {
         tokenizer.enclose(&mut ids);

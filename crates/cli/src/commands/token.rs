@@ -13,8 +13,8 @@ use crate::terminal::Screen;
 
 /// What `token issue` was asked for.
 pub(crate) struct Issue<'a> {
-    pub(crate) identity: &'a str,
-    pub(crate) templates: &'a [String],
+    pub(crate) identity: Identity,
+    pub(crate) templates: Vec<TemplateId>,
     pub(crate) ttl: Duration,
     pub(crate) key: &'a Path,
     pub(crate) out: Option<&'a Path>,
@@ -22,15 +22,10 @@ pub(crate) struct Issue<'a> {
 }
 
 /// Issues a token, to standard output or into a file.
-pub(crate) fn issue(asked: &Issue<'_>) -> anyhow::Result<()> {
+pub(crate) fn issue(asked: Issue<'_>) -> anyhow::Result<()> {
     let key = TokenKey::load(asked.key)
         .context("no token is issued without its key; `postern certs dev` makes one")?;
-    let templates = asked
-        .templates
-        .iter()
-        .map(|id| id.parse::<TemplateId>())
-        .collect::<Result<Vec<_>, _>>()?;
-    let token = make(&key, asked.identity.parse()?, templates, asked.ttl)?;
+    let token = make(&key, asked.identity, asked.templates, asked.ttl)?;
     match asked.out {
         None => Ok(Screen::new().line(token)?),
         Some(path) => {

@@ -143,19 +143,20 @@ fn nothing_is_overwritten_without_force() {
 #[test]
 fn names_that_mean_nothing_are_refused() {
     #[track_caller]
-    fn check(arguments: &[&str], expected: &str) {
+    fn check(arguments: &[&str], code: i32, expected: &str) {
         let home = home();
         let all = ["certs", "dev", "--dir", "state"].iter().chain(arguments);
-        let ran = postern(home.path(), all).exits(1);
+        let ran = postern(home.path(), all).exits(code);
         assert!(ran.stderr.contains(expected), "{ran:#?}");
         assert!(!home.path().join("state").exists(), "nothing is written");
     }
     check(
         &["--host", "no such host"],
+        1,
         "`no such host` is neither a DNS name nor an IP address",
     );
-    check(&["--host", ""], "neither a DNS name nor an IP address");
-    check(&["--client", "Kiosk"], "Kiosk");
-    check(&["--client", "../kiosk"], "../kiosk");
-    check(&["--client", ""], "identity");
+    check(&["--host", ""], 1, "neither a DNS name nor an IP address");
+    check(&["--client", "Kiosk"], 2, "Kiosk");
+    check(&["--client", "../kiosk"], 2, "../kiosk");
+    check(&["--client", ""], 2, "--client");
 }

@@ -182,7 +182,6 @@ fn what_cannot_be_read_is_named_before_anything_starts() {
         &with(&["--var", "a=@-", "--var", "b=@-"]),
         "standard input can fill only one",
     );
-    check(&with(&["--identity", "No One"]), "No One");
     check(&with(&["--url", "http://localhost:1"]), "https://HOST:PORT");
     check(
         &with(&["--url", "https://localhost:1/v1"]),

@@ -58,18 +58,23 @@ fn a_token_file_is_private_and_kept() {
 #[test]
 fn claims_out_of_bounds_are_refused() {
     #[track_caller]
-    fn check(arguments: &[&str], expected: &str) {
+    fn check(arguments: &[&str], code: i32, expected: &str) {
         let home = with_key();
-        let ran = issue(home.path(), arguments).exits(1);
+        let ran = issue(home.path(), arguments).exits(code);
         assert!(ran.stderr.contains(expected), "{ran:#?}");
         assert_eq!(ran.stdout, "");
     }
-    check(&[KIOSK.as_slice(), &["--ttl", "25h"]].concat(), "86400");
+    check(&[KIOSK.as_slice(), &["--ttl", "25h"]].concat(), 1, "86400");
     check(
         &["--identity", "No One", "--template", "coffee.v1"],
+        2,
         "No One",
     );
-    check(&["--identity", "kiosk", "--template", "coffee"], "coffee");
+    check(
+        &["--identity", "kiosk", "--template", "coffee"],
+        2,
+        "coffee",
+    );
 }
 
 #[test]

@@ -37,6 +37,7 @@ const WISHES_WITH_SECRETS: &str = concat!(
 /// The template that the kiosk may use, and the one that policy keeps from it.
 const TEMPLATE: &str = "coffee.v1";
 const TEMPLATE_REFUSED: &str = "triage.v1";
+const LOG: &str = "error: the build failed";
 
 /// One of the three calls and what came of it.
 pub(super) struct Made {
@@ -131,8 +132,8 @@ async fn show(stage: &Stage, url: &str, token: &str, report: &mut Report) -> any
     });
 
     let title = "The kiosk asks for a template that policy does not grant it";
-    report.asks(3, title, TEMPLATE_REFUSED)?;
-    let refused = call(TEMPLATE_REFUSED, "log", "the build failed", false);
+    report.asks(3, title, &format!("{TEMPLATE_REFUSED} with log={LOG}"))?;
+    let refused = call(TEMPLATE_REFUSED, "log", LOG, false);
     let outcome = answered(client.generate(&refused).await)?;
     report.refused(&outcome)?;
     calls.push(Made {

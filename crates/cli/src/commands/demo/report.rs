@@ -1,16 +1,21 @@
 //! What the demo shows: text for people as it happens, or one JSON object in the end.
 
+use anyhow::Context;
 use postern_audit::Verified;
 use postern_service::ModelSummary;
 use serde_json::{Value, json};
 
 use super::stage::Stage;
-use super::{Made, Outcome, TEMPLATE, WISHES};
+use super::{Made, Outcome, TEMPLATE};
 use crate::client::{Answer, Redaction};
 use crate::embedded;
 use crate::terminal::{COLUMNS_MAX, Screen, Tone, Wrapper, bytes, wrap};
 
+/// Columns before what is said and asked.
 const INDENT: usize = 5;
+
+/// Short, so that the line to paste stays on one line.
+const WISHES_TO_PASTE: &str = "I want a quiet room and good cake.";
 
 /// The demo's voice.
 pub(super) struct Report {
@@ -78,9 +83,7 @@ impl Report {
         let heading = self
             .screen
             .paint(Tone::Heading, format_args!("{number}. {title}"));
-        let asked = self
-            .screen
-            .paint(Tone::Quiet, wrap(&format!("> {what}"), INDENT));
+        let asked = self.screen.paint(Tone::Quiet, quotation(what));
         self.lines([String::new(), heading, String::new(), asked, String::new()])
     }
 
@@ -121,8 +124,7 @@ impl Report {
             self.lines([
                 "     The model and the audit log saw:".to_owned(),
                 String::new(),
-                self.screen
-                    .paint(Tone::Quiet, wrap(&format!("> {seen}"), INDENT)),
+                self.screen.paint(Tone::Quiet, quotation(seen)),
             ])?;
         }
         let said = self
@@ -192,14 +194,15 @@ impl Report {
     pub(super) fn invitation(&mut self, stage: &Stage, url: &str) -> anyhow::Result<()> {
         let credentials = stage.credentials();
         let curl = format!(
-            "curl --cacert {} \\\n  --cert {} \\\n  --key {} \\\n  -H @{} \\\n",
+            "curl -sS --cacert {} \\\n  --cert {} \\\n  --key {} \\\n  -H @{} \\\n",
             quoted(&credentials.ca),
             quoted(&credentials.certificate),
             quoted(&credentials.key),
             quoted(&stage.token_header()),
         );
         let body = |stream: bool| {
-            let mut body = json!({ "template": TEMPLATE, "variables": { "wishes": WISHES } });
+            let mut body =
+                json!({ "template": TEMPLATE, "variables": { "wishes": WISHES_TO_PASTE } });
             if stream {
                 body["stream"] = json!(true);
             }
@@ -207,7 +210,8 @@ impl Report {
                 "  -H 'Content-Type: application/json' \\\n  -d '{body}' \\\n  {url}/v1/generate"
             )
         };
-        let streaming = curl.replacen("curl ", "curl -N ", 1);
+        let postern = std::env::current_exe().context("the program cannot find itself")?;
+        let streaming = curl.replacen("curl -sS", "curl -sSN", 1);
         self.lines([
             String::new(),
             self.screen.paint(
@@ -226,7 +230,11 @@ impl Report {
             String::new(),
             format!("{curl}  {url}/v1/templates"),
             String::new(),
-            format!("postern audit show {}", quoted(&stage.audit_dir())),
+            format!(
+                "{} audit show {}",
+                quoted(&postern),
+                quoted(&stage.audit_dir())
+            ),
             String::new(),
         ])
     }
@@ -309,6 +317,12 @@ fn milliseconds(ms: Option<f64>) -> String {
 
 fn speed(tokens_per_s: Option<f64>) -> String {
     tokens_per_s.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0} tokens/s"))
+}
+
+/// Somebody's words, set off by a mark in front of the first line.
+fn quotation(text: &str) -> String {
+    let wrapped = wrap(text, INDENT + 2);
+    format!("{:INDENT$}> {}", "", wrapped.trim_start())
 }
 
 /// A path as a shell reads it back.

@@ -36,19 +36,15 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes what is missing; certificates that are there and still valid are used.
     pub(super) fn set(state_dir: Option<&Path>) -> anyhow::Result<Self> {
-        let temporary = match state_dir {
-            Some(_) => None,
-            None => Some(
-                tempfile::Builder::new()
+        let (root, temporary) = match state_dir {
+            Some(folder) => (std::path::absolute(folder)?, None),
+            None => {
+                let temporary = tempfile::Builder::new()
                     .prefix("postern-demo-")
                     .tempdir()
-                    .context("cannot make a temporary folder; name one with --state-dir")?,
-            ),
-        };
-        let root = match (&temporary, state_dir) {
-            (Some(folder), _) => folder.path().to_owned(),
-            (None, Some(folder)) => std::path::absolute(folder)?,
-            (None, None) => unreachable!("without a folder a temporary one was made"),
+                    .context("cannot make a temporary folder; name one with --state-dir")?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
         };
         let folder = StateFolder::new(root);
         let identity: Identity = IDENTITY.parse()?;

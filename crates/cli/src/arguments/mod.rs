@@ -3,6 +3,8 @@
 //! Parsing only: nothing here opens a file or judges a value beyond its form.
 //! `--help` of each command ends with examples that work as written.
 
+mod values;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use postern_audit::Receipt;
+use postern_governance::{Identity, TemplateId};
+use values::{parse_receipt, parse_ttl, parse_variable};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -28,7 +32,8 @@ Exit codes:
   5  the server could not be reached
 
 Environment:
-  RUST_LOG   what is logged, e.g. debug or postern_server=debug (default: info for serve, else warn)
+  RUST_LOG   what is logged, e.g. debug or postern_server=debug; by default info for serve,
+             errors for all others
   NO_COLOR   any value turns colour off
 
 Start with `postern demo`.";
@@ -175,7 +180,7 @@ Examples:
 pub(crate) struct GenerateArguments {
     /// Template to fill in, e.g. coffee.v1
     #[arg(long, value_name = "ID")]
-    pub(crate) template: String,
+    pub(crate) template: TemplateId,
     /// A variable of the template: name=value, name=@file, or name=@- for standard input
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub(crate) variables: Vec<(String, String)>,
@@ -196,10 +201,13 @@ pub(crate) struct GenerateArguments {
     pub(crate) json: bool,
     /// Who is calling: names the certificate and token in the state folder
     #[arg(long, value_name = "NAME", default_value = "operator")]
-    pub(crate) identity: String,
+    pub(crate) identity: Identity,
     #[command(flatten)]
     pub(crate) remote: RemoteArguments,
-    #[command(flatten, next_help_heading = "Local run (without --url)")]
+    #[command(
+        flatten,
+        next_help_heading = "State folder, and the local run without --url"
+    )]
     pub(crate) deployment: DeploymentArguments,
 }
 
@@ -296,10 +304,10 @@ Examples:
     Issue {
         /// Identity that the client certificate names
         #[arg(long, value_name = "NAME")]
-        identity: String,
+        identity: Identity,
         /// Template that the token is good for; may be given several times
         #[arg(long = "template", value_name = "ID", required = true)]
-        templates: Vec<String>,
+        templates: Vec<TemplateId>,
         /// How long it is valid: 90s, 15m, 1h; at most 24h
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl)]
         ttl: Duration,
@@ -330,7 +338,7 @@ Examples:
         dir: PathBuf,
         /// Identity to make a client certificate for; may be given several times
         #[arg(long = "client", value_name = "NAME", default_values = ["kiosk", "ci-runner", "operator"])]
-        clients: Vec<String>,
+        clients: Vec<Identity>,
         /// Name or address of the server besides localhost, 127.0.0.1 and ::1
         #[arg(long = "host", value_name = "NAME")]
         hosts: Vec<String>,
@@ -417,48 +425,6 @@ impl Command {
     }
 }
 
-/// A variable's name and its value as written, `@` and all.
-fn parse_variable(written: &str) -> Result<(String, String), String> {
-    let (name, value) = written
-        .split_once('=')
-        .ok_or("expected name=value, name=@file or name=@-")?;
-    if name.is_empty() {
-        return Err("the name before `=` is empty".into());
-    }
-    Ok((name.to_owned(), value.to_owned()))
-}
-
-/// An audit receipt as answers carry it: index and head.
-fn parse_receipt(written: &str) -> Result<Receipt, String> {
-    const FORM: &str = "expected INDEX:HEAD, a number and 64 lower-case hexadecimal digits";
-    let (index, head) = written.split_once(':').ok_or(FORM)?;
-    let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if head.len() != 64 || !head.bytes().all(hex) {
-        return Err(FORM.into());
-    }
-    Ok(Receipt {
-        index: index.parse().map_err(|_| FORM)?,
-        head: head.to_owned(),
-    })
-}
-
-/// A whole number and one of the units s, m, h.
-fn parse_ttl(written: &str) -> Result<Duration, String> {
-    const FORM: &str = "expected a whole number and a unit, e.g. 90s, 15m or 1h";
-    let unit_seconds = match written.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3600,
-        _ => return Err(FORM.into()),
-    };
-    let number: u64 = written[..written.len() - 1].parse().map_err(|_| FORM)?;
-    let seconds = number.checked_mul(unit_seconds).ok_or(FORM)?;
-    if seconds == 0 {
-        return Err("a token must be valid for at least one second".into());
-    }
-    Ok(Duration::from_secs(seconds))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -467,43 +433,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn time_to_live_needs_a_number_and_a_unit() {
-        #[track_caller]
-        fn check(written: &str, expected: Option<u64>) {
-            assert_eq!(
-                parse_ttl(written).ok().map(|ttl| ttl.as_secs()),
-                expected,
-                "{written}"
-            );
-        }
-        check("1h", Some(3600));
-        check("15m", Some(900));
-        check("90s", Some(90));
-        check("0s", None);
-        check("h", None);
-        check("", None);
-        check("90", None);
-        check("1d", None);
-        check("-1h", None);
-        check("1ü", None);
-        check("99999999999999999999h", None);
-        check("18446744073709551615h", None);
-    }
-
-    #[test]
-    fn a_variable_is_a_name_and_the_rest() {
-        #[track_caller]
-        fn check(written: &str, expected: Option<(&str, &str)>) {
-            let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            assert_eq!(parse_variable(written).ok(), expected, "{written}");
-        }
-        check("wishes=quiet", Some(("wishes", "quiet")));
-        check("a=b=c", Some(("a", "b=c")));
-        check("a=", Some(("a", "")));
-        check("=a", None);
-        check("a", None);
     }
 }
