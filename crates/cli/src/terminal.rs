@@ -226,7 +226,8 @@ pub(crate) struct Spinner {
 impl Spinner {
     /// A spinner that says what is going on.
     pub(crate) fn new(what: &str) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let bar = ProgressBar::new_spinner();
+        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         bar.set_message(what.to_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
         Self { bar }

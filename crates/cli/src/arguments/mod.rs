@@ -284,7 +284,7 @@ Examples:
         /// Print one JSON object with the arrays `ids` and `pieces`
         #[arg(long)]
         json: bool,
-        /// Add the model's BOS and EOS, and read special tokens in the text as such
+        /// Add BOS and EOS where the model asks for them, and read special tokens in the text as such
         #[arg(long)]
         special: bool,
     },
