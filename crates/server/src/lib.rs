@@ -24,7 +24,6 @@ mod listings;
 mod middleware;
 mod problem;
 mod request_body;
-mod request_name;
 mod routes;
 mod server;
 mod socket;

@@ -43,7 +43,7 @@ pub(crate) fn require_token(router: Router<AppState>, state: &AppState) -> Route
 async fn finish(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let seen = Seen::of(&request);
-    let request_id = state.names.next();
+    let request_id = state.service.next_request_id();
     let answer = match unless_panicked(next.run(request)).await {
         Some(answer) => answer,
         None => Problem::internal().into_response(),

@@ -14,14 +14,12 @@ use crate::ServerConfig;
 use crate::middleware;
 use crate::problem::Problem;
 use crate::request_body::BodyLimits;
-use crate::request_name::RequestNames;
 use crate::{generate, listings};
 
 /// What handlers and middleware share.
 #[derive(Clone)]
 pub(crate) struct AppState {
     pub(crate) service: Arc<Service>,
-    pub(crate) names: Arc<RequestNames>,
     pub(crate) body_limits: BodyLimits,
     pub(crate) sse_keep_alive: Duration,
 }
@@ -30,7 +28,6 @@ pub(crate) struct AppState {
 pub(crate) fn router(service: Arc<Service>, config: &ServerConfig) -> Router {
     let state = AppState {
         service,
-        names: Arc::new(RequestNames::default()),
         body_limits: BodyLimits::new(config),
         sse_keep_alive: config.sse_keep_alive(),
     };
