@@ -2,9 +2,9 @@
 
 use postern_audit::{Entry, Outcome};
 use postern_service::{AnswerEnd, Call};
+use postern_testkit::chain;
 use sha2::{Digest as _, Sha256};
 
-use crate::chain;
 use crate::house::{Plan, coffee, drain, short};
 
 const WISHES: &str = "I would like a quiet place with oat milk.";

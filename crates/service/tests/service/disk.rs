@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use postern_audit::{AuditConfig, AuditLog, RECORD_BYTES_FLOOR, SEGMENT_BYTES_FLOOR};
 use postern_service::{Call, NotReady, RefusalKind};
+use postern_testkit::chain;
 
-use crate::chain;
 use crate::house::{House, LONG_CONTEXT, Plan, call, coffee, drain, first_text, short};
 
 /// A record of such a call fills a segment of [`small_segments`] alone, so

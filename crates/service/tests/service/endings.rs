@@ -6,8 +6,8 @@ use std::time::Duration;
 use postern_audit::{Entry, Outcome};
 use postern_engine::EngineConfig;
 use postern_service::{NotReady, RefusalKind, ServiceConfig};
+use postern_testkit::chain;
 
-use crate::chain;
 use crate::house::{
     House, LONG_CONTEXT, LONG_TOKENS, Plan, coffee, drain, first_text, long, short,
 };

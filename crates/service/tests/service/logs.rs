@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use log::kv::{Key, Value, VisitSource};
 use log::{LevelFilter, Log, Metadata, Record};
 use postern_service::issue;
+use postern_testkit::chain;
 
-use crate::chain;
 use crate::house::{Plan, call, claims};
 
 /// Keeps every line of this process, fields included.

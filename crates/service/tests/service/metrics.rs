@@ -1,6 +1,7 @@
 //! What the metrics show, and what never becomes a label.
 
-use crate::chain;
+use postern_testkit::chain;
+
 use crate::house::{Plan, call, short};
 
 fn value(text: &str, series: &str) -> Option<f64> {
