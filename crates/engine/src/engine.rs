@@ -112,6 +112,12 @@ impl Engine {
         }
     }
 
+    /// Whether jobs are taken. Once it is not, after [`Engine::stop`] or because the worker's thread
+    /// ended in a panic, it never is again.
+    pub fn is_running(&self) -> bool {
+        !self.shared.queue.is_closed()
+    }
+
     /// Stops the engine and waits for its thread: jobs that wait fail with [`EngineError::Stopped`],
     /// those that are being generated end as cancelled.
     pub fn stop(&self) {

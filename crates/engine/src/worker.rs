@@ -131,13 +131,9 @@ impl Worker {
             self.active_count
                 .store(self.active.len(), Ordering::Relaxed);
         }
-        while let Some(request) = self.queue.try_pop() {
-            send(&request.events, Event::Failed(EngineError::Stopped));
-        }
         for index in (0..self.active.len()).rev() {
             self.finish(index, FinishReason::Cancelled);
         }
-        self.active_count.store(0, Ordering::Relaxed);
     }
 
     /// Ends what nobody wants any more, waiting or active.
@@ -381,6 +377,17 @@ impl Worker {
     }
 }
 
+/// However the worker ends, a panic included: nothing enters any more, and nobody waits for it.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.queue.close();
+        while let Some(request) = self.queue.try_pop() {
+            send(&request.events, Event::Failed(EngineError::Stopped));
+        }
+        self.active_count.store(0, Ordering::Relaxed);
+    }
+}
+
 impl Active {
     fn is_prefilling(&self) -> bool {
         self.prefilled < self.state.prompt_tokens()
@@ -415,4 +422,66 @@ fn send(events: &Sender<Event>, event: Event) {
 
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::mpsc;
+
+    use postern_testkit::gguf::TinyModel;
+
+    use super::*;
+    use crate::job::Sampling;
+    use crate::manifest::ModelManifest;
+    use crate::queue::Refused;
+
+    fn request() -> (Request, mpsc::Receiver<Event>) {
+        let (events, received) = mpsc::channel();
+        let job = Job {
+            prompt: Prompt::Tokens(vec![65]),
+            sampling: Sampling::greedy(),
+            max_tokens: 1,
+            stop: Vec::new(),
+        };
+        let request = Request {
+            job,
+            events,
+            cancelled: Arc::default(),
+            submitted: Instant::now(),
+        };
+        (request, received)
+    }
+
+    #[test]
+    fn a_worker_that_panics_closes_the_queue_and_fails_what_waits() {
+        let folder = tempfile::tempdir().expect("a folder for the model");
+        let file = folder.path().join("model.gguf");
+        std::fs::write(&file, TinyModel::new("llama").build()).expect("room for the model");
+        let manifest = ModelManifest::pin(&file, "tiny").expect("a model file");
+        let model = VerifiedModel::load(&manifest, &mut |_| {}).expect("the file was just pinned");
+        let queue = Arc::new(Queue::new(2));
+        let active = Arc::new(AtomicUsize::new(0));
+        let worker = Worker::load(
+            model,
+            &EngineConfig::default(),
+            Arc::clone(&queue),
+            Arc::clone(&active),
+        )
+        .expect("a sound model");
+        let (waiting, received) = request();
+        queue.push(waiting).expect("room in the queue");
+        active.store(1, Ordering::Relaxed);
+        let ended = catch_unwind(AssertUnwindSafe(move || {
+            let _worker = worker;
+            panic!("a defect that this test makes on purpose");
+        }));
+        assert!(ended.is_err());
+        assert!(matches!(
+            received.recv(),
+            Ok(Event::Failed(EngineError::Stopped))
+        ));
+        assert_eq!(queue.push(request().0), Err(Refused::Closed));
+        assert_eq!(active.load(Ordering::Relaxed), 0);
+    }
 }

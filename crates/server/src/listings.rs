@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use postern_service::{Caller, ModelSummary, NotReady, RefusalKind, TemplateSummary};
+use postern_service::{Caller, ModelSummary, TemplateSummary};
 use serde::Serialize;
 
 use crate::problem::Problem;
@@ -52,11 +52,8 @@ pub(crate) async fn healthz() -> Json<Status> {
 
 /// `GET /readyz`: calls can be taken.
 pub(crate) async fn readyz(State(state): State<AppState>) -> Result<Json<Status>, Problem> {
-    match state.service.ready() {
-        Ok(()) => Ok(Json(Status { status: "ready" })),
-        Err(NotReady::ShuttingDown) => Err(Problem::not_ready(&RefusalKind::ShuttingDown)),
-        Err(NotReady::AuditUnavailable) => Err(Problem::not_ready(&RefusalKind::AuditUnavailable)),
-    }
+    state.service.ready().map_err(Problem::not_ready)?;
+    Ok(Json(Status { status: "ready" }))
 }
 
 /// `GET /metrics`: for Prometheus.

@@ -8,7 +8,9 @@
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use postern_service::{AuthenticationError, Denial, Refusal, RefusalKind, RequestFault, RequestId};
+use postern_service::{
+    AuthenticationError, Denial, NotReady, Refusal, RefusalKind, RequestFault, RequestId,
+};
 use serde::Serialize;
 
 /// Media type of a problem (RFC 9457, section 3).
@@ -100,8 +102,17 @@ impl Problem {
     }
 
     /// Why the service should get no calls at present.
-    pub(crate) fn not_ready(kind: &RefusalKind) -> Self {
-        Self::plain(wording(kind))
+    pub(crate) fn not_ready(reason: NotReady) -> Self {
+        Self::plain(match reason {
+            NotReady::ShuttingDown => wording(&RefusalKind::ShuttingDown),
+            NotReady::AuditUnavailable => wording(&RefusalKind::AuditUnavailable),
+            NotReady::EngineStopped => Wording(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "engine-stopped",
+                "The engine has stopped",
+                "No model runs any more, and none will until the service is started again.",
+            ),
+        })
     }
 
     fn plain(wording: Wording) -> Self {

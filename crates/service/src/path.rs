@@ -93,6 +93,9 @@ impl Service {
         if self.phase() != Phase::Open {
             return Err(RefusalKind::ShuttingDown);
         }
+        if !self.engine.is_running() {
+            return Err(translate::engine_failed(&EngineError::Stopped));
+        }
         let prompt = match decide(&self.rules, &request(arrival)) {
             Decision::Allow(prompt) => prompt,
             Decision::Deny(denial) => return Err(RefusalKind::Denied(denial)),
@@ -318,9 +321,7 @@ fn failure(id: RequestId, error: &EngineError) -> RefusalKind {
             };
         }
         EngineError::QueueFull { .. } => return RefusalKind::Busy,
-        other => RefusalKind::EngineFailed {
-            code: translate::engine_code(other),
-        },
+        other => translate::engine_failed(other),
     };
     log::error!(request:% = id, code = kind.code(), error:% = error; "the engine failed");
     kind

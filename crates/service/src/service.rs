@@ -65,6 +65,9 @@ pub enum NotReady {
     /// An audit record could not be written, and no call was admitted since.
     #[error("the audit log cannot be written")]
     AuditUnavailable,
+    /// The engine was stopped or died of a defect; only a new process helps.
+    #[error("the engine has stopped; start the service again")]
+    EngineStopped,
 }
 
 impl Service {
@@ -253,6 +256,9 @@ impl Service {
         }
         if self.audit_failing.load(Ordering::Relaxed) || self.audit.is_stopped() {
             return Err(NotReady::AuditUnavailable);
+        }
+        if !self.engine.is_running() {
+            return Err(NotReady::EngineStopped);
         }
         Ok(())
     }

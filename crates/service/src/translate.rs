@@ -5,6 +5,7 @@ use postern_audit as audit;
 use postern_engine::{ChatMessage, EngineError, ModelInfo, Role};
 use postern_governance::{self as governance, GovernedPrompt, Message, Redaction};
 
+use crate::RefusalKind;
 use crate::call::{AnswerRedaction, AnswerSource};
 use crate::path::Arrival;
 
@@ -82,20 +83,19 @@ pub(crate) fn answering_model(model: &ModelInfo) -> AnswerSource {
     }
 }
 
-/// The stable code of an engine's failure, for records and metrics.
-pub(crate) fn engine_code(error: &EngineError) -> &'static str {
-    match error {
+/// An engine's failure under its stable code, for records and metrics.
+pub(crate) fn engine_failed(error: &EngineError) -> RefusalKind {
+    let code = match error {
         EngineError::PromptEmpty => "prompt-empty",
         EngineError::ParameterInvalid { .. } => "parameter-invalid",
         EngineError::ChatTemplateMissing => "chat-template-missing",
         EngineError::ChatTemplate { .. } => "chat-template",
         EngineError::TextTooLong { .. } => "text-too-long",
-        EngineError::PreTokenization { .. }
-        | EngineError::Encoding { .. }
-        | EngineError::UnknownToken { .. } => "tokenizer",
+        EngineError::Encoding { .. } | EngineError::UnknownToken { .. } => "tokenizer",
         EngineError::NonFiniteLogits { .. } => "non-finite-logits",
         EngineError::Backend { .. } => "backend",
         EngineError::Stopped => "engine-stopped",
         _ => "engine-failed",
-    }
+    };
+    RefusalKind::EngineFailed { code }
 }

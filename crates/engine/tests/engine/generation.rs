@@ -1,8 +1,8 @@
 //! Generating through the worker: determinism, sharing, cancelling, stopping, refusing.
 
 use postern_engine::{
-    ChatMessage, EngineConfig, EngineError, Event, FinishReason, Job, KNOWN_ARCHITECTURES, Prompt,
-    Role, Sampling,
+    ChatMessage, Engine, EngineConfig, EngineError, Event, FinishReason, Job, KNOWN_ARCHITECTURES,
+    Prompt, Role, Sampling,
 };
 use postern_testkit::gguf::{Storage, TinyModel};
 
@@ -310,26 +310,28 @@ fn cancelling_ends_a_generation_within_a_token() {
     assert_eq!(engine.stats().active, 0);
 }
 
+/// An engine and a job that it works on for longer than any test here.
+fn busy_for_long(config: &EngineConfig) -> (Engine, Job) {
+    let model = TinyModel {
+        context_tokens: 8192,
+        ..TinyModel::new("llama")
+    };
+    let long = Job {
+        prompt: Prompt::Tokens(vec![65; 3000]),
+        ..job("", 5000)
+    };
+    (start(&model.build(), config), long)
+}
+
 #[test]
 fn dropping_the_receiver_frees_the_sequence() {
     let config = EngineConfig {
         sequences_max: 1,
         ..EngineConfig::default()
     };
-    let engine = start(
-        &TinyModel {
-            context_tokens: 8192,
-            ..TinyModel::new("llama")
-        }
-        .build(),
-        &config,
-    );
-    let endless = Job {
-        prompt: Prompt::Tokens(vec![65; 3000]),
-        ..job("", 5000)
-    };
-    let running = engine.submit(endless.clone()).unwrap();
-    let waiting = engine.submit(endless).unwrap();
+    let (engine, long) = busy_for_long(&config);
+    let running = engine.submit(long.clone()).unwrap();
+    let waiting = engine.submit(long).unwrap();
     assert!(matches!(next(&running), Some(Event::Started { .. })));
     drop(running);
     drop(waiting);
@@ -347,18 +349,7 @@ fn a_full_queue_refuses_and_then_serves_again() {
         queue_max: 1,
         ..EngineConfig::default()
     };
-    let engine = start(
-        &TinyModel {
-            context_tokens: 8192,
-            ..TinyModel::new("llama")
-        }
-        .build(),
-        &config,
-    );
-    let long = Job {
-        prompt: Prompt::Tokens(vec![65; 3000]),
-        ..job("", 5000)
-    };
+    let (engine, long) = busy_for_long(&config);
     let running = engine.submit(long.clone()).unwrap();
     assert!(matches!(next(&running), Some(Event::Started { .. })));
     let waiting = engine.submit(long.clone()).unwrap();
@@ -380,22 +371,13 @@ fn stopping_ends_everything_and_refuses_what_comes_after() {
         sequences_max: 1,
         ..EngineConfig::default()
     };
-    let engine = start(
-        &TinyModel {
-            context_tokens: 8192,
-            ..TinyModel::new("llama")
-        }
-        .build(),
-        &config,
-    );
-    let long = Job {
-        prompt: Prompt::Tokens(vec![65; 3000]),
-        ..job("", 5000)
-    };
+    let (engine, long) = busy_for_long(&config);
     let running = engine.submit(long.clone()).unwrap();
     assert!(matches!(next(&running), Some(Event::Started { .. })));
     let waiting = engine.submit(long.clone()).unwrap();
+    assert!(engine.is_running());
     engine.stop();
+    assert!(!engine.is_running());
     assert_eq!(collect_end(&running), Some(FinishReason::Cancelled));
     assert!(matches!(
         next(&waiting),

@@ -8,7 +8,7 @@ use postern_service::ServiceConfig;
 use postern_testkit::client::{Client, EventReader, get, post};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, Plan, SAYING, completed};
+use crate::daemon::{Daemon, Plan, SAYING, completed, refused};
 use crate::shown::{shown, shown_body};
 
 /// A body that calls `template` with one variable, and with `more` on top.
@@ -151,6 +151,20 @@ async fn listings_show_what_is_there_and_what_the_caller_may_use() {
     assert!(metrics.headers["content-type"].starts_with("text/plain; version=0.0.4"));
     assert!(metrics.body.contains("# TYPE postern_"), "{}", metrics.body);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_engine_shows_in_readyz_and_fails_calls() {
+    let daemon = Plan::short().start().await;
+    let client = daemon.client("operator");
+    daemon.engine.stop();
+    let ready = client.send(get("/readyz", None)).await.unwrap();
+    let token = daemon.token("operator", &["short.v1"]);
+    let request = post("/v1/generate", Some(&token), body("short.v1", json!({})));
+    let call = client.send(request).await.unwrap();
+    let replies = BTreeMap::from([("readyz", shown(&ready)), ("call", shown(&call))]);
+    assert_json_snapshot!("engine_stopped", replies);
+    assert_eq!(refused(&daemon.stop().await)[0].code, "engine-stopped");
 }
 
 #[tokio::test]

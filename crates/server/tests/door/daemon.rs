@@ -79,7 +79,8 @@ impl Plan {
         std::fs::create_dir(&audit_dir).unwrap();
         let (audit, _) = AuditLog::open(&audit_dir, &AuditConfig::default()).unwrap();
         let engine = start_engine(folder.path(), &self.model);
-        let service = Service::new(engine, self.rules, audit, key.clone(), self.service).unwrap();
+        let service =
+            Service::new(engine.clone(), self.rules, audit, key.clone(), self.service).unwrap();
         let config = with_keys(self.server, &pki);
         let server = Server::bind(&config, Arc::clone(&service)).await.unwrap();
         let address = server.local_addr();
@@ -92,6 +93,7 @@ impl Plan {
             pki,
             key,
             service,
+            engine,
             audit_dir,
             stop,
             task,
@@ -116,6 +118,7 @@ pub(crate) struct Daemon {
     pub(crate) pki: Pki,
     pub(crate) key: TokenKey,
     pub(crate) service: Arc<Service>,
+    pub(crate) engine: Engine,
     audit_dir: PathBuf,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), ServerError>>,

@@ -25,6 +25,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) struct House {
     pub(crate) service: Arc<Service>,
+    pub(crate) engine: Engine,
     pub(crate) key: TokenKey,
     pub(crate) audit_dir: PathBuf,
     folder: TempDir,
@@ -87,10 +88,18 @@ impl Plan {
         std::fs::create_dir(&audit_dir).unwrap();
         let (audit, _) = AuditLog::open(&audit_dir, &self.audit).unwrap();
         let key = self.key.clone();
-        let service =
-            Service::with_clock(engine, rules, audit, self.key, self.service, self.clock).unwrap();
+        let service = Service::with_clock(
+            engine.clone(),
+            rules,
+            audit,
+            self.key,
+            self.service,
+            self.clock,
+        )
+        .unwrap();
         House {
             service,
+            engine,
             key,
             audit_dir,
             folder,
@@ -261,7 +270,7 @@ pub(crate) fn coffee(wishes: &str) -> Call {
     call("coffee.v1", &[("wishes", wishes)])
 }
 
-/// A call that a model of [`crate::chain::endless`] works on for a long time.
+/// A call that a model of [`postern_testkit::chain::endless`] works on for a long time.
 pub(crate) fn long() -> Call {
     call("long.v1", &[("text", "go")])
 }

@@ -2,7 +2,7 @@
 //! nothing is generated.
 
 use postern_audit::Entry;
-use postern_service::{Call, RefusalKind, RequestFault};
+use postern_service::{Call, NotReady, RefusalKind, RequestFault};
 
 use crate::house::{Plan, call, coffee};
 
@@ -153,6 +153,21 @@ async fn what_the_server_refuses_is_recorded_as_well() {
     assert_eq!(refused.request_id, refusal.id.to_string());
     assert_eq!(refused.identity.as_deref(), Some("kiosk"));
     assert_eq!(refused.code, "body-malformed");
+}
+
+#[tokio::test]
+async fn a_stopped_engine_is_noticed_before_a_call_is_admitted() {
+    let house = Plan::default().build();
+    assert_eq!(house.service.ready(), Ok(()));
+    house.engine.stop();
+    assert_eq!(house.service.ready(), Err(NotReady::EngineStopped));
+    let refusal = house.ask(coffee("Somewhere quiet.")).await.refusal();
+    let code = "engine-stopped";
+    assert_eq!(refusal.kind, RefusalKind::EngineFailed { code });
+    let refused = house.refused().remove(0);
+    assert_eq!(refused.request_id, refusal.id.to_string());
+    assert_eq!(refused.code, code);
+    assert_eq!(house.entries().len(), 1);
 }
 
 #[tokio::test]
