@@ -227,12 +227,6 @@ pub enum EngineError {
         /// The bound.
         bytes_max: usize,
     },
-    /// Splitting a text into words failed.
-    #[error("splitting a text into words failed: {reason}")]
-    PreTokenization {
-        /// What is wrong; never the text itself.
-        reason: String,
-    },
     /// Merging a word into tokens failed.
     #[error("merging a word into tokens failed: {reason}")]
     Encoding {

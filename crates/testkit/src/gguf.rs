@@ -259,7 +259,7 @@ pub struct TinyModel {
 }
 
 /// The text of the token that ends a generation.
-pub const END_TOKEN: &str = "<|im_end|>";
+const END_TOKEN: &str = "<|im_end|>";
 const START_TOKEN: &str = "<|im_start|>";
 const MERGES: &[&str] = &["t h", "i n", "Ġ t", "Ġt h", "Ã ¤", "th e"];
 const CHAT_TEMPLATE: &str = "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n\
@@ -390,11 +390,6 @@ impl TinyModel {
             }
         }
     }
-}
-
-/// The bytes of a tiny random model of `architecture`.
-pub fn tiny_gguf(architecture: &str) -> Vec<u8> {
-    TinyModel::new(architecture).build()
 }
 
 struct Adder<'a> {

@@ -16,7 +16,7 @@ use rcgen::{
 use tempfile::TempDir;
 
 /// The URI that names an identity in a client certificate is this prefix and the name.
-pub const IDENTITY_URI_PREFIX: &str = "postern://identity/";
+const IDENTITY_URI_PREFIX: &str = "postern://identity/";
 
 /// Where a certificate and its private key lie, both as PEM. The key file has mode 0600.
 #[derive(Clone, Debug)]
