@@ -4,7 +4,7 @@
 //! No variant holds a prompt or generated text.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::digest::Sha256Digest;
 
@@ -60,27 +60,33 @@ pub enum EngineError {
         /// How many characters were given.
         characters: usize,
     },
-    /// The model file has another size than its pin.
+    /// The model has another size than its pin.
     #[error(
-        "the model {model:?} has {found} bytes, but its pin says {expected}; nothing of it was used; \
-         fetch the file again, or pin the new one if the change is meant"
+        "{origin} is not the pinned model {model:?}: expected {expected} bytes, found {found}; nothing of it was used; \
+         fetch the file again, or pin the new one if the change is meant",
+        origin = origin(path.as_deref())
     )]
     SizeMismatch {
         /// Id of the model.
         model: String,
+        /// The file, or `None` where the model is part of the program.
+        path: Option<PathBuf>,
         /// Bytes in the manifest.
         expected: u64,
         /// Bytes in the file (more than `expected` means: at least this many).
         found: u64,
     },
-    /// The model file has another digest than its pin.
+    /// The model has another digest than its pin.
     #[error(
-        "the model {model:?} has the SHA-256 {found}, but its pin says {expected}; nothing of it was used; \
-         fetch the file again, or pin the new one if the change is meant"
+        "{origin} is not the pinned model {model:?}: expected the SHA-256 {expected}, found {found}; nothing of it was used; \
+         fetch the file again, or pin the new one if the change is meant",
+        origin = origin(path.as_deref())
     )]
     DigestMismatch {
         /// Id of the model.
         model: String,
+        /// The file, or `None` where the model is part of the program.
+        path: Option<PathBuf>,
         /// Digest in the manifest.
         expected: Sha256Digest,
         /// Digest of the bytes that were read.
@@ -334,4 +340,12 @@ pub enum EngineError {
         #[source]
         source: io::Error,
     },
+}
+
+/// How a message names where a model came from.
+fn origin(path: Option<&Path>) -> String {
+    path.map_or_else(
+        || "the embedded model".to_owned(),
+        |path| path.display().to_string(),
+    )
 }

@@ -58,7 +58,7 @@ impl VerifiedModel {
         let mut segments = allocate(manifest.bytes);
         let found = read_and_hash(&mut file, manifest, &mut segments, on_progress)?;
         refuse_more(&mut file, manifest)?;
-        check_digest(manifest, found)?;
+        check_digest(manifest, Some(&manifest.path), found)?;
         Ok(Self {
             id: manifest.id.clone(),
             sha256: found,
@@ -76,10 +76,10 @@ impl VerifiedModel {
     pub fn from_embedded(bytes: &'static [u8], manifest: &ModelManifest) -> Result<Self> {
         let found = bytes.len() as u64;
         if found != manifest.bytes {
-            return Err(size_mismatch(manifest, found));
+            return Err(size_mismatch(manifest, None, found));
         }
         let sha256 = Sha256Digest::of(bytes);
-        check_digest(manifest, sha256)?;
+        check_digest(manifest, None, sha256)?;
         Ok(Self {
             id: manifest.id.clone(),
             sha256,
@@ -119,7 +119,11 @@ fn open(manifest: &ModelManifest) -> Result<File> {
         return Err(failed(io::Error::other("it is not a regular file")));
     }
     if metadata.len() != manifest.bytes {
-        return Err(size_mismatch(manifest, metadata.len()));
+        return Err(size_mismatch(
+            manifest,
+            Some(&manifest.path),
+            metadata.len(),
+        ));
     }
     Ok(file)
 }
@@ -162,7 +166,7 @@ fn read_and_hash(
         {
             fill(file, piece).map_err(|(found, source)| match source {
                 Some(source) => read_failed(&manifest.path, source),
-                None => size_mismatch(manifest, bytes_done + found as u64),
+                None => size_mismatch(manifest, Some(&manifest.path), bytes_done + found as u64),
             })?;
             bytes_done += piece.len() as u64;
             pieces
@@ -195,26 +199,32 @@ fn fill(file: &mut File, piece: &mut [u8]) -> Result<(), (usize, Option<io::Erro
 /// A file that grew while it was read is not the pinned one.
 fn refuse_more(file: &mut File, manifest: &ModelManifest) -> Result<()> {
     match fill(file, &mut [0]) {
-        Ok(()) => Err(size_mismatch(manifest, manifest.bytes + 1)),
+        Ok(()) => Err(size_mismatch(
+            manifest,
+            Some(&manifest.path),
+            manifest.bytes + 1,
+        )),
         Err((_, None)) => Ok(()),
         Err((_, Some(source))) => Err(read_failed(&manifest.path, source)),
     }
 }
 
-fn check_digest(manifest: &ModelManifest, found: Sha256Digest) -> Result<()> {
+fn check_digest(manifest: &ModelManifest, file: Option<&Path>, found: Sha256Digest) -> Result<()> {
     if found == manifest.sha256 {
         return Ok(());
     }
     Err(EngineError::DigestMismatch {
         model: manifest.id.clone(),
+        path: file.map(Path::to_owned),
         expected: manifest.sha256,
         found,
     })
 }
 
-fn size_mismatch(manifest: &ModelManifest, found: u64) -> EngineError {
+fn size_mismatch(manifest: &ModelManifest, file: Option<&Path>, found: u64) -> EngineError {
     EngineError::SizeMismatch {
         model: manifest.id.clone(),
+        path: file.map(Path::to_owned),
         expected: manifest.bytes,
         found,
     }

@@ -36,10 +36,13 @@ fn a_wrong_pin_names_what_was_expected_and_what_was_found() {
         matches!(error, EngineError::DigestMismatch { .. }),
         "{error:?}"
     );
-    assert!(
-        text.contains(&expected.to_string()) && text.contains(&manifest.sha256.to_string()),
-        "{text}"
-    );
+    for part in [
+        "tiny.gguf".to_owned(),
+        format!("expected the SHA-256 {expected}"),
+        format!("found {}", manifest.sha256),
+    ] {
+        assert!(text.contains(&part), "no {part:?} in: {text}");
+    }
 }
 
 #[test]
@@ -68,8 +71,12 @@ fn a_file_of_another_size_is_refused() {
         fs::write(&file, changed).unwrap();
         match load(&manifest) {
             Err(EngineError::SizeMismatch {
-                expected, found, ..
+                path,
+                expected,
+                found,
+                ..
             }) => {
+                assert_eq!(path, Some(file.clone()));
                 assert_eq!((expected, found), (length, found_bytes));
             }
             other => panic!("{other:?}"),
@@ -179,14 +186,19 @@ fn embedded_models_are_checked_as_well() {
         sha256: Sha256Digest::of(b""),
         ..right
     };
-    assert!(matches!(
-        VerifiedModel::from_embedded(bytes, &wrong_size),
-        Err(EngineError::SizeMismatch { .. })
-    ));
-    assert!(matches!(
-        VerifiedModel::from_embedded(bytes, &wrong_digest),
-        Err(EngineError::DigestMismatch { .. })
-    ));
+    for wrong in [wrong_size, wrong_digest] {
+        let error = VerifiedModel::from_embedded(bytes, &wrong).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("the embedded model "), "{text}");
+        assert!(
+            matches!(
+                error,
+                EngineError::SizeMismatch { path: None, .. }
+                    | EngineError::DigestMismatch { path: None, .. }
+            ),
+            "{error:?}"
+        );
+    }
 }
 
 #[test]
