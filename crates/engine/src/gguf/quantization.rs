@@ -33,11 +33,8 @@ const fn known(
     candle: GgmlDType,
 ) -> Quantization {
     Quantization {
-        id,
-        name,
-        block_elements,
-        block_bytes,
         candle: Some(candle),
+        ..foreign(id, name, block_elements, block_bytes)
     }
 }
 
