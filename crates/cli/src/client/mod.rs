@@ -17,6 +17,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub(crate) use answer::{Answer, Call, Redaction};
@@ -30,6 +31,9 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long the server may be silent: a little more than the longest deadline it can be given.
 const SILENCE_WAIT_MAX: Duration = Duration::from_secs(3660);
+
+/// How long a connection that failed has to say why.
+const CAUSE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -156,13 +160,24 @@ impl Client {
             .await
             .map_err(|source| broke_off(&source))?;
         // The connection ends by itself once the response body is dropped.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                log::debug!("connection ended: {error}");
-            }
-        });
+        let connection = tokio::spawn(connection);
         let response = within(SILENCE_WAIT_MAX, sender.send_request(request)).await?;
-        response.map_err(|source| broke_off(&source))
+        match response {
+            Ok(response) => Ok(response),
+            Err(source) => Err(cause_of(source, connection).await),
+        }
+    }
+}
+
+/// Why a request failed. A server that refuses the certificate may do so before the request is
+/// even begun; then only the connection knows the reason, and the request merely that it is gone.
+async fn cause_of(
+    request_error: hyper::Error,
+    connection: JoinHandle<Result<(), hyper::Error>>,
+) -> anyhow::Error {
+    match timeout(CAUSE_WAIT_MAX, connection).await {
+        Ok(Ok(Err(source))) => broke_off(&source),
+        Ok(_) | Err(_) => broke_off(&request_error),
     }
 }
 
