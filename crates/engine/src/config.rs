@@ -19,7 +19,7 @@ pub(crate) const QUEUE_MAX: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct EngineConfig {
-    /// Threads to compute with; one per physical core when absent.
+    /// Threads to compute with; when absent, one for a model of at most 32 MiB, else one per physical core.
     pub threads: Option<usize>,
     /// Upper bound of the context in tokens; the model's own when absent.
     pub context_tokens_max: Option<usize>,

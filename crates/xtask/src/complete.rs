@@ -29,7 +29,7 @@ pub(crate) struct Complete {
     /// Most tokens to generate
     #[arg(short, long = "tokens", default_value_t = 64)]
     n: usize,
-    /// Threads to compute with; one per core when absent
+    /// Threads to compute with; when absent, one for a small model and one a core for others
     #[arg(long)]
     threads: Option<usize>,
     /// Print one JSON object

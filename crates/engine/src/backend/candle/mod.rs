@@ -49,7 +49,7 @@ impl CandleBackend {
         gguf: &Gguf,
         config: &EngineConfig,
     ) -> Result<Self> {
-        threads::fix(config.threads)?;
+        threads::fix(config.threads, model.bytes())?;
         let architecture = Architecture::read(gguf)?;
         let context_tokens = config
             .context_tokens_max
