@@ -3,32 +3,103 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use postern_audit::AuditLog;
 use postern_engine::{Engine, ModelManifest, VerifiedModel};
 use postern_governance::{Policy, RuleSet, TemplateSet};
+use postern_server::Server;
 use postern_service::{Service, TokenKey};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::configuration::{Configuration, ModelSource};
 use crate::embedded;
+use crate::error::Exit;
 use crate::state_folder::create_folder;
 use crate::terminal::{ByteProgress, Spinner};
 
 /// Ending of the manifest that `model pin` writes beside a model file.
 pub(crate) const MANIFEST_EXTENSION: &str = "manifest.json";
 
-/// Exit code when a second signal cuts the orderly end short, as shells report SIGINT.
-const EXIT_INTERRUPTED: i32 = 130;
+/// How long a service that no call has reached waits for its last record.
+const UNUSED_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Puts the service together. Blocks while the model is read and checked.
+/// Number of SIGXFSZ: a write went beyond the size that a file may have (`ulimit -f`).
+const SIGXFSZ: i32 = 25;
+
+/// What a service needs besides its audit log.
+struct Parts {
+    rules: RuleSet,
+    key: TokenKey,
+    engine: Engine,
+}
+
+/// Puts the service together, or `None` when a signal came first.
+///
+/// A signal is obeyed at once, whatever file is being read: nothing was promised to anyone yet.
+/// Only the opening of the audit log is waited for, since it is itself a record; if a signal comes
+/// then, the log is closed in order.
 ///
 /// # Errors
 /// The first part that cannot be had: rules, token key, model, engine or audit log.
-pub(crate) fn start_service(configuration: &Configuration) -> anyhow::Result<Arc<Service>> {
-    // What fails fast and cheaply comes first; the audit log is opened last, because its opening
-    // is itself a record.
+pub(crate) async fn start_service(
+    configuration: &Arc<Configuration>,
+    termination: &mut Termination,
+) -> anyhow::Result<Option<Arc<Service>>> {
+    let for_parts = Arc::clone(configuration);
+    let preparing = tokio::task::spawn_blocking(move || prepare(&for_parts));
+    let parts = tokio::select! {
+        biased;
+        () = termination.arrived() => return Ok(None),
+        parts = preparing => parts??,
+    };
+    let for_log = Arc::clone(configuration);
+    let service = tokio::task::spawn_blocking(move || open(&for_log, parts)).await??;
+    if termination.has_arrived().await {
+        close_unused(&service).await;
+        return Ok(None);
+    }
+    Ok(Some(service))
+}
+
+/// Takes the port and reads the TLS files, or `None` when a signal came first; the service is
+/// closed then.
+///
+/// # Errors
+/// Those of [`Server::bind`].
+pub(crate) async fn bind(
+    configuration: &Arc<Configuration>,
+    service: &Arc<Service>,
+    termination: &mut Termination,
+) -> anyhow::Result<Option<Server>> {
+    let (for_server, served) = (Arc::clone(configuration), Arc::clone(service));
+    // A task of its own, because reading a file may block without end.
+    let binding = tokio::spawn(async move { Server::bind(&for_server.server, served).await });
+    let bound = tokio::select! {
+        biased;
+        () = termination.arrived() => None,
+        bound = binding => Some(bound.context("the server's start")?),
+    };
+    match bound {
+        Some(Ok(server)) => Ok(Some(server)),
+        Some(Err(error)) => {
+            close_unused(service).await;
+            Err(error.into())
+        }
+        None => {
+            close_unused(service).await;
+            Ok(None)
+        }
+    }
+}
+
+async fn close_unused(service: &Service) {
+    service.shutdown(UNUSED_SHUTDOWN_WAIT_MAX).await;
+}
+
+/// Reads and checks everything. Blocks. What fails fast and cheaply comes first.
+fn prepare(configuration: &Configuration) -> anyhow::Result<Parts> {
     let rules = load_rules(configuration)?;
     if let Some(folder) = configuration.token_key.parent() {
         create_folder(folder)?;
@@ -39,6 +110,12 @@ pub(crate) fn start_service(configuration: &Configuration) -> anyhow::Result<Arc
     let spinner = Spinner::new("loading the model");
     let engine = Engine::start(model, &configuration.engine)?;
     drop(spinner);
+    Ok(Parts { rules, key, engine })
+}
+
+/// Opens the audit log and with it the service.
+fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Service>> {
+    let Parts { rules, key, engine } = parts;
     create_folder(&configuration.audit_dir)?;
     let (audit, recovery) = AuditLog::open(&configuration.audit_dir, &configuration.audit)?;
     if recovery.torn_bytes > 0 || !recovery.interrupted.is_empty() {
@@ -97,10 +174,16 @@ fn manifest_of(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(manifest)
 }
 
-/// SIGTERM and SIGINT, caught from the moment this value exists.
+/// SIGTERM, SIGINT and SIGHUP, caught from the moment this value exists.
+///
+/// SIGXFSZ is caught as well and otherwise ignored: a full file is an error of the write, which
+/// the audit log knows how to handle, and no reason to end without a last record.
 pub(crate) struct Termination {
     terminate: Signal,
     interrupt: Signal,
+    /// Absent where the caller had it ignored, as `nohup` does.
+    hangup: Option<Signal>,
+    _file_size: Signal,
 }
 
 impl Termination {
@@ -113,6 +196,12 @@ impl Termination {
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
+            hangup: if hangup_is_ignored() {
+                None
+            } else {
+                Some(catch(SignalKind::hangup())?)
+            },
+            _file_size: catch(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 
@@ -121,6 +210,16 @@ impl Termination {
         tokio::select! {
             _ = self.terminate.recv() => log::info!("SIGTERM: closing"),
             _ = self.interrupt.recv() => log::info!("SIGINT: closing"),
+            () = received(self.hangup.as_mut()) => log::info!("SIGHUP: closing"),
+        }
+    }
+
+    /// Whether a signal has come already; it counts as taken then.
+    pub(crate) async fn has_arrived(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.arrived() => true,
+            () = std::future::ready(()) => false,
         }
     }
 
@@ -129,7 +228,28 @@ impl Termination {
         self.arrived().await;
         tokio::spawn(async move {
             self.arrived().await;
-            std::process::exit(EXIT_INTERRUPTED);
+            std::process::exit(Exit::Interrupted as i32);
         });
     }
+}
+
+/// Completes with the signal; never where it is not listened for.
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored (Linux, proc_pid_status(5): `SigIgn`, a
+/// mask in hexadecimal). Where that cannot be told, it was not.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (SignalKind::hangup().as_raw_value() - 1) & 1 == 1)
 }

@@ -8,6 +8,8 @@ use std::io;
 use postern_service::{Refusal, RefusalKind};
 use serde_json::{Value, json};
 
+use crate::terminal::printable;
+
 /// An outcome that a script can tell apart by its exit code.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
@@ -39,9 +41,45 @@ pub(crate) enum CommandError {
         /// Which address, and what happened there.
         message: String,
     },
+    /// A signal came before the command was done.
+    #[error("interrupted")]
+    Interrupted,
     /// Standard output takes nothing any more.
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
+}
+
+/// Code of the refusal that a larger model helps against.
+const CONTEXT_OVERFLOW: &str = "context-overflow";
+
+/// Members of a problem document that tell what exactly was refused.
+const FACTS: [&str; 10] = [
+    "field",
+    "variable",
+    "bytes",
+    "bytes_max",
+    "minimum",
+    "maximum",
+    "prompt_tokens",
+    "max_tokens",
+    "context_tokens",
+    "deadline_s",
+];
+
+/// The facts that `problem` has, as `field: temperature, minimum: 0, maximum: 2`.
+fn facts(problem: &Value) -> Option<String> {
+    let shown: Vec<String> = FACTS
+        .iter()
+        .filter_map(|&name| {
+            let value = match problem.get(name)? {
+                Value::String(text) => printable(text),
+                Value::Number(number) => number.to_string(),
+                _ => return None,
+            };
+            Some(format!("{name}: {value}"))
+        })
+        .collect();
+    (!shown.is_empty()).then(|| shown.join(", "))
 }
 
 impl CommandError {
@@ -62,6 +100,12 @@ impl CommandError {
         let mut message = format!("{title} ({code}, status {status})");
         if let Some(detail) = text("detail") {
             message.push_str(&format!(": {detail}"));
+        }
+        if let Some(facts) = facts(&problem) {
+            message.push_str(&format!(" [{facts}]"));
+        }
+        if code == CONTEXT_OVERFLOW {
+            message.push_str("; the server needs a model with a larger context (--model)");
         }
         if let Some(instance) = text("instance") {
             message.push_str(&format!(" [request {instance}]"));
@@ -94,7 +138,12 @@ impl From<Refusal> for CommandError {
             | RefusalKind::EngineFailed { .. }
             | RefusalKind::Internal => false,
         };
-        let message = format!("the call got no answer: {detail} ({code}) [request {id}]");
+        let advice = if code == CONTEXT_OVERFLOW {
+            "; name a model with a larger context with --model"
+        } else {
+            ""
+        };
+        let message = format!("the call got no answer: {detail} ({code}){advice} [request {id}]");
         let problem = json!({
             "type": format!("urn:postern:problem:{code}"),
             "title": "The call got no answer",
@@ -117,6 +166,8 @@ pub(crate) enum Exit {
     Refused = 3,
     AuditBroken = 4,
     Unreachable = 5,
+    /// As shells report SIGINT.
+    Interrupted = 130,
 }
 
 impl Exit {
@@ -133,6 +184,7 @@ impl Exit {
             ) => Self::Refused,
             Some(CommandError::AuditBroken { .. }) => Self::AuditBroken,
             Some(CommandError::Unreachable { .. }) => Self::Unreachable,
+            Some(CommandError::Interrupted) => Self::Interrupted,
             Some(CommandError::Problem { .. } | CommandError::Output(_)) | None => Self::Failed,
         }
     }
@@ -144,8 +196,22 @@ impl Exit {
             Self::Refused => "refused",
             Self::AuditBroken => "audit-broken",
             Self::Unreachable => "unreachable",
+            Self::Interrupted => "interrupted",
         }
     }
+}
+
+/// The error with its causes, except those that the text before them has told already.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if message.is_empty() {
+            message = cause;
+        } else if !message.contains(&cause) {
+            message.push_str(&format!(": {cause}"));
+        }
+    }
+    message
 }
 
 /// The error for a script: what `--json` prints instead of a result.
@@ -159,7 +225,7 @@ pub(crate) fn to_json(error: &anyhow::Error) -> Value {
         "error": {
             "code": exit.code(),
             "exit_code": exit as u8,
-            "message": format!("{error:#}"),
+            "message": message(error),
             "problem": problem,
         }
     });
@@ -167,4 +233,55 @@ pub(crate) fn to_json(error: &anyhow::Error) -> Value {
         json["verified"] = Value::Bool(false);
     }
     json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        #[track_caller]
+        fn check(causes: &[&'static str], expected: &str) {
+            let (first, outer) = causes.split_first().expect("a cause");
+            let mut error = anyhow::anyhow!(*first);
+            for text in outer {
+                error = error.context(*text);
+            }
+            assert_eq!(message(&error), expected);
+        }
+        check(&["no such file"], "no such file");
+        check(
+            &["no such file", "cannot read x"],
+            "cannot read x: no such file",
+        );
+        check(
+            &["no such file", "cannot read x: no such file"],
+            "cannot read x: no such file",
+        );
+        check(
+            &["no", "cannot read x: no", "start"],
+            "start: cannot read x: no",
+        );
+    }
+
+    #[test]
+    fn a_problem_tells_its_facts() {
+        let problem = json!({
+            "type": "urn:postern:problem:parameter-out-of-range",
+            "title": "A parameter is out of range",
+            "status": 422,
+            "detail": "It must lie between minimum and maximum.",
+            "instance": "01",
+            "field": "temperature",
+            "minimum": 0.0,
+            "maximum": 2.0,
+        });
+        let error = CommandError::from_problem(problem).expect("a whole problem");
+        assert_eq!(
+            error.to_string(),
+            "A parameter is out of range (parameter-out-of-range, status 422): It must lie between \
+             minimum and maximum. [field: temperature, minimum: 0.0, maximum: 2.0] [request 01]"
+        );
+    }
 }

@@ -57,7 +57,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     logging::start(level).context("cannot start logging")?;
     match command {
         Command::Demo(demo) => block_on(commands::demo::run(&demo)),
-        Command::Serve(serve) => block_on(commands::serve::run(&serve)),
+        Command::Serve(serve) => block_on(commands::serve::run(*serve)),
         Command::Generate(generate) => block_on(commands::generate::run(&generate)),
         Command::Model(command) => run_model(command),
         Command::Token(TokenCommand::Issue {
@@ -82,7 +82,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             days,
             force,
         }) => commands::certs::dev(&commands::certs::Development {
-            dir: &dir,
+            dir: dir.as_deref(),
             clients: &clients,
             hosts: &hosts,
             days,
@@ -125,12 +125,15 @@ fn existing(force: bool) -> Existing {
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(ASYNC_THREADS)
         .enable_all()
         .build()
-        .context("cannot start the async runtime")?
-        .block_on(work)
+        .context("cannot start the async runtime")?;
+    let result = runtime.block_on(work);
+    // After a signal, a thread may still be reading a model, or a file that never ends.
+    runtime.shutdown_background();
+    result
 }
 
 /// Says what went wrong: to people on standard error, to scripts as JSON on standard output.
@@ -138,6 +141,12 @@ fn report(error: &anyhow::Error, as_json: bool) {
     if as_json && Screen::new().json(&error::to_json(error)).is_ok() {
         return;
     }
+    // After `^C`, and after text that was being streamed, the message begins a line of its own.
+    let line_end = match Exit::of(error) {
+        Exit::Interrupted => "\n",
+        _ => "",
+    };
+    let message = error::message(error);
     // With standard error closed there is nobody left to tell; the exit code still does.
-    let _nobody_left = writeln!(std::io::stderr(), "postern: {error:#}");
+    let _nobody_left = writeln!(std::io::stderr(), "{line_end}postern: {message}");
 }

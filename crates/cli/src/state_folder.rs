@@ -162,6 +162,19 @@ impl StateFolder {
     }
 }
 
+/// What to do besides where a certificate, key or CA is missing at `path`; else nothing.
+pub(crate) fn development_hint(path: &Path) -> String {
+    if path.exists() {
+        return String::new();
+    }
+    let folder = path.ancestors().skip(1).find(|folder| {
+        let of_clients = folder.file_name().is_some_and(|name| name == "clients");
+        !of_clients && !folder.as_os_str().is_empty()
+    });
+    let folder = folder.unwrap_or(Path::new(".")).display();
+    format!(", or make a set for development with `postern certs dev --dir {folder}`")
+}
+
 /// Makes `folder` and those above it, for their owner alone.
 pub(crate) fn create_folder(folder: &Path) -> anyhow::Result<()> {
     DirBuilder::new()

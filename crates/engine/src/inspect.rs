@@ -9,9 +9,8 @@ use crate::backend;
 use crate::error::Result;
 use crate::gguf::{Gguf, Metadata, Quantization, TensorInfo};
 
-/// What [`inspect`] finds. Serializes to kebab-case keys.
+/// What [`inspect`] finds. Serializes under the names of the fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct ModelReport {
     /// `general.architecture`.
     pub architecture: String,
@@ -43,7 +42,6 @@ pub struct ModelReport {
 
 /// The vocabulary of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct VocabularyReport {
     /// `tokenizer.ggml.model`, such as `gpt2` or `llama`.
     pub kind: Option<String>,
@@ -57,7 +55,6 @@ pub struct VocabularyReport {
 
 /// One special token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct SpecialToken {
     /// Its id.
     pub id: u64,
@@ -67,7 +64,6 @@ pub struct SpecialToken {
 
 /// One storage type of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct QuantizationReport {
     /// Its name, such as `Q8_0`.
     pub quantization: String,
@@ -79,7 +75,6 @@ pub struct QuantizationReport {
 
 /// One tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct TensorReport {
     /// Its name.
     pub name: String,

@@ -30,6 +30,7 @@ Exit codes:
   3  refused: a certificate, a token, the policy or a limit said no
   4  the audit log is damaged or was altered
   5  the server could not be reached
+  130  interrupted by a signal before it was done
 
 Environment:
   RUST_LOG   what is logged, e.g. debug or postern_server=debug; by default info for serve,
@@ -171,12 +172,14 @@ pub(crate) struct DeploymentArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  postern generate --template coffee.v1 --var 'wishes=quiet, with oat milk' --stream
-  git diff | postern generate --template impl-test-gen.v1 --var diff=@- --identity ci-runner
+  postern generate --template coffee.v1 --var 'wishes=a quiet room and good cake' --stream
+  git diff | postern generate --model qwen2.5-0.5b.manifest.json --identity ci-runner \\
+      --template impl-test-gen.v1 --var diff=@-   (needs a model with a larger context)
   postern generate --url https://localhost:8443 --state-dir ./state --identity kiosk \\
       --template coffee.v1 --var wishes=@wish.txt
   postern generate --url https://gate.example:8443 --ca ca.pem --cert ci.pem --key ci.key \\
       --token-file ci.token --template triage.v1 --var log=@build.log --json")]
+#[command(mut_arg("state_dir", |arg| arg.help_heading("State folder")))]
 pub(crate) struct GenerateArguments {
     /// Template to fill in, e.g. coffee.v1
     #[arg(long, value_name = "ID")]
@@ -204,10 +207,7 @@ pub(crate) struct GenerateArguments {
     pub(crate) identity: Identity,
     #[command(flatten)]
     pub(crate) remote: RemoteArguments,
-    #[command(
-        flatten,
-        next_help_heading = "State folder, and the local run without --url"
-    )]
+    #[command(flatten, next_help_heading = "Local run, without --url")]
     pub(crate) deployment: DeploymentArguments,
 }
 
@@ -216,7 +216,12 @@ pub(crate) struct GenerateArguments {
 #[command(next_help_heading = "Server")]
 pub(crate) struct RemoteArguments {
     /// Server to call, e.g. https://localhost:8443
-    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    #[arg(
+        long,
+        value_name = "URL",
+        value_hint = ValueHint::Url,
+        conflicts_with_all = ["config", "model", "prompts", "policy", "audit_dir", "token_key"]
+    )]
     pub(crate) url: Option<String>,
     /// CA that signed the server's certificate, PEM [default: STATE/ca.pem]
     #[arg(long, value_name = "FILE", requires = "url", value_hint = ValueHint::FilePath)]
@@ -330,12 +335,15 @@ pub(crate) enum CertsCommand {
     /// The CA's private key stays in the folder: good for a desk, not for a fleet.
     #[command(after_help = "\
 Examples:
-  postern certs dev --dir ./state
+  postern certs dev && postern serve
   postern certs dev --dir ./state --host pi.local --host 192.168.1.20 --client kiosk --days 7")]
     Dev {
         /// Folder to write to; made if missing
-        #[arg(long, value_name = "DIR", default_value = "postern-state", value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
+        ///
+        /// [default: the state folder of `serve`: $STATE_DIRECTORY, else $XDG_STATE_HOME/postern,
+        /// else ~/.local/state/postern]
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
         /// Identity to make a client certificate for; may be given several times
         #[arg(long = "client", value_name = "NAME", default_values = ["kiosk", "ci-runner", "operator"])]
         clients: Vec<Identity>,

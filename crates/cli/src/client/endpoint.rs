@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::state_folder::development_hint;
+
 /// Certificates in one PEM file at most.
 const CERTIFICATES_MAX: usize = 16;
 
@@ -97,14 +99,19 @@ impl Endpoint {
 
 fn tls_config(credentials: &Credentials) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(&credentials.ca)? {
+    for certificate in read_certificates(&credentials.ca, "--ca")? {
         roots
             .add(certificate)
             .with_context(|| format!("{} holds no usable CA", credentials.ca.display()))?;
     }
-    let chain = read_certificates(&credentials.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&credentials.key)
-        .with_context(|| format!("cannot read the private key {}", credentials.key.display()))?;
+    let chain = read_certificates(&credentials.certificate, "--cert")?;
+    let key = PrivateKeyDer::from_pem_file(&credentials.key).with_context(|| {
+        let (key, hint) = (&credentials.key, development_hint(&credentials.key));
+        format!(
+            "cannot read the private key {}; name it with --key{hint}",
+            key.display()
+        )
+    })?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -121,8 +128,14 @@ fn tls_config(credentials: &Credentials) -> anyhow::Result<ClientConfig> {
         })
 }
 
-fn read_certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let place = || format!("cannot read the certificate {}", path.display());
+fn read_certificates(path: &Path, flag: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let place = || {
+        let hint = development_hint(path);
+        format!(
+            "cannot read the certificate {}; name it with {flag}{hint}",
+            path.display()
+        )
+    };
     let certificates = CertificateDer::pem_file_iter(path)
         .with_context(place)?
         .take(CERTIFICATES_MAX)

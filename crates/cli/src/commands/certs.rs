@@ -13,7 +13,8 @@ use crate::terminal::{Screen, Tone};
 
 /// What `certs dev` makes.
 pub(crate) struct Development<'a> {
-    pub(crate) dir: &'a Path,
+    /// The folder to write to; that of `serve` when absent.
+    pub(crate) dir: Option<&'a Path>,
     pub(crate) clients: &'a [Identity],
     pub(crate) hosts: &'a [String],
     pub(crate) days: u16,
@@ -28,7 +29,10 @@ pub(crate) fn dev(asked: &Development<'_>) -> anyhow::Result<()> {
             clients.push(identity.clone());
         }
     }
-    let folder = StateFolder::new(asked.dir);
+    let folder = match asked.dir {
+        Some(dir) => StateFolder::new(dir),
+        None => StateFolder::default_location()?,
+    };
     let made = certificates::make(&CertificateRequest {
         clients: &clients,
         hosts: asked.hosts,
@@ -41,7 +45,7 @@ pub(crate) fn dev(asked: &Development<'_>) -> anyhow::Result<()> {
 
     let mut screen = Screen::new();
     let through = made.valid_through;
-    let dir = asked.dir.display();
+    let dir = folder.root().display();
     screen.line(format_args!(
         "Made in {dir}, valid through {through} (UTC):"
     ))?;

@@ -162,11 +162,12 @@ async fn run_locally(
 ) -> anyhow::Result<Answer> {
     let mut termination = Termination::catch()?;
     let configuration = Arc::new(Configuration::for_service(&arguments.deployment)?);
-    let for_service = Arc::clone(&configuration);
-    let service = tokio::task::spawn_blocking(move || start_service(&for_service)).await??;
+    let service = start_service(&configuration, &mut termination)
+        .await?
+        .ok_or(CommandError::Interrupted)?;
     let result = tokio::select! {
         result = call_service(&service, &configuration, arguments, call, output) => result,
-        () = termination.arrived() => Err(anyhow::anyhow!("interrupted")),
+        () = termination.arrived() => Err(CommandError::Interrupted.into()),
     };
     // Also after an error: the call's last record is still to be written.
     service.shutdown(LOCAL_SHUTDOWN_WAIT_MAX).await;

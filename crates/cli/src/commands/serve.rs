@@ -2,25 +2,31 @@
 
 use std::sync::Arc;
 
-use postern_server::Server;
+use anyhow::Context;
+use postern_server::ServerConfig;
 
 use crate::arguments::ServeArguments;
 use crate::configuration::Configuration;
-use crate::daemon::{Termination, start_service};
+use crate::daemon::{Termination, bind, start_service};
+use crate::state_folder::development_hint;
 use crate::terminal::Screen;
 
-/// Serves until SIGTERM or SIGINT, then closes in order.
-pub(crate) async fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
+/// Serves until SIGTERM, SIGINT or SIGHUP, then closes in order.
+pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     let mut termination = Termination::catch()?;
-    let configuration = Arc::new(Configuration::for_daemon(arguments)?);
-    let for_service = Arc::clone(&configuration);
-    let starting = tokio::task::spawn_blocking(move || start_service(&for_service));
-    let service = tokio::select! {
-        started = starting => started??,
-        // Nothing was promised to anyone yet, so there is nothing to close in order.
+    let reading = tokio::task::spawn_blocking(move || Configuration::for_daemon(&arguments));
+    let configuration = tokio::select! {
+        biased;
         () = termination.arrived() => return Ok(()),
+        configuration = reading => Arc::new(configuration??),
     };
-    let server = Server::bind(&configuration.server, Arc::clone(&service)).await?;
+    require_tls_files(&configuration.server)?;
+    let Some(service) = start_service(&configuration, &mut termination).await? else {
+        return Ok(());
+    };
+    let Some(server) = bind(&configuration, &service, &mut termination).await? else {
+        return Ok(());
+    };
     let address = server.local_addr();
     for model in service.models() {
         log::info!(
@@ -35,4 +41,23 @@ pub(crate) async fn run(arguments: &ServeArguments) -> anyhow::Result<()> {
         log::warn!("{error}");
     }
     Ok(server.run(termination.arrived_once()).await?)
+}
+
+/// Fails when a TLS file is not there, before a model is read or anything is written.
+fn require_tls_files(server: &ServerConfig) -> anyhow::Result<()> {
+    for (key, path) in [
+        ("tls-cert", &server.tls_cert),
+        ("tls-key", &server.tls_key),
+        ("client-ca", &server.client_ca),
+    ] {
+        let looked = std::fs::metadata(path).map(drop);
+        let hint = development_hint(path);
+        looked.with_context(|| {
+            format!(
+                "no {key} file {}; name it with --{key}{hint}",
+                path.display()
+            )
+        })?;
+    }
+    Ok(())
 }

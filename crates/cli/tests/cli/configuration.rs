@@ -129,6 +129,7 @@ fn paths_in_the_file_are_relative_to_the_file() {
     fs::create_dir(home.path().join("etc")).expect("a folder");
     let text = "[governance]\npolicy = \"my-policy.yaml\"\n";
     fs::write(home.path().join("etc/postern.toml"), text).expect("a file");
+    postern(home.path(), ["certs", "dev"]).exits(0);
     let ran = postern(home.path(), ["serve", "--config", "etc/postern.toml"]).exits(1);
     assert!(ran.stderr.contains("etc/my-policy.yaml"), "{ran:#?}");
 }
@@ -136,6 +137,7 @@ fn paths_in_the_file_are_relative_to_the_file() {
 #[test]
 fn a_model_without_its_pin_is_not_served() {
     let home = home();
+    postern(home.path(), ["certs", "dev"]).exits(0);
     fs::copy(crate::run::coffee_model(), home.path().join("a.gguf")).expect("a copy");
     let unpinned = postern(home.path(), ["serve", "--model", "a.gguf"]).exits(1);
     assert!(

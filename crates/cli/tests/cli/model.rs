@@ -60,7 +60,8 @@ fn inspection_shows_the_default_model() {
         .exits(0)
         .json();
     assert_eq!(json["architecture"], "llama");
-    assert_eq!(json["chat-template"], true);
+    assert_eq!(json["chat_template"], true);
+    assert!(json["by_quantization"].is_array(), "{json}");
     assert!(json["backend"].is_string(), "{json}");
     let tensors = json["tensors"].as_array().expect("an array");
     assert!(

@@ -8,17 +8,15 @@ mod report;
 mod stage;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context;
 use postern_audit::Entry;
-use postern_server::Server;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::arguments::DemoArguments;
 use crate::client::{Answer, Call, Client};
-use crate::daemon::{Termination, start_service};
+use crate::daemon::{Termination, bind, start_service};
 use crate::error::CommandError;
 use report::Report;
 use stage::Stage;
@@ -58,18 +56,17 @@ pub(super) enum Outcome {
 /// Runs the demo until its end or the first signal.
 pub(crate) async fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     let mut termination = Termination::catch()?;
-    let stage = Arc::new(Stage::set(arguments.state_dir.as_deref())?);
+    let stage = Stage::set(arguments.state_dir.as_deref())?;
     let mut report = Report::new(arguments.json);
     report.opening(&stage)?;
 
-    let for_service = Arc::clone(&stage);
-    let starting = tokio::task::spawn_blocking(move || start_service(for_service.configuration()));
-    let service = tokio::select! {
-        started = starting => started??,
-        () = termination.arrived() => return Ok(()),
-    };
+    let service = start_service(stage.configuration(), &mut termination)
+        .await?
+        .ok_or(CommandError::Interrupted)?;
     let token = stage.issue_token()?;
-    let server = Server::bind(&stage.configuration().server, Arc::clone(&service)).await?;
+    let server = bind(stage.configuration(), &service, &mut termination)
+        .await?
+        .ok_or(CommandError::Interrupted)?;
     let url = format!("https://{}", server.local_addr());
     report.serving(&url, &service.models())?;
 
@@ -80,7 +77,7 @@ pub(crate) async fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     }));
     let shown = tokio::select! {
         shown = show(&stage, &url, &token, &mut report) => shown,
-        () = termination.arrived() => Ok(()),
+        () = termination.arrived() => Err(CommandError::Interrupted.into()),
     };
     if shown.is_ok() && !arguments.once && !report.interrupted() {
         report.invitation(&stage, &url)?;

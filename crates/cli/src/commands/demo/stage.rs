@@ -1,6 +1,7 @@
 //! What the demo needs before it can begin: a state folder with certificates and a token.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -28,7 +29,7 @@ const CERTIFICATE_DAYS: u16 = 1;
 pub(super) struct Stage {
     folder: StateFolder,
     identity: Identity,
-    configuration: Configuration,
+    configuration: Arc<Configuration>,
     /// Removes the folder in the end, unless the user named one.
     _temporary: Option<TempDir>,
 }
@@ -63,7 +64,7 @@ impl Stage {
         Ok(Self {
             folder,
             identity,
-            configuration,
+            configuration: Arc::new(configuration),
             _temporary: temporary,
         })
     }
@@ -83,7 +84,7 @@ impl Stage {
         Ok(token)
     }
 
-    pub(super) fn configuration(&self) -> &Configuration {
+    pub(super) fn configuration(&self) -> &Arc<Configuration> {
         &self.configuration
     }
 
