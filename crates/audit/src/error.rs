@@ -122,6 +122,17 @@ pub enum AuditError {
         /// The system's reason.
         source: Arc<io::Error>,
     },
+    /// The open log is not where it was opened, or not as it was written. Nothing of the entry was
+    /// written, and the log refuses every append until it is opened again.
+    #[error(
+        "the audit log has stopped and the entry was not recorded: {path} {found}; put the log's own files back or keep what is left as evidence, verify it with the newest receipt, then restart the daemon"
+    )]
+    Displaced {
+        /// The segment file, or the log's directory.
+        path: PathBuf,
+        /// What was found there.
+        found: Displacement,
+    },
 }
 
 impl AuditError {
@@ -132,6 +143,37 @@ impl AuditError {
             source: Arc::new(source),
         }
     }
+}
+
+/// What was found in place of a file or directory that the open log writes.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Displacement {
+    /// Nothing: it was removed or moved.
+    #[error("is gone: it was removed or moved")]
+    Gone,
+    /// Another file or directory with the same name.
+    #[error("was replaced: it is not what this log opened")]
+    Replaced,
+    /// The segment file can be changed under another name, too.
+    #[error("has {links} names (hard links), but must have one")]
+    Linked {
+        /// How many names it has.
+        links: u64,
+    },
+    /// The segment file was cut, or something was appended to it.
+    #[error("has {found} bytes, but this log wrote {expected}")]
+    Length {
+        /// What was written, in bytes.
+        expected: u64,
+        /// What is there, in bytes.
+        found: u64,
+    },
+    /// It cannot be told what is there.
+    #[error("cannot be looked at: {source}")]
+    Hidden {
+        /// The system's reason.
+        source: Arc<io::Error>,
+    },
 }
 
 /// What is wrong with a field of an entry.

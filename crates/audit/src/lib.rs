@@ -14,6 +14,7 @@
 //! | `calls` | which calls are open; the same rules for writer and verifier |
 //! | `reader` | the public side of reading |
 //! | `writer` | group, write, sync, cut back, rotate |
+//! | `presence` | whether the open files still are the log |
 //! | `recovery`, `lock` | opening for writing |
 //! | `log` | threads that append |
 //!
@@ -28,6 +29,7 @@ mod entry;
 mod error;
 mod lock;
 mod log;
+mod presence;
 mod reader;
 mod recovery;
 mod scan;
@@ -44,6 +46,6 @@ pub use entry::{
     Parameters, REDACTIONS_MAX, REQUEST_ID_BYTES_MAX, RedactionCount, Refused, TemplateRef,
     Timings, Usage, VARIABLES_MAX,
 };
-pub use error::{AuditError, EntryProblem, Reason};
+pub use error::{AuditError, Displacement, EntryProblem, Reason};
 pub use log::{APPENDS_WAITING_MAX, AuditLog, Receipt, Recovery};
 pub use reader::{Reader, Stored, Verified, read, verify, verify_with};

@@ -12,6 +12,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use crate::error::AuditError;
+use crate::presence::Identity;
 use crate::segment::sync_directory;
 
 const LOCK_NAME: &str = "lock";
@@ -23,6 +24,9 @@ const HOLDER_BYTES_MAX: u64 = 16;
 /// Held for as long as the log is open.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
+    directory: Identity,
+    /// Held open, so that no other directory gets its identity.
+    _directory: File,
     _file: File,
 }
 
@@ -30,6 +34,9 @@ impl DirectoryLock {
     /// Makes the directory private, if need be the directory itself, and takes the lock.
     pub(crate) fn take(dir: &Path) -> Result<Self, AuditError> {
         make_private(dir).map_err(|error| AuditError::io("make private", dir, error))?;
+        let directory = File::open(dir).map_err(|error| AuditError::io("open", dir, error))?;
+        let metadata = directory.metadata();
+        let metadata = metadata.map_err(|error| AuditError::io("look at", dir, error))?;
         let path = dir.join(LOCK_NAME);
         let failed = |error| AuditError::io("lock", &path, error);
         let file = OpenOptions::new()
@@ -55,7 +62,16 @@ impl DirectoryLock {
             // The disk may be full; the lock itself holds without a name in it.
             ::log::warn!("cannot write the process id to {}: {error}", path.display());
         }
-        Ok(Self { _file: file })
+        Ok(Self {
+            directory: Identity::of(&metadata),
+            _directory: directory,
+            _file: file,
+        })
+    }
+
+    /// Which directory is locked.
+    pub(crate) fn directory(&self) -> Identity {
+        self.directory
     }
 }
 

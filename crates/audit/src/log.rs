@@ -91,7 +91,7 @@ impl AuditLog {
         config.check()?;
         let lock = DirectoryLock::take(dir)?;
         let clock: Clock = Box::new(clock);
-        let (writer, recovery) = recover(dir, config, clock)?;
+        let (writer, recovery) = recover(dir, lock.directory(), config, clock)?;
         let log = Self {
             dir: dir.to_owned(),
             record_bytes_max: config.record_bytes_max,
@@ -115,8 +115,9 @@ impl AuditLog {
     /// Nothing of the entry is in the log after any of them:
     /// [`AuditError::InvalidEntry`], [`AuditError::RecordTooLarge`] and [`AuditError::Call`] say
     /// what is wrong with it; [`AuditError::Busy`] and [`AuditError::Write`] may pass, so a later
-    /// append can work. Only after [`AuditError::Stopped`] is it open whether the entry is on the
-    /// disk, and every append fails until the log is opened again.
+    /// append can work. After [`AuditError::Displaced`], which says that the log's files are gone,
+    /// replaced or cut, and after [`AuditError::Stopped`], every append fails until the log is
+    /// opened again; only after the latter is it open whether the entry is on the disk.
     pub fn append(&self, entry: &Entry) -> Result<Receipt, AuditError> {
         if matches!(entry, Entry::Opened { .. } | Entry::Interrupted { .. }) {
             return Err(AuditError::InvalidEntry {

@@ -7,7 +7,6 @@
 //! a whole staged segment that follows the log, and it is finished. Absent: any repair of damage
 //! that is not a torn tail.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -19,6 +18,7 @@ use crate::encoding::{encode_body, encode_entry};
 use crate::entry::{Cut, Entry};
 use crate::error::AuditError;
 use crate::log::Recovery;
+use crate::presence::Identity;
 use crate::scan::{Frame, Joint, SegmentScan};
 use crate::segment::{
     Header, SEGMENTS_MAX, STAGED_NAME, count_segments, encode_frame, encode_header, open_to_read,
@@ -37,6 +37,7 @@ struct Survey {
 /// Recovers the log in `dir`, whose lock the caller holds, and goes on with it.
 pub(crate) fn recover(
     dir: &Path,
+    directory: Identity,
     config: &AuditConfig,
     clock: Clock,
 ) -> Result<(Writer, Recovery), AuditError> {
@@ -45,7 +46,7 @@ pub(crate) fn recover(
     let mut recovery = Recovery::default();
     finish_staged(dir, &mut survey, &mut recovery)?;
     recovery.records = survey.joint.index;
-    let writer = begin(dir, config, clock, survey, &mut recovery)?;
+    let writer = begin((dir, directory), config, clock, survey, &mut recovery)?;
     Ok((writer, recovery))
 }
 
@@ -148,7 +149,7 @@ fn cut_tail(dir: &Path, torn: Option<Cut>) -> Result<(), AuditError> {
 
 /// Begins the segment of this run, with the records that tell how it was found.
 fn begin(
-    dir: &Path,
+    (dir, directory): (&Path, Identity),
     config: &AuditConfig,
     clock: Clock,
     survey: Survey,
@@ -184,15 +185,15 @@ fn begin(
             recovery.interrupted.push(request_id);
         }
     }
-    let file: File = stage(dir, &bytes).map_err(failed)?;
+    let staged = stage(dir, &bytes).map_err(failed)?;
     recovery.torn_bytes += torn.as_ref().map_or(0, |cut| cut.bytes);
     cut_tail(dir, torn)?;
     publish(dir, segment).map_err(failed)?;
     let lengths = (header_bytes, bytes.len() as u64);
     Ok(Writer::new(
-        dir,
+        (dir, directory),
         config.segment_bytes_max,
-        file,
+        staged,
         lengths,
         joint,
         calls,

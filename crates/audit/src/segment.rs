@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::{HASH_BYTES, Head, record_head, segment_head};
 use crate::error::{AuditError, Reason};
+use crate::presence::Identity;
 
 /// First bytes of every segment.
 pub(crate) const MAGIC: [u8; 8] = *b"PSTAUDIT";
@@ -115,7 +116,7 @@ pub(crate) fn truncate(path: &Path, bytes: u64) -> io::Result<()> {
 }
 
 /// Writes the beginning of the next segment beside the log, durably, in place of any older one.
-pub(crate) fn stage(dir: &Path, bytes: &[u8]) -> io::Result<File> {
+pub(crate) fn stage(dir: &Path, bytes: &[u8]) -> io::Result<(File, Identity)> {
     let path = dir.join(STAGED_NAME);
     remove_staged(dir)?;
     let file = OpenOptions::new()
@@ -127,7 +128,8 @@ pub(crate) fn stage(dir: &Path, bytes: &[u8]) -> io::Result<File> {
     file.write_all_at(bytes, 0)?;
     file.sync_all()?;
     sync_directory(dir)?;
-    Ok(file)
+    let identity = Identity::of(&file.metadata()?);
+    Ok((file, identity))
 }
 
 /// Removes what an unfinished [`stage`] left.

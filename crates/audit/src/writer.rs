@@ -5,8 +5,9 @@
 //! of records is one write and one `fdatasync`; it is acknowledged as a whole or not at all.
 //! Absent: threads and waiting, which are `log`'s.
 //!
-//! After a failed write the file is cut back and the writer goes on. After a failed sync, or a
-//! failed cut, it stops: Linux may have dropped the unwritten pages and would report the next sync
+//! Before each group the files are looked at; where they were removed, replaced or cut, the writer
+//! stops and writes nothing. After a failed write the file is cut back and the writer goes on.
+//! After a failed sync, or a failed cut, it stops: Linux may have dropped the unwritten pages and would report the next sync
 //! as good, so only opening the log again, which reads the disk anew, can tell what is there.
 
 use std::fs::File;
@@ -22,6 +23,7 @@ use crate::chain::Head;
 use crate::encoding::{ENVELOPE_BYTES_MAX, encode_body};
 use crate::error::AuditError;
 use crate::log::Receipt;
+use crate::presence::{Identity, check_directory, check_segment};
 use crate::scan::Joint;
 use crate::segment::{
     FRAME_BYTES, Header, SEGMENTS_MAX, encode_frame, encode_header, publish, remove_staged,
@@ -49,10 +51,14 @@ pub(crate) type Answer = (u64, Result<Receipt, AuditError>);
 /// The end of the log.
 pub(crate) struct Writer {
     dir: PathBuf,
+    /// Which directory was opened under that path.
+    directory: Identity,
     clock: Clock,
     segment_bytes_max: u64,
     segment: u32,
     file: File,
+    /// Which file that is.
+    identity: Identity,
     path: PathBuf,
     /// Durable length of the segment.
     bytes: u64,
@@ -75,9 +81,9 @@ struct Group {
 impl Writer {
     /// Goes on after `joint`, at the end of a segment that was just published.
     pub(crate) fn new(
-        dir: &Path,
+        (dir, directory): (&Path, Identity),
         segment_bytes_max: u64,
-        file: File,
+        (file, identity): (File, Identity),
         (header_bytes, bytes): (u64, u64),
         joint: Joint,
         calls: OpenCalls,
@@ -86,10 +92,12 @@ impl Writer {
         let segment = joint.segment - 1;
         Self {
             dir: dir.to_owned(),
+            directory,
             clock,
             segment_bytes_max,
             segment,
             file,
+            identity,
             path: segment_path(dir, segment),
             bytes,
             header_bytes,
@@ -105,7 +113,8 @@ impl Writer {
         let mut answers = Vec::with_capacity(batch.len());
         let mut rest = batch;
         while let Some(first) = rest.first() {
-            if let Err(error) = self.make_room(first) {
+            let ready = self.check_presence().and_then(|()| self.make_room(first));
+            if let Err(error) = ready {
                 answers.extend(rest.iter().map(|one| (one.ticket, Err(error.clone()))));
                 break;
             }
@@ -132,11 +141,21 @@ impl Writer {
         self.file = file;
     }
 
-    /// Begins a new segment where the next record would make this one too long.
-    fn make_room(&mut self, next: &Pending) -> Result<(), AuditError> {
+    /// Stops where the files are not the log any more: what is written to them would be lost.
+    fn check_presence(&mut self) -> Result<(), AuditError> {
         if let Some(stopped) = &self.stopped {
             return Err(stopped.clone());
         }
+        let there = check_directory(&self.dir, self.directory)
+            .and_then(|()| check_segment(&self.path, self.identity, self.bytes));
+        if let Err(displaced) = &there {
+            self.stopped = Some(displaced.clone());
+        }
+        there
+    }
+
+    /// Begins a new segment where the next record would make this one too long.
+    fn make_room(&mut self, next: &Pending) -> Result<(), AuditError> {
         let is_empty = self.bytes == self.header_bytes;
         if is_empty || self.bytes + frame_bytes_max(next) <= self.segment_bytes_max {
             return Ok(());
@@ -245,8 +264,8 @@ impl Writer {
         if segment >= SEGMENTS_MAX {
             return Err(failed(io::Error::other("all segment numbers are used")));
         }
-        let file = match stage(&self.dir, &header) {
-            Ok(file) => file,
+        let (file, identity) = match stage(&self.dir, &header) {
+            Ok(staged) => staged,
             Err(error) => {
                 // Best effort: the next attempt and the next opening remove it, too.
                 let _ = remove_staged(&self.dir);
@@ -259,6 +278,7 @@ impl Writer {
         }
         self.segment = segment;
         self.file = file;
+        self.identity = identity;
         self.path = path;
         self.header_bytes = header.len() as u64;
         self.bytes = self.header_bytes;

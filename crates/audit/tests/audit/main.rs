@@ -9,6 +9,7 @@ mod bad_input;
 mod crash;
 mod damage;
 mod disk_full;
+mod displaced;
 mod fixtures;
 mod format;
 mod recovery;

@@ -61,11 +61,11 @@ async fn a_call_whose_admission_cannot_be_written_generates_nothing() {
     assert_eq!(tokens_made(&house), 0);
     assert_eq!(house.service.ready(), Err(NotReady::AuditUnavailable));
 
-    // With the folder back, the same service goes on.
+    // With the folder back it still refuses: what happened to the log meanwhile is for a new start to check.
     std::fs::rename(&away, &house.audit_dir).unwrap();
-    let stream = house.service.generate(caller, short()).await.unwrap();
-    drain(stream).await.answer();
-    assert_eq!(house.service.ready(), Ok(()));
+    let refusal = house.service.generate(caller, short()).await.unwrap_err();
+    assert_eq!(refusal.kind, RefusalKind::AuditUnavailable);
+    assert_eq!(house.service.ready(), Err(NotReady::AuditUnavailable));
     assert_eq!(house.verify().open_calls, []);
 }
 
