@@ -70,6 +70,16 @@ fn jwt() -> String {
     ])
 }
 
+fn postern() -> String {
+    secret(&[
+        "pst1",
+        ".",
+        "eyJpZCI6IjAxbTgzZXhhbXBsZSJ9",
+        ".",
+        "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    ])
+}
+
 fn private_key(kind: &str, lines: usize) -> String {
     let dashes = "-----";
     let body = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQDZ7sX0\n".repeat(lines);
@@ -133,6 +143,30 @@ fn keys_of_known_form_are_redacted() {
         (google(), "google-api-key"),
         (stripe(), "stripe-key"),
         (jwt(), "jwt"),
+        (postern(), "postern-token"),
+        (
+            secret(&["xapp", "-1-", "A0123456789-42-", "0a1b2c3d4e"]),
+            "slack-token",
+        ),
+        (secret(&["npm", "_", &"a1B2c3".repeat(6)]), "npm-token"),
+        (
+            secret(&["hf", "_", &"a1B2c3".repeat(6)]),
+            "hugging-face-token",
+        ),
+        (secret(&["glpat", "-", &"a1B2c".repeat(4)]), "gitlab-token"),
+        (secret(&["pypi", "-AgEI", &"a1B2c".repeat(8)]), "pypi-token"),
+        (
+            secret(&["SG", ".", &"a1B2c3".repeat(4), ".", &"d4E5f6".repeat(7)]),
+            "sendgrid-api-key",
+        ),
+        (
+            secret(&["ya29", ".", "a0", &"a1B2c3".repeat(6)]),
+            "google-oauth-token",
+        ),
+        (
+            secret(&["AGE-SECRET", "-KEY-1", &"Q2W3E4".repeat(9), "QPZR"]),
+            "age-secret-key",
+        ),
         (private_key("PRIVATE KEY", 3), "private-key"),
         (private_key("RSA PRIVATE KEY", 25), "private-key"),
         (private_key("OPENSSH PRIVATE KEY", 7), "private-key"),
@@ -281,6 +315,10 @@ fn what_is_no_secret_stays() {
         "disk-aaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         "BAKIA1234567890123456",
         "ghp_tooShort",
+        "npm_config_registry",
+        "hf_hub_download",
+        "pst1.0",
+        "SG.1.2",
         "eyJhbGciOiJIUzI1NiJ9",
         "550e8400-e29b-41d4-a716-446655440000",
         "da39a3ee5e6b4b0d3255bfef95601890afd80709",

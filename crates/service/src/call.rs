@@ -1,13 +1,16 @@
 //! What a caller asks and what it gets back.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use postern_engine::Canceller;
 use postern_governance::{Identity, TemplateId};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::mpsc;
 
 use crate::{Refusal, RequestId};
@@ -18,8 +21,8 @@ use crate::{Refusal, RequestId};
 pub struct Call {
     /// Id of the template to fill in.
     pub template: String,
-    /// Values of the template's variables.
-    #[serde(default)]
+    /// Values of the template's variables, each given once.
+    #[serde(default, deserialize_with = "deserialize_variables")]
     pub variables: BTreeMap<String, String>,
     /// Most tokens to generate; at most what template and policy allow, which
     /// is also the default.
@@ -34,6 +37,38 @@ pub struct Call {
     /// Whether the caller reads tokens as they come.
     #[serde(default)]
     pub stream: bool,
+}
+
+/// Reads variables and refuses one that is given twice: of two values a proxy or a log in front
+/// may have judged the one that is not used.
+fn deserialize_variables<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    deserializer.deserialize_map(VariablesVisitor)
+}
+
+struct VariablesVisitor;
+
+impl<'de> Visitor<'de> for VariablesVisitor {
+    type Value = BTreeMap<String, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of variables, each with a text as its value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut variables = BTreeMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let Entry::Vacant(entry) = variables.entry(name) else {
+                // Without the name: it is the caller's text, and errors are logged.
+                return Err(A::Error::custom(
+                    "a variable is given twice, give each once",
+                ));
+            };
+            entry.insert(map.next_value()?);
+        }
+        Ok(variables)
+    }
 }
 
 /// Who calls: an identity proven by certificate and token, and what the token

@@ -20,7 +20,13 @@ pub(super) struct Rule {
 }
 
 /// The first that matches at a place wins.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 20] = [
+    // Postern's own bearer tokens: claims and signature in base64url. The claims may be long.
+    Rule {
+        name: "postern-token",
+        head: r"pst1\.[A-Za-z0-9_-]{16}",
+        tail_signs: "_-.",
+    },
     // https://docs.anthropic.com: sk-ant-<kind>-<random>
     Rule {
         name: "anthropic-api-key",
@@ -54,6 +60,12 @@ const RULES: [Rule; 11] = [
         head: "xox[abeoprs]-[A-Za-z0-9-]{10}",
         tail_signs: "-",
     },
+    // App-level tokens: xapp-<version>-<app>-<number>-<random>
+    Rule {
+        name: "slack-token",
+        head: "xapp-[0-9]-[A-Za-z0-9-]{10}",
+        tail_signs: "-",
+    },
     Rule {
         name: "google-api-key",
         head: "AIza[A-Za-z0-9_-]{35}",
@@ -67,6 +79,46 @@ const RULES: [Rule; 11] = [
     Rule {
         name: "stripe-key",
         head: "whsec_[A-Za-z0-9]{24}",
+        tail_signs: "",
+    },
+    // OAuth 2.0 access tokens; those of service accounts have a kind in front.
+    Rule {
+        name: "google-oauth-token",
+        head: r"ya29\.(?:[a-z]\.)?[A-Za-z0-9_-]{20}",
+        tail_signs: "_-",
+    },
+    Rule {
+        name: "npm-token",
+        head: "npm_[A-Za-z0-9]{36}",
+        tail_signs: "",
+    },
+    Rule {
+        name: "hugging-face-token",
+        head: "hf_[A-Za-z0-9]{30}",
+        tail_signs: "",
+    },
+    // Routable tokens have further parts behind dots.
+    Rule {
+        name: "gitlab-token",
+        head: "glpat-[A-Za-z0-9_-]{20}",
+        tail_signs: "_-.",
+    },
+    // A macaroon in base64: version 2, and a location field.
+    Rule {
+        name: "pypi-token",
+        head: "pypi-AgEI[A-Za-z0-9_-]{16}",
+        tail_signs: "_-",
+    },
+    // SG.<id of 22>.<secret of 43>
+    Rule {
+        name: "sendgrid-api-key",
+        head: r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16}",
+        tail_signs: "_-",
+    },
+    // age: an X25519 identity in Bech32.
+    Rule {
+        name: "age-secret-key",
+        head: "AGE-SECRET-KEY-1[A-Z0-9]{38}",
         tail_signs: "",
     },
     // RFC 7519: two base64url JSON objects; the header may be long.

@@ -205,6 +205,14 @@ fn a_call_is_read_strictly() {
         (r#"{"template":"coffee.v1","seed":1.5}"#, false),
         (r#"{"template":"coffee.v1","variables":{"a":1}}"#, false),
         (r#"{"template":"coffee.v1","template":"triage.v1"}"#, false),
+        (
+            r#"{"template":"coffee.v1","variables":{"wishes":"a","wishes":"b"}}"#,
+            false,
+        ),
+        (
+            r#"{"template":"coffee.v1","variables":{"wishes":"a","wi\u0073hes":"b"}}"#,
+            false,
+        ),
     ];
     for (json, expected) in cases {
         assert_eq!(
