@@ -2,6 +2,7 @@
 //!
 //! Each chore is a module with a clap argument struct and a `run`; this file only lists them.
 
+mod ci;
 mod coffee;
 mod complete;
 mod gguf_write;
@@ -12,6 +13,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "xtask")]
 enum Chore {
+    /// Runs every check that guards the main branch: formatting, clippy, all tests, docs.
+    Ci,
     Complete(complete::Complete),
     TrainCoffee(coffee::TrainCoffee),
     EvalCoffee(coffee::EvalCoffee),
@@ -19,6 +22,7 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
+        Chore::Ci => ci::run(),
         Chore::Complete(chore) => chore.run(),
         Chore::TrainCoffee(chore) => chore.run(),
         Chore::EvalCoffee(chore) => chore.run(),
