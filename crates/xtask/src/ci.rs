@@ -5,6 +5,7 @@
 
 use std::{
     env,
+    io::{Write, stdout},
     process::Command,
     time::{Duration, Instant},
 };
@@ -59,14 +60,14 @@ pub(crate) fn run() -> Result<()> {
         times.push((step.name, run_step(step)?));
     }
     for (name, time) in times {
-        println!("ok: {name} ({:.0} s)", time.as_secs_f64());
+        writeln!(stdout(), "ok: {name} ({:.0} s)", time.as_secs_f64())?;
     }
     Ok(())
 }
 
 fn run_step(step: &Step) -> Result<Duration> {
     let shown = shown_command(step);
-    println!("--- {}: {shown}", step.name);
+    writeln!(stdout(), "--- {}: {shown}", step.name)?;
     let start = Instant::now();
     let status = cargo(step)
         .status()
