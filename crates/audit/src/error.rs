@@ -45,6 +45,28 @@ pub enum AuditError {
         /// Process id of the writer, where its lock file tells it.
         holder: Option<u32>,
     },
+    /// Others than its owner may write to the directory, so they could remove or plant segments.
+    #[error(
+        "the audit log's folder {dir} has mode {mode:04o}: others than its owner could change the log; run `chmod 700 {dir}` if it is meant for the log alone, else name another folder"
+    )]
+    WritableDirectory {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The directory belongs to another user, who could remove or plant segments.
+    #[error(
+        "the audit log's folder {dir} belongs to user {owner}, but this process runs as user {user}; run `chown {user} {dir}`, run as its owner, or name another folder"
+    )]
+    ForeignDirectory {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// User id of its owner.
+        owner: u32,
+        /// Effective user id of this process.
+        user: u32,
+    },
     /// The directory holds no log.
     #[error("{dir} holds no audit log (no segment file); check the path")]
     NoLog {

@@ -72,9 +72,10 @@ impl AuditLog {
     /// verified first, so this takes as long as reading it.
     ///
     /// # Errors
-    /// [`AuditError::Locked`] while another writer has it, [`AuditError::Broken`] where it was
-    /// altered, [`AuditError::Config`] for bounds out of range, [`AuditError::Io`] where a file
-    /// cannot be read or written.
+    /// [`AuditError::Locked`] while another writer has it, [`AuditError::WritableDirectory`] and
+    /// [`AuditError::ForeignDirectory`] where other users could change it, [`AuditError::Broken`]
+    /// where it was altered, [`AuditError::Config`] for bounds out of range, [`AuditError::Io`]
+    /// where a file cannot be read or written.
     pub fn open(dir: &Path, config: &AuditConfig) -> Result<(Self, Recovery), AuditError> {
         Self::open_with_clock(dir, config, Timestamp::now)
     }
@@ -91,7 +92,7 @@ impl AuditLog {
         config.check()?;
         let lock = DirectoryLock::take(dir)?;
         let clock: Clock = Box::new(clock);
-        let (writer, recovery) = recover(dir, lock.directory(), config, clock)?;
+        let (writer, recovery) = recover(dir, lock.identity(), config, clock)?;
         let log = Self {
             dir: dir.to_owned(),
             record_bytes_max: config.record_bytes_max,

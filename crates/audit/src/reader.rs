@@ -35,7 +35,7 @@ pub struct Stored {
     pub entry: Entry,
 }
 
-/// What a whole, unaltered log amounts to.
+/// What a log without a fault amounts to, as far as it goes: see [`verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Number of records.

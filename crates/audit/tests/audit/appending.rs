@@ -1,9 +1,7 @@
-//! Writing and reading back: order, receipts, rotation, permissions, the lock.
+//! Writing and reading back: order, receipts, rotation.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::thread;
 
 use jiff::Timestamp;
@@ -85,39 +83,6 @@ fn a_record_longer_than_a_segment_gets_one_of_its_own() {
     drop(log);
     let numbers: Vec<u32> = stored(&dir).iter().map(|record| record.segment).collect();
     assert_eq!(numbers, [0, 1, 2]);
-}
-
-#[test]
-fn files_are_private() {
-    let parent = TempDir::new().unwrap();
-    let dir = parent.path().join("state").join("audit");
-    sample(&dir);
-    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&dir), 0o700);
-    for path in segments(&dir) {
-        assert_eq!(mode(&path), 0o600);
-    }
-    assert_eq!(mode(&dir.join("lock")), 0o600);
-
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-    drop(open(&dir, &small_segments()).unwrap());
-    assert_eq!(
-        mode(&dir),
-        0o700,
-        "a directory that was opened up is closed again"
-    );
-}
-
-#[test]
-fn a_second_writer_is_refused_by_name() {
-    let dir = TempDir::new().unwrap();
-    let (log, _) = AuditLog::open(dir.path(), &AuditConfig::default()).unwrap();
-    match AuditLog::open(dir.path(), &AuditConfig::default()) {
-        Err(AuditError::Locked { holder, .. }) => assert_eq!(holder, Some(std::process::id())),
-        other => panic!("{other:?}"),
-    }
-    drop(log);
-    AuditLog::open(dir.path(), &AuditConfig::default()).unwrap();
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod appending;
 mod bad_input;
 mod crash;
 mod damage;
+mod directory;
 mod disk_full;
 mod displaced;
 mod fixtures;
