@@ -361,21 +361,23 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Check that the log is whole and unaltered
+    /// Check that the records found are chained and unaltered
     ///
-    /// Exit code 0 means that every record is there, in order, exactly as written. Whether the end
-    /// was cut off only a receipt kept elsewhere can tell: `audit.index` and `audit.head` of any
-    /// answer.
+    /// Exit code 0 means that the records found are in order and without a gap, as they were chained.
+    /// Two things leave no trace in the files: that newest records were cut off the end, and that
+    /// someone computed the whole chain anew. Only a receipt kept elsewhere shows them: `audit.index`
+    /// and `audit.head` of any answer. With one, exit code 0 also means that the log is whole up to
+    /// and including the receipt's record.
     #[command(after_help = "\
 Examples:
   postern audit verify state/audit
   postern audit verify state/audit --receipt 7:3f0c…e1
-  postern audit verify state/audit --json && echo whole")]
+  postern audit verify state/audit --json && echo unaltered")]
     Verify {
         /// Folder of the log
         #[arg(value_hint = ValueHint::DirPath)]
         dir: PathBuf,
-        /// Also check that the log holds the record of this receipt
+        /// Also check that the log is whole up to the record of this receipt
         #[arg(long, value_name = "INDEX:HEAD", value_parser = parse_receipt)]
         receipt: Option<Receipt>,
         /// Print JSON

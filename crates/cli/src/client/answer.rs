@@ -75,6 +75,7 @@ pub(crate) struct Redaction {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Receipt {
     pub(crate) index: u64,
+    pub(crate) head: String,
 }
 
 impl Answer {

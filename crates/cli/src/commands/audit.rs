@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::error::CommandError;
 use crate::terminal::{Screen, Tone};
 
-/// Verifies a log; anything but a whole, unaltered log is an error.
+/// Verifies a log; one that is broken, or lacks the record of the receipt, is an error.
 pub(crate) fn verify(dir: &Path, receipt: Option<&Receipt>, as_json: bool) -> anyhow::Result<()> {
     let verified = match receipt {
         Some(receipt) => postern_audit::verify_with(dir, receipt),
@@ -24,16 +24,22 @@ pub(crate) fn verify(dir: &Path, receipt: Option<&Receipt>, as_json: bool) -> an
             "head": verified.head,
             "first_time": verified.first_time,
             "last_time": verified.last_time,
+            "receipt_index": receipt.map(|receipt| receipt.index),
             "open_calls": verified.open_calls.iter().map(|call| &call.request_id).collect::<Vec<_>>(),
         }));
     }
-    let verdict = screen.paint(Tone::Good, "whole and unaltered");
+    let verdict = screen.paint(Tone::Good, verdict(receipt));
     screen.line(format_args!("{}: {verdict}", dir.display()))?;
     screen.line(format_args!("  records     {}", verified.records))?;
     screen.line(format_args!("  segments    {}", verified.segments))?;
     screen.line(format_args!("  first       {}", verified.first_time))?;
     screen.line(format_args!("  last        {}", verified.last_time))?;
     screen.line(format_args!("  head        {}", verified.head))?;
+    if receipt.is_none() {
+        screen.line(format_args!(
+            "  end         unknown: only --receipt shows whether the newest records are missing"
+        ))?;
+    }
     if !verified.open_calls.is_empty() {
         let open = verified.open_calls.len();
         screen.line(format_args!(
@@ -41,6 +47,18 @@ pub(crate) fn verify(dir: &Path, receipt: Option<&Receipt>, as_json: bool) -> an
         ))?;
     }
     Ok(())
+}
+
+/// What a verification without a fault has shown, and no more: records that were cut off the end
+/// leave a log that looks as good, unless a receipt names one of them.
+pub(crate) fn verdict(receipt: Option<&Receipt>) -> String {
+    match receipt {
+        None => "the records found are chained and unaltered".into(),
+        Some(receipt) => format!(
+            "whole and unaltered up to #{}, the record of the receipt",
+            receipt.index
+        ),
+    }
 }
 
 /// Prints the records, of one request or all.

@@ -1,4 +1,5 @@
-//! `audit verify` and `audit show`: only a whole, unaltered log gets exit code 0.
+//! `audit verify` and `audit show`: only an unaltered log gets exit code 0, and none is said to be
+//! more than was shown.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ fn segments(home: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_whole_log_verifies_and_tells_what_happened() {
+fn a_sound_log_verifies_and_tells_what_happened() {
     let home = with_records();
     let verified = postern(home.path(), ["audit", "verify", "state/audit", "--json"]).exits(0);
     let json = verified.json();
@@ -44,7 +45,7 @@ fn a_whole_log_verifies_and_tells_what_happened() {
     let text = postern(home.path(), ["audit", "verify", "state/audit"])
         .exits(0)
         .stdout;
-    assert!(text.contains("whole and unaltered"), "{text}");
+    assert!(text.contains("chained and unaltered"), "{text}");
 
     let shown = postern(home.path(), ["audit", "show", "state/audit", "--json"]).exits(0);
     let records: Vec<serde_json::Value> = shown
@@ -102,9 +103,36 @@ fn a_receipt_tells_whether_the_end_is_there() {
             ["audit", "verify", "state/audit", "--receipt", &receipt],
         )
     };
-    verify(format!("{index}:{head}")).exits(0);
+    let whole = verify(format!("{index}:{head}")).exits(0).stdout;
+    let verdict = format!("whole and unaltered up to #{index}, the record of the receipt");
+    assert!(whole.contains(&verdict), "{whole}");
+    assert!(!whole.contains("missing"), "{whole}");
     verify(format!("{index}:{}", "0".repeat(64))).exits(4);
     verify(format!("{}:{head}", index + 1)).exits(4);
+}
+
+#[test]
+fn a_cut_at_a_record_border_is_not_called_whole() {
+    let home = with_records();
+    let shown = postern(home.path(), ["audit", "show", "state/audit", "--json"]).exits(0);
+    let last: serde_json::Value =
+        serde_json::from_str(shown.stdout.lines().last().expect("a record")).expect("JSON");
+    let receipt = format!(
+        "{}:{}",
+        last["index"].as_u64().expect("index"),
+        last["head"].as_str().expect("head")
+    );
+    let newest = segments(home.path()).pop().expect("a segment");
+    fs::remove_file(newest).expect("a file of ours");
+
+    let without = postern(home.path(), ["audit", "verify", "state/audit"]).exits(0);
+    assert!(!without.stdout.contains("whole"), "{without:#?}");
+    let advice = "only --receipt shows whether the newest records are missing";
+    assert!(without.stdout.contains(advice), "{without:#?}");
+    let json = postern(home.path(), ["audit", "verify", "state/audit", "--json"]).exits(0);
+    assert!(json.json()["receipt_index"].is_null(), "{json:#?}");
+    let with = ["audit", "verify", "state/audit", "--receipt", &receipt];
+    postern(home.path(), with).exits(4);
 }
 
 #[test]

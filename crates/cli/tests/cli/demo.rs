@@ -10,6 +10,10 @@ fn the_json_report_holds_all_three_calls() {
     let arguments = ["demo", "--once", "--json", "--state-dir", "state"];
     let report = postern(home.path(), arguments).exits(0).json();
     assert_eq!(report["audit_verified"], true);
+    assert_eq!(
+        report["audit"]["receipt_index"],
+        report["calls"][1]["audit"]["index"]
+    );
     let calls = report["calls"].as_array().expect("calls");
     assert_eq!(calls.len(), 3);
     for call in calls {
@@ -79,7 +83,7 @@ fn the_text_fits_a_terminal_and_leaves_nothing_behind() {
         "[REDACTED:payment-card:1]",
         "[REDACTED:openai-api-key:1]",
         "Refused: 403 template-not-allowed",
-        "whole and unaltered",
+        "6 records, whole and unaltered up to #4, the record of the receipt",
         "sha256",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");

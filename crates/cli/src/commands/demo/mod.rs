@@ -10,7 +10,7 @@ mod stage;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use postern_audit::Entry;
+use postern_audit::{Entry, Receipt};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -140,12 +140,16 @@ async fn show(stage: &Stage, url: &str, token: &str, report: &mut Report) -> any
         sanitized: None,
     });
 
-    let audit = postern_audit::verify(stage.audit_dir().as_ref()).map_err(|error| {
-        CommandError::AuditBroken {
-            message: error.to_string(),
-        }
+    let receipt = calls.iter().rev().find_map(Made::receipt);
+    let dir = stage.audit_dir();
+    let audit = match &receipt {
+        Some(receipt) => postern_audit::verify_with(&dir, receipt),
+        None => postern_audit::verify(&dir),
+    }
+    .map_err(|error| CommandError::AuditBroken {
+        message: error.to_string(),
     })?;
-    report.table(&calls, &audit)
+    report.table(&calls, &audit, receipt.as_ref())
 }
 
 fn call(template: &str, variable: &str, value: &str, stream: bool) -> Call {
@@ -194,6 +198,18 @@ fn sanitized_in_log(dir: PathBuf, outcome: &Outcome) -> anyhow::Result<Option<St
 }
 
 impl Made {
+    /// What an answer brought to check the log with; a refusal brings none.
+    fn receipt(&self) -> Option<Receipt> {
+        let Outcome::Answered(answer) = &self.outcome else {
+            return None;
+        };
+        let told = &answer.fields.audit;
+        Some(Receipt {
+            index: told.index,
+            head: told.head.clone(),
+        })
+    }
+
     /// The call as an element of the JSON report.
     fn to_json(&self) -> Value {
         let (answer, error) = match &self.outcome {

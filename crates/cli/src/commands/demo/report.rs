@@ -1,13 +1,14 @@
 //! What the demo shows: text for people as it happens, or one JSON object in the end.
 
 use anyhow::Context;
-use postern_audit::Verified;
+use postern_audit::{Receipt, Verified};
 use postern_service::ModelSummary;
 use serde_json::{Value, json};
 
 use super::stage::Stage;
 use super::{Made, Outcome, TEMPLATE};
 use crate::client::{Answer, Redaction};
+use crate::commands::audit::verdict;
 use crate::embedded;
 use crate::terminal::{COLUMNS_MAX, Screen, Tone, Wrapper, bytes, wrap};
 
@@ -148,14 +149,23 @@ impl Report {
     }
 
     /// The closing table, or the whole report as JSON.
-    pub(super) fn table(&mut self, calls: &[Made], audit: &Verified) -> anyhow::Result<()> {
+    pub(super) fn table(
+        &mut self,
+        calls: &[Made],
+        audit: &Verified,
+        receipt: Option<&Receipt>,
+    ) -> anyhow::Result<()> {
         self.closed = true;
         if self.json {
             return self.screen.json(&json!({
                 "url": self.url,
                 "calls": calls.iter().map(Made::to_json).collect::<Vec<_>>(),
                 "audit_verified": true,
-                "audit": { "records": audit.records, "head": audit.head },
+                "audit": {
+                    "records": audit.records,
+                    "head": audit.head,
+                    "receipt_index": receipt.map(|receipt| receipt.index),
+                },
             }));
         }
         let rule = self.screen.paint(Tone::Quiet, "-".repeat(COLUMNS_MAX));
@@ -181,7 +191,7 @@ impl Report {
         for (at, call) in calls.iter().enumerate() {
             self.lines([row(at + 1, call)])?;
         }
-        let verdict = self.screen.paint(Tone::Good, "whole and unaltered");
+        let verdict = self.screen.paint(Tone::Good, verdict(receipt));
         let (records, head) = (audit.records, &audit.head);
         self.lines([
             String::new(),
