@@ -20,6 +20,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::arguments::{DeploymentArguments, ServeArguments};
+use crate::file_rights::refuse_strangers;
 use crate::known_keys::known_keys;
 use crate::state_folder::StateFolder;
 
@@ -97,6 +98,7 @@ impl Configuration {
         };
         let mut configuration = match &arguments.config {
             Some(path) => {
+                refuse_strangers(path)?;
                 let text = read_bounded(path)?;
                 let folder = path.parent().unwrap_or(Path::new(""));
                 Document {
@@ -194,9 +196,24 @@ impl<'a> Document<'a> {
             let DeValue::Table(section) = value.into_inner() else {
                 bail!("{place}: `{name}` must be a section; write [{name}] on a line of its own");
             };
+            self.refuse_empty(name, &section)?;
             sections.insert(name.to_string(), section);
         }
         Ok(sections)
+    }
+
+    /// Fails on an empty text. Most are paths, and an empty one, joined to the folder of the file,
+    /// would be that folder.
+    fn refuse_empty(&self, section: &str, values: &DeTable<'a>) -> anyhow::Result<()> {
+        for (key, value) in values {
+            if value.get_ref().as_str() == Some("") {
+                let (place, key) = (self.at(value.span()), key.get_ref());
+                bail!(
+                    "{place}: `{key}` in [{section}] is empty; name something, or remove the line"
+                );
+            }
+        }
+        Ok(())
     }
 
     fn located(&self, error: &toml::de::Error) -> anyhow::Error {

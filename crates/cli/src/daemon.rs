@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::configuration::{Configuration, ModelSource};
 use crate::embedded;
 use crate::error::Exit;
+use crate::file_rights::{refuse_strangers, refuse_strangers_within};
 use crate::state_folder::create_folder;
 use crate::terminal::{ByteProgress, Spinner};
 
@@ -105,6 +106,7 @@ fn prepare(configuration: &Configuration) -> anyhow::Result<Parts> {
         create_folder(folder)?;
     }
     let key = TokenKey::load_or_create(&configuration.token_key)?;
+    refuse_strangers(&configuration.token_key)?;
     let model = load_model(&configuration.model)?;
     log::info!(model = model.id(), sha256:% = model.sha256(); "model matches its pin");
     let spinner = Spinner::new("loading the model");
@@ -116,7 +118,6 @@ fn prepare(configuration: &Configuration) -> anyhow::Result<Parts> {
 /// Opens the audit log and with it the service.
 fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Service>> {
     let Parts { rules, key, engine } = parts;
-    create_folder(&configuration.audit_dir)?;
     let (audit, recovery) = AuditLog::open(&configuration.audit_dir, &configuration.audit)?;
     if recovery.torn_bytes > 0 || !recovery.interrupted.is_empty() {
         log::warn!(
@@ -135,11 +136,18 @@ fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Servi
 
 fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSet> {
     let templates = match &configuration.prompts {
-        Some(folder) => TemplateSet::load(folder)?,
+        Some(folder) => {
+            let templates = TemplateSet::load(folder)?;
+            refuse_strangers_within(folder)?;
+            templates
+        }
         None => embedded::templates()?,
     };
     let policy = match &configuration.policy {
-        Some(file) => Policy::load(file)?,
+        Some(file) => {
+            refuse_strangers(file)?;
+            Policy::load(file)?
+        }
         None => embedded::policy()?,
     };
     Ok(RuleSet::new(templates, policy)?)
@@ -149,7 +157,9 @@ fn load_model(source: &ModelSource) -> anyhow::Result<VerifiedModel> {
     let ModelSource::File(path) = source else {
         return embedded::model();
     };
-    let manifest = ModelManifest::read(&manifest_of(path)?)?;
+    let manifest = manifest_of(path)?;
+    refuse_strangers(&manifest)?;
+    let manifest = ModelManifest::read(&manifest)?;
     let progress = ByteProgress::new(&format!("checking {}", manifest.id));
     Ok(VerifiedModel::load(&manifest, &mut |at| {
         progress.at(at.bytes_done, at.bytes_total)

@@ -12,6 +12,7 @@ mod configuration;
 mod daemon;
 mod embedded;
 mod error;
+mod file_rights;
 mod known_keys;
 mod logging;
 mod state_folder;

@@ -14,6 +14,7 @@ use anyhow::Context;
 use postern_governance::Identity;
 
 use crate::certificates::DevelopmentCertificates;
+use crate::file_rights::refuse_strangers;
 
 const MODE_PRIVATE: u32 = 0o600;
 const MODE_PUBLIC: u32 = 0o644;
@@ -102,12 +103,13 @@ impl StateFolder {
     }
 
     /// Makes the folder and its subfolders.
+    ///
+    /// # Errors
+    /// They cannot be made, or every user of the machine could change what is put there.
     pub(crate) fn create(&self) -> anyhow::Result<()> {
-        for folder in [
-            self.root.clone(),
-            self.root.join("clients"),
-            self.root.join("tokens"),
-        ] {
+        create_folder(&self.root)?;
+        refuse_strangers(&self.root)?;
+        for folder in [self.root.join("clients"), self.root.join("tokens")] {
             create_folder(&folder)?;
         }
         Ok(())
@@ -175,7 +177,7 @@ pub(crate) fn development_hint(path: &Path) -> String {
     format!(", or make a set for development with `postern certs dev --dir {folder}`")
 }
 
-/// Makes `folder` and those above it, for their owner alone.
+/// Makes `folder` and those above it, for their owner alone; leaves those that exist as they are.
 pub(crate) fn create_folder(folder: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
         .recursive(true)

@@ -8,6 +8,7 @@ use postern_server::ServerConfig;
 use crate::arguments::ServeArguments;
 use crate::configuration::Configuration;
 use crate::daemon::{Termination, bind, start_service};
+use crate::file_rights::refuse_strangers;
 use crate::state_folder::development_hint;
 use crate::terminal::Screen;
 
@@ -43,7 +44,8 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     Ok(server.run(termination.arrived_once()).await?)
 }
 
-/// Fails when a TLS file is not there, before a model is read or anything is written.
+/// Fails when a TLS file is not there, or is anybody's to change, before a model is read or anything
+/// is written.
 fn require_tls_files(server: &ServerConfig) -> anyhow::Result<()> {
     for (key, path) in [
         ("tls-cert", &server.tls_cert),
@@ -58,6 +60,7 @@ fn require_tls_files(server: &ServerConfig) -> anyhow::Result<()> {
                 path.display()
             )
         })?;
+        refuse_strangers(path)?;
     }
     Ok(())
 }

@@ -70,6 +70,24 @@ fn what_is_unknown_is_named_with_what_is_known() {
 }
 
 #[test]
+fn an_empty_path_is_not_the_folder_of_the_file() {
+    for (section, key) in [
+        ("model", "manifest"),
+        ("engine", "chat-template-file"),
+        ("governance", "prompts"),
+        ("governance", "policy"),
+        ("audit", "dir"),
+        ("service", "token-key"),
+        ("server", "tls-cert"),
+        ("server", "client-ca"),
+    ] {
+        let empty = format!("`{key}` in [{section}] is empty");
+        let place = format!("postern.toml:2:{}", key.len() + 4);
+        check(&format!("[{section}]\n{key} = \"\"\n"), &[&place, &empty]);
+    }
+}
+
+#[test]
 fn values_of_the_wrong_kind_or_size_are_named() {
     check(
         "[server]\nlisten = 8443\n",

@@ -4,6 +4,7 @@ mod audit;
 mod certs;
 mod configuration;
 mod demo;
+mod file_rights;
 mod generate;
 mod help;
 mod model;
