@@ -92,6 +92,15 @@ pub enum EngineError {
         /// Digest of the bytes that were read.
         found: Sha256Digest,
     },
+    /// What a model file holds is not usable; which file, and why.
+    #[error("{}: {source}", origin(path.as_deref()))]
+    ModelUnusable {
+        /// The file, or `None` where the model is part of the program.
+        path: Option<PathBuf>,
+        /// What is wrong with it.
+        #[source]
+        source: Box<EngineError>,
+    },
     /// A GGUF file breaks its format.
     #[error("not a usable GGUF file: at byte {offset}, {reason}")]
     GgufInvalid {
@@ -169,6 +178,9 @@ pub enum EngineError {
         /// The unsupported part.
         feature: String,
     },
+    /// The file holds no weights at all.
+    #[error("it has no tensors, so it is a vocabulary at most; fetch the model with its weights")]
+    TensorsAbsent,
     /// A tensor that the architecture needs is not in the file.
     #[error(
         "the model lacks the tensor {name:?}; convert the model again with a current converter"
@@ -340,6 +352,24 @@ pub enum EngineError {
         #[source]
         source: io::Error,
     },
+}
+
+impl EngineError {
+    /// The same, with the name of the model file whose content is at fault. Errors that are not about
+    /// the content stay as they are.
+    pub(crate) fn of_model(self, path: Option<&Path>) -> Self {
+        match self {
+            Self::Read { .. }
+            | Self::ModelUnusable { .. }
+            | Self::ConfigInvalid { .. }
+            | Self::ThreadsFixed { .. }
+            | Self::Thread { .. } => self,
+            content => Self::ModelUnusable {
+                path: path.map(Path::to_owned),
+                source: Box::new(content),
+            },
+        }
+    }
 }
 
 /// How a message names where a model came from.

@@ -30,7 +30,7 @@ pub struct ModelReport {
     pub vocabulary: VocabularyReport,
     /// Whether the file brings a chat template.
     pub chat_template: bool,
-    /// What would compute this model, or `None` where the architecture is not supported.
+    /// What would compute this model, or `None` where nothing can.
     pub backend: Option<&'static str>,
     /// Why the model cannot be used, if it cannot.
     pub unsupported: Option<String>,
@@ -90,13 +90,16 @@ pub struct TensorReport {
 /// digest is not checked, and unknown architectures are reported rather than refused.
 ///
 /// # Errors
-/// Those of [`Gguf::open`], and [`EngineError::MetadataMissing`](crate::EngineError::MetadataMissing)
-/// where the architecture is not named.
+/// Those of [`Gguf::open`], and an [`EngineError::ModelUnusable`](crate::EngineError::ModelUnusable)
+/// where the architecture is not named or metadata has values of other types than the format's.
 pub fn inspect(model_file: &Path) -> Result<ModelReport> {
-    let gguf = Gguf::open(model_file)?;
+    report(&Gguf::open(model_file)?).map_err(|error| error.of_model(Some(model_file)))
+}
+
+fn report(gguf: &Gguf) -> Result<ModelReport> {
     let metadata = gguf.metadata();
     let architecture = metadata.string("general.architecture")?.to_owned();
-    let unsupported = backend::check(&gguf).err().map(|error| error.to_string());
+    let unsupported = backend::check(gguf).err().map(|error| error.to_string());
     Ok(ModelReport {
         name: metadata.string_opt("general.name")?.map(str::to_owned),
         gguf_version: gguf.version(),

@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
@@ -40,6 +40,8 @@ pub struct LoadProgress {
 #[derive(Debug)]
 pub struct VerifiedModel {
     id: String,
+    /// Where it was read, for messages alone; `None` where it is part of the program.
+    path: Option<PathBuf>,
     sha256: Sha256Digest,
     bytes: ModelBytes,
 }
@@ -61,6 +63,7 @@ impl VerifiedModel {
         check_digest(manifest, Some(&manifest.path), found)?;
         Ok(Self {
             id: manifest.id.clone(),
+            path: Some(manifest.path.clone()),
             sha256: found,
             bytes: ModelBytes::Read {
                 segments,
@@ -82,6 +85,7 @@ impl VerifiedModel {
         check_digest(manifest, None, sha256)?;
         Ok(Self {
             id: manifest.id.clone(),
+            path: None,
             sha256,
             bytes: ModelBytes::Embedded(bytes),
         })
@@ -90,6 +94,11 @@ impl VerifiedModel {
     /// Id from the manifest.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The file that was read, to name it in messages; it is never opened again.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Digest of the bytes.

@@ -6,6 +6,7 @@
 //!
 //! Invariant: every job that entered gets exactly one last event, unless its receiver is gone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -65,9 +66,26 @@ struct Clock {
 }
 
 impl Worker {
+    /// Loads the model. An error about what is in the file names the file.
     pub(crate) fn load(
+        model: VerifiedModel,
+        config: &EngineConfig,
+        queue: Arc<Queue<Request>>,
+        active_count: Arc<AtomicUsize>,
+    ) -> Result<Self> {
+        let given_chat_template = match &config.chat_template_file {
+            Some(path) => Some(ChatTemplate::from_file(path)?),
+            None => None,
+        };
+        let path = model.path().map(Path::to_owned);
+        Self::assemble(model, config, given_chat_template, queue, active_count)
+            .map_err(|error| error.of_model(path.as_deref()))
+    }
+
+    fn assemble(
         mut model: VerifiedModel,
         config: &EngineConfig,
+        given_chat_template: Option<ChatTemplate>,
         queue: Arc<Queue<Request>>,
         active_count: Arc<AtomicUsize>,
     ) -> Result<Self> {
@@ -76,7 +94,10 @@ impl Worker {
         backend::check(&gguf)?;
         let metadata = gguf.metadata();
         let tokenizer = Tokenizer::from_metadata(metadata)?;
-        let chat_template = read_chat_template(config, &gguf)?;
+        let chat_template = match given_chat_template {
+            Some(given) => Some(given),
+            None => own_chat_template(&gguf)?,
+        };
         let (id, sha256) = (model.id().to_owned(), model.sha256());
         let architecture = metadata.string("general.architecture")?.to_owned();
         let backend = backend::load(model, &gguf, config)?;
@@ -405,10 +426,8 @@ impl Clock {
     }
 }
 
-fn read_chat_template(config: &EngineConfig, gguf: &Gguf) -> Result<Option<ChatTemplate>> {
-    if let Some(path) = &config.chat_template_file {
-        return ChatTemplate::from_file(path).map(Some);
-    }
+/// The chat template that the file brings, if any.
+fn own_chat_template(gguf: &Gguf) -> Result<Option<ChatTemplate>> {
     match ChatTemplate::from_metadata(gguf.metadata()) {
         Err(EngineError::ChatTemplateMissing) => Ok(None),
         other => other.map(Some),

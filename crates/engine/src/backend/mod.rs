@@ -71,6 +71,9 @@ pub(crate) fn load(
 
 /// Checks whether a backend can compute the model, from its head alone.
 pub(crate) fn check(gguf: &Gguf) -> Result<()> {
+    if gguf.tensors().is_empty() {
+        return Err(EngineError::TensorsAbsent);
+    }
     candle::check(gguf)?;
     for tensor in gguf.tensors() {
         let quantization = Quantization::from_id(tensor.type_id);

@@ -84,7 +84,8 @@ impl Gguf {
     /// Reads the head of a GGUF file; its tensors are not touched.
     ///
     /// # Errors
-    /// [`EngineError::Read`], and those of [`Gguf::read`].
+    /// [`EngineError::Read`], or those of [`Gguf::read`] in an [`EngineError::ModelUnusable`] that names
+    /// the file.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |source| EngineError::Read {
             path: path.to_owned(),
@@ -99,6 +100,7 @@ impl Gguf {
             BufReader::with_capacity(READ_BUFFER_BYTES, file),
             metadata.len(),
         )
+        .map_err(|error| error.of_model(Some(path)))
     }
 
     /// Key-value pairs.

@@ -80,6 +80,7 @@ impl Tokenizer {
     /// Whatever makes the file unreadable or its vocabulary unusable; see [`EngineError`].
     pub fn from_gguf_file(path: &Path) -> Result<Self> {
         Self::from_metadata(Gguf::open(path)?.metadata())
+            .map_err(|error| error.of_model(Some(path)))
     }
 
     /// Builds the tokenizer that `metadata` describes.

@@ -1,7 +1,7 @@
 //! The report about a model file.
 
-use postern_engine::inspect;
-use postern_testkit::gguf::{Entry, Storage, TinyModel};
+use postern_engine::{EngineError, Tokenizer, inspect};
+use postern_testkit::gguf::{Entry, GgufBuilder, Storage, TinyModel};
 
 use super::write;
 
@@ -70,4 +70,37 @@ fn unknown_architectures_are_reported_not_refused() {
     let report = inspect(&write(folder.path(), "tiny.gguf", &file)).unwrap();
     assert_eq!(report.backend, None);
     assert!(report.unsupported.unwrap().contains("\"mamba\""));
+}
+
+#[test]
+fn a_file_of_a_vocabulary_alone_is_reported_as_such() {
+    let file = GgufBuilder::new()
+        .entry("general.architecture", Entry::Text("llama".to_owned()))
+        .build();
+    let folder = tempfile::tempdir().unwrap();
+    let report = inspect(&write(folder.path(), "vocabulary.gguf", &file)).unwrap();
+    assert_eq!((report.tensors.len(), report.backend), (0, None));
+    assert!(report.unsupported.unwrap().contains("no tensors"));
+}
+
+#[test]
+fn what_is_wrong_in_a_file_is_told_with_its_name() {
+    #[track_caller]
+    fn check(error: &EngineError, expected: &str) {
+        let text = error.to_string();
+        assert!(matches!(error, EngineError::ModelUnusable { .. }), "{text}");
+        assert!(text.contains("of note.gguf: "), "{text}");
+        assert!(text.contains(expected), "{text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let nameless = GgufBuilder::new().build();
+    let file = write(folder.path(), "of note.gguf", &nameless);
+    check(&inspect(&file).unwrap_err(), "general.architecture");
+    check(
+        &Tokenizer::from_gguf_file(&file).unwrap_err(),
+        "tokenizer.ggml",
+    );
+    let file = write(folder.path(), "of note.gguf", b"GGUF");
+    check(&inspect(&file).unwrap_err(), "ends at 4");
+    check(&Tokenizer::from_gguf_file(&file).unwrap_err(), "ends at 4");
 }
