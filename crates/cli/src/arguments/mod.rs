@@ -242,7 +242,8 @@ pub(crate) enum ModelCommand {
     /// Write the manifest that pins a model file to its SHA-256
     ///
     /// A model is only ever used through its manifest: the file must have exactly the pinned size
-    /// and digest, or nothing of it is used.
+    /// and digest, or nothing of it is used. A file that is no GGUF file, is cut short or holds no
+    /// weights is refused; one that this version cannot serve is pinned with a warning.
     #[command(after_help = "\
 Examples:
   postern model pin qwen2.5-0.5b-instruct-q8_0.gguf

@@ -1,6 +1,6 @@
 //! `postern model pin`, `inspect` and `tokenize`.
 
-use std::io::{Read, stdin};
+use std::io::{Read, Write, stderr, stdin};
 use std::path::Path;
 
 use anyhow::Context;
@@ -9,12 +9,12 @@ use serde_json::json;
 
 use crate::daemon::MANIFEST_EXTENSION;
 use crate::state_folder::{Existing, refuse_existing};
-use crate::terminal::{Screen, Spinner, Tone, bytes, wrap};
+use crate::terminal::{Screen, Spinner, Tone, bytes, printable, wrap};
 
 /// Bytes of standard input that `tokenize` takes at most.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
 
-/// Writes the manifest of a model file.
+/// Writes the manifest of a model file that the engine can read.
 pub(crate) fn pin(
     file: &Path,
     id: Option<&str>,
@@ -29,6 +29,7 @@ pub(crate) fn pin(
         Some(id) => id.to_owned(),
         None => id_of(file)?,
     };
+    let report = report_of_weights(file)?;
     let spinner = Spinner::new(&format!("hashing {}", file.display()));
     let manifest = ModelManifest::pin(file, &id)?;
     drop(spinner);
@@ -42,9 +43,34 @@ pub(crate) fn pin(
         manifest.bytes
     ))?;
     screen.line(format_args!("  manifest  {}", out.display()))?;
+    if let Some(reason) = &report.unsupported {
+        return warn(&format!(
+            "{} is pinned, but this version cannot serve it: {}",
+            file.display(),
+            printable(reason)
+        ));
+    }
     screen.line("")?;
     screen.line(screen.paint(Tone::Heading, "Next:"))?;
     Ok(screen.line(format_args!("  postern serve --model {}", out.display()))?)
+}
+
+/// What is in `file`.
+///
+/// # Errors
+/// The engine cannot read its head, a tensor does not lie within it, or it has none.
+fn report_of_weights(file: &Path) -> anyhow::Result<ModelReport> {
+    let report = postern_engine::inspect(file)?;
+    if report.tensors.is_empty() {
+        let reason = EngineError::TensorsAbsent;
+        anyhow::bail!("{}: {reason}; it is not pinned", file.display());
+    }
+    Ok(report)
+}
+
+/// Something that is no error, on standard error.
+fn warn(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(stderr(), "postern: warning: {text}")?)
 }
 
 /// The file's stem, in the characters that an id may have.
@@ -62,7 +88,7 @@ fn id_of(file: &Path) -> anyhow::Result<String> {
 
 /// Shows what a model file holds.
 pub(crate) fn inspect(file: &Path, as_json: bool) -> anyhow::Result<()> {
-    let report = postern_engine::inspect(file).map_err(|error| named(file, error))?;
+    let report = postern_engine::inspect(file)?;
     let mut screen = Screen::new();
     if as_json {
         return screen.json(&report);
@@ -160,15 +186,6 @@ fn show_tensors(screen: &mut Screen, report: &ModelReport) -> anyhow::Result<()>
     Ok(())
 }
 
-/// The error with the file's name in it.
-fn named(file: &Path, error: EngineError) -> anyhow::Error {
-    let place = file.display().to_string();
-    if error.to_string().contains(&place) {
-        return error.into();
-    }
-    anyhow::Error::new(error).context(place)
-}
-
 /// `1234567` as `1 234 567`.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -194,7 +211,7 @@ pub(crate) fn tokenize(
     } else {
         text.to_owned()
     };
-    let tokenizer = Tokenizer::from_gguf_file(file).map_err(|error| named(file, error))?;
+    let tokenizer = Tokenizer::from_gguf_file(file)?;
     let mut ids = tokenizer.encode(&text, special)?;
     if special {
         tokenizer.enclose(&mut ids);

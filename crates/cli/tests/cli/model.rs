@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use postern_testkit::gguf::{Entry, GgufBuilder, TinyModel};
 use serde_json::{Value, json};
 
 use crate::run::{coffee_model, home, postern, postern_fed};
@@ -45,9 +46,9 @@ fn a_pin_needs_a_file_and_a_valid_id() {
     let home = home();
     let missing = postern(home.path(), ["model", "pin", "no.gguf"]).exits(1);
     assert!(missing.stderr.contains("no.gguf"), "{missing:#?}");
-    fs::write(home.path().join("a.gguf"), "bytes").expect("a file");
+    fs::copy(coffee_model(), home.path().join("a.gguf")).expect("a copy");
     let bad = postern(home.path(), ["model", "pin", "a.gguf", "--id", "a b"]).exits(1);
-    assert!(bad.stderr.contains("id"), "{bad:#?}");
+    assert!(bad.stderr.contains("invalid `id`"), "{bad:#?}");
     assert!(!home.path().join("a.manifest.json").exists());
 }
 
@@ -130,6 +131,9 @@ fn files_that_are_no_models_are_told_apart() {
             assert!(message.contains("bad.gguf"), "{message}");
             assert_eq!(json["error"]["exit_code"], 1);
         }
+        let ran = postern(home.path(), ["model", "pin", "bad.gguf"]).exits(1);
+        assert!(ran.stderr.contains("bad.gguf: not a usable"), "{ran:#?}");
+        assert!(!home.path().join("bad.manifest.json").exists());
     }
     check(b"");
     check(b"GGUF");
@@ -138,4 +142,56 @@ fn files_that_are_no_models_are_told_apart() {
     check(&[b"GGUF\x03\0\0\0".as_slice(), &[0xff; 64]].concat());
     let whole = fs::read(coffee_model()).expect("the model");
     check(&whole[..whole.len() / 1000]);
+}
+
+#[test]
+fn a_vocabulary_without_weights_is_shown_but_not_pinned() {
+    let home = home();
+    let vocabulary = GgufBuilder::new()
+        .entry("general.architecture", Entry::Text("llama".to_owned()))
+        .build();
+    fs::write(home.path().join("vocabulary.gguf"), vocabulary).expect("a file");
+    let pinned = postern(home.path(), ["model", "pin", "vocabulary.gguf"]).exits(1);
+    assert!(
+        pinned.stderr.contains("vocabulary.gguf: it has no tensors"),
+        "{pinned:#?}"
+    );
+    assert!(!home.path().join("vocabulary.manifest.json").exists());
+
+    let shown = postern(home.path(), ["model", "inspect", "vocabulary.gguf"]).exits(0);
+    for expected in ["cannot be served", "no tensors"] {
+        assert!(shown.stdout.contains(expected), "{shown:#?}");
+    }
+}
+
+#[test]
+fn an_unknown_architecture_is_pinned_with_a_warning() {
+    let home = home();
+    let model = TinyModel::new("llama")
+        .builder()
+        .entry("general.architecture", Entry::Text("mamba".to_owned()))
+        .build();
+    fs::write(home.path().join("other.gguf"), model).expect("a file");
+    let pinned = postern(home.path(), ["model", "pin", "other.gguf"]).exits(0);
+    for expected in ["warning: other.gguf is pinned", "\"mamba\""] {
+        assert!(pinned.stderr.contains(expected), "{pinned:#?}");
+    }
+    assert!(
+        !pinned.stdout.contains("postern serve"),
+        "no advice that cannot work: {pinned:#?}"
+    );
+
+    let local = [
+        "generate",
+        "--model",
+        "other.gguf",
+        "--state-dir",
+        "state",
+        "--template",
+        "coffee.v1",
+    ];
+    let ran = postern(home.path(), local).exits(1);
+    for expected in ["other.gguf: the architecture \"mamba\"", "llama"] {
+        assert!(ran.stderr.contains(expected), "{ran:#?}");
+    }
 }
