@@ -135,6 +135,7 @@ impl From<Refusal> for CommandError {
             RefusalKind::ShuttingDown
             | RefusalKind::AuditUnavailable
             | RefusalKind::ClientGone
+            | RefusalKind::EngineStopped
             | RefusalKind::EngineFailed { .. }
             | RefusalKind::Internal => false,
         };

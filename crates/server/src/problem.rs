@@ -106,12 +106,7 @@ impl Problem {
         Self::plain(match reason {
             NotReady::ShuttingDown => wording(&RefusalKind::ShuttingDown),
             NotReady::AuditUnavailable => wording(&RefusalKind::AuditUnavailable),
-            NotReady::EngineStopped => Wording(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "engine-stopped",
-                "The engine has stopped",
-                "No model runs any more, and none will until the service is started again.",
-            ),
+            NotReady::EngineStopped => wording(&RefusalKind::EngineStopped),
         })
     }
 
@@ -237,6 +232,12 @@ fn wording(kind: &RefusalKind) -> Wording {
             "client-gone",
             "The client went away",
             "The client went away before the call was done.",
+        ),
+        RefusalKind::EngineStopped => Wording(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "engine-stopped",
+            "The engine has stopped",
+            "No model runs any more, and none will until the service is started again.",
         ),
         RefusalKind::EngineFailed { .. } => Wording(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -94,7 +94,7 @@ impl Service {
             return Err(RefusalKind::ShuttingDown);
         }
         if !self.engine.is_running() {
-            return Err(translate::engine_failed(&EngineError::Stopped));
+            return Err(RefusalKind::EngineStopped);
         }
         let prompt = match decide(&self.rules, &request(arrival)) {
             Decision::Allow(prompt) => prompt,
@@ -252,6 +252,7 @@ impl Service {
             FinishReason::Cancelled if self.phase() != Phase::Open => {
                 Err(RefusalKind::ShuttingDown)
             }
+            FinishReason::Cancelled if !self.engine.is_running() => Err(RefusalKind::EngineStopped),
             FinishReason::Cancelled => Err(RefusalKind::EngineFailed { code: ENGINE_ENDED }),
         }
     }

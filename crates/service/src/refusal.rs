@@ -52,7 +52,10 @@ pub enum RefusalKind {
     AuditUnavailable,
     /// The client went away; nobody is left to read this.
     ClientGone,
-    /// The engine failed.
+    /// The engine has stopped, before this call began or while it ran, and
+    /// takes no more calls until the service is started again.
+    EngineStopped,
+    /// The engine failed at this call.
     EngineFailed {
         /// The engine's code of its error.
         code: &'static str,
@@ -157,6 +160,7 @@ impl RefusalKind {
             Self::ShuttingDown => "shutting-down",
             Self::AuditUnavailable => "audit-unavailable",
             Self::ClientGone => "client-gone",
+            Self::EngineStopped => "engine-stopped",
             Self::EngineFailed { code } => code,
             Self::Internal => "internal",
         }
@@ -190,6 +194,7 @@ impl fmt::Display for RefusalKind {
             Self::ShuttingDown => f.write_str("the service is shutting down"),
             Self::AuditUnavailable => f.write_str("the audit record could not be written"),
             Self::ClientGone => f.write_str("the client went away"),
+            Self::EngineStopped => f.write_str("the engine has stopped"),
             Self::EngineFailed { code } => write!(f, "the engine failed: {code}"),
             Self::Internal => f.write_str("an internal fault ended the call"),
         }

@@ -94,7 +94,7 @@ pub(crate) fn engine_failed(error: &EngineError) -> RefusalKind {
         EngineError::Encoding { .. } | EngineError::UnknownToken { .. } => "tokenizer",
         EngineError::NonFiniteLogits { .. } => "non-finite-logits",
         EngineError::Backend { .. } => "backend",
-        EngineError::Stopped => "engine-stopped",
+        EngineError::Stopped => return RefusalKind::EngineStopped,
         _ => "engine-failed",
     };
     RefusalKind::EngineFailed { code }

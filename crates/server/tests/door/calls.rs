@@ -154,7 +154,7 @@ async fn listings_show_what_is_there_and_what_the_caller_may_use() {
 }
 
 #[tokio::test]
-async fn a_stopped_engine_shows_in_readyz_and_fails_calls() {
+async fn a_stopped_engine_shows_in_readyz_and_refuses_calls() {
     let daemon = Plan::short().start().await;
     let client = daemon.client("operator");
     daemon.engine.stop();

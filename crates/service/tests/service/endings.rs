@@ -222,3 +222,20 @@ async fn a_shutdown_refuses_new_calls_while_an_old_one_runs() {
     shutdown.await.unwrap();
     assert_eq!(house.completed()[0].outcome, Outcome::Cancelled);
 }
+
+#[tokio::test]
+async fn calls_that_the_engine_leaves_behind_are_told_that_it_stopped() {
+    let house = endless(narrow(), ServiceConfig::default());
+    let mut running = house.call(long()).await.unwrap();
+    first_text(&mut running).await;
+    let waiting = house.call(long()).await.unwrap();
+    house.engine.stop();
+    for stream in [running, waiting] {
+        let refusal = drain(stream).await.refusal();
+        assert_eq!(refusal.kind, RefusalKind::EngineStopped);
+    }
+    for call in house.completed() {
+        assert_eq!(call.outcome, failed("engine-stopped"));
+    }
+    assert_eq!(house.verify().open_calls, []);
+}
