@@ -2,8 +2,9 @@
 //!
 //! The identity of a client is the only URI in its certificate: `postern://identity/<name>`.
 //! Everything is made in memory and handed back as PEM; writing it is [`crate::state_folder`]'s
-//! work. Not here: revocation, renewal, intermediate CAs. A fleet has its own CA.
+//! work. Further clients can be had from a CA that exists. Not here: revocation, renewal, intermediate CAs. A fleet has its own CA.
 
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
@@ -12,9 +13,10 @@ use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use postern_governance::Identity;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    KeyUsagePurpose, PublicKeyData, SanType, date_time_ymd,
 };
 use rustls::pki_types::DnsName;
+use x509_parser::certificate::X509Certificate;
 
 /// Days that a development certificate may be valid at most.
 pub(crate) const VALIDITY_DAYS_MAX: u16 = 365;
@@ -24,6 +26,9 @@ const HOSTS_MAX: usize = 64;
 
 /// Client certificates made in one go at most.
 const CLIENTS_MAX: usize = 256;
+
+/// Bytes that are read of a PEM file; what is cut off by it holds no certificate of ours.
+const PEM_BYTES_MAX: u64 = 64 << 10;
 
 /// A certificate and its private key, PEM.
 pub(crate) struct PemPair {
@@ -55,30 +60,89 @@ pub(crate) struct CertificateRequest<'a> {
 /// # Errors
 /// A host that is neither a DNS name nor an address, or a bound that is exceeded.
 pub(crate) fn make(request: &CertificateRequest<'_>) -> anyhow::Result<DevelopmentCertificates> {
-    anyhow::ensure!(
-        (1..=VALIDITY_DAYS_MAX).contains(&request.days),
-        "certificates can be valid for 1 to {VALIDITY_DAYS_MAX} days, not {}",
-        request.days
-    );
-    let clients = request.clients.len();
-    anyhow::ensure!(
-        clients <= CLIENTS_MAX,
-        "{clients} clients asked for, at most {CLIENTS_MAX}"
-    );
     let validity = Validity::new(request.now, request.days)?;
     let (ca, issuer) = make_ca(&validity)?;
     let server = make_server(&validity, &issuer, request.hosts)?;
-    let clients = request
-        .clients
-        .iter()
-        .map(|identity| Ok((identity.clone(), make_client(&validity, &issuer, identity)?)))
-        .collect::<anyhow::Result<_>>()?;
     Ok(DevelopmentCertificates {
         ca,
         server,
-        clients,
+        clients: make_clients(&validity, &issuer, request.clients)?,
         valid_through: validity.last_day,
     })
+}
+
+/// A development CA that was made earlier, with the key it signs with.
+pub(crate) struct ExistingCa {
+    issuer: Issuer<'static, KeyPair>,
+    /// Last whole day on which it is valid (UTC).
+    last_day: Date,
+}
+
+impl ExistingCa {
+    /// Reads the CA's certificate and its key.
+    ///
+    /// # Errors
+    /// A file is missing, is no PEM, or the two do not belong together.
+    pub(crate) fn read(certificate: &Path, key: &Path) -> anyhow::Result<Self> {
+        let (of_certificate, of_key) = (certificate.display(), key.display());
+        let pem = read_pem(certificate)?;
+        let key = KeyPair::from_pem(&read_pem(key)?)
+            .with_context(|| format!("{of_key} holds no private key in PEM that can sign"))?;
+        let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes())
+            .with_context(|| format!("{of_certificate} holds no PEM certificate"))?;
+        let parsed = block
+            .parse_x509()
+            .with_context(|| format!("{of_certificate} holds no X.509 certificate"))?;
+        anyhow::ensure!(
+            parsed.is_ca(),
+            "{of_certificate} is not the certificate of a CA, so it can sign no other"
+        );
+        anyhow::ensure!(
+            parsed.public_key().raw == key.subject_public_key_info(),
+            "{of_key} is not the key of {of_certificate}; put the right one there"
+        );
+        let last_day = end_of_validity(&parsed)
+            .and_then(|end| Ok(end.to_zoned(TimeZone::UTC).date().yesterday()?))
+            .with_context(|| format!("{of_certificate} has an impossible end of validity"))?;
+        Ok(Self {
+            issuer: Issuer::from_ca_cert_pem(&pem, key)
+                .with_context(|| format!("{of_certificate} cannot be used as a CA"))?,
+            last_day,
+        })
+    }
+
+    /// Makes certificates for clients, none of which outlives the CA, and the last day on which they
+    /// are valid (UTC).
+    ///
+    /// # Errors
+    /// The CA is no longer valid, or a bound is exceeded.
+    pub(crate) fn make_clients(
+        &self,
+        clients: &[Identity],
+        days: u16,
+        now: Timestamp,
+    ) -> anyhow::Result<(Vec<(Identity, PemPair)>, Date)> {
+        let validity = Validity::new(now, days)?.until(self.last_day)?;
+        anyhow::ensure!(
+            validity.first_day < validity.last_day,
+            "the CA was valid through {}, so nothing that it signs is; \
+             make a new set with --force, or in another folder",
+            self.last_day
+        );
+        let made = make_clients(&validity, &self.issuer, clients)?;
+        Ok((made, validity.last_day))
+    }
+}
+
+fn read_pem(path: &Path) -> anyhow::Result<String> {
+    let place = || format!("cannot read {}", path.display());
+    let mut pem = String::new();
+    std::fs::File::open(path)
+        .with_context(place)?
+        .take(PEM_BYTES_MAX)
+        .read_to_string(&mut pem)
+        .with_context(place)?;
+    Ok(pem)
 }
 
 /// Seconds since 1970 (UTC) at which the certificate in `pem` stops being valid.
@@ -86,15 +150,19 @@ pub(crate) fn make(request: &CertificateRequest<'_>) -> anyhow::Result<Developme
 /// # Errors
 /// The file cannot be read or holds no certificate.
 pub(crate) fn valid_until(path: &Path) -> anyhow::Result<Timestamp> {
-    let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let (_, block) = x509_parser::pem::parse_x509_pem(&pem)
+    let pem = read_pem(path)?;
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes())
         .with_context(|| format!("{} holds no PEM certificate", path.display()))?;
     let certificate = block
         .parse_x509()
         .with_context(|| format!("{} holds no X.509 certificate", path.display()))?;
-    let seconds = certificate.validity().not_after.timestamp();
-    Timestamp::from_second(seconds)
+    end_of_validity(&certificate)
         .with_context(|| format!("{} has an impossible end of validity", path.display()))
+}
+
+fn end_of_validity(certificate: &X509Certificate<'_>) -> anyhow::Result<Timestamp> {
+    let seconds = certificate.validity().not_after.timestamp();
+    Ok(Timestamp::from_second(seconds)?)
 }
 
 /// From yesterday, so that a device whose clock is behind accepts it, to the end of the last day.
@@ -106,6 +174,10 @@ struct Validity {
 
 impl Validity {
     fn new(now: Timestamp, days: u16) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            (1..=VALIDITY_DAYS_MAX).contains(&days),
+            "certificates can be valid for 1 to {VALIDITY_DAYS_MAX} days, not {days}"
+        );
         let today = now.to_zoned(TimeZone::UTC).date();
         let out_of_calendar = "the clock of this machine is off: no date can be computed from it";
         let last_day = today
@@ -115,6 +187,18 @@ impl Validity {
             first_day: today.yesterday().context(out_of_calendar)?,
             last_day,
             end: last_day.tomorrow().context(out_of_calendar)?,
+        })
+    }
+
+    /// The same, but ending with `last_day` at the latest.
+    fn until(self, last_day: Date) -> anyhow::Result<Self> {
+        if self.last_day <= last_day {
+            return Ok(self);
+        }
+        Ok(Self {
+            first_day: self.first_day,
+            last_day,
+            end: last_day.tomorrow()?,
         })
     }
 
@@ -172,6 +256,22 @@ fn make_server(
         }
     }
     sign_leaf(parameters, ExtendedKeyUsagePurpose::ServerAuth, issuer)
+}
+
+fn make_clients(
+    validity: &Validity,
+    issuer: &Issuer<'_, KeyPair>,
+    clients: &[Identity],
+) -> anyhow::Result<Vec<(Identity, PemPair)>> {
+    anyhow::ensure!(
+        clients.len() <= CLIENTS_MAX,
+        "{} clients asked for, at most {CLIENTS_MAX} are made in one go",
+        clients.len()
+    );
+    let made = clients
+        .iter()
+        .map(|identity| Ok((identity.clone(), make_client(validity, issuer, identity)?)));
+    made.collect()
 }
 
 fn make_client(

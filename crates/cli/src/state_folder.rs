@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use postern_governance::Identity;
 
-use crate::certificates::DevelopmentCertificates;
+use crate::certificates::{DevelopmentCertificates, PemPair};
 use crate::file_rights::refuse_strangers;
 
 const MODE_PRIVATE: u32 = 0o600;
@@ -125,22 +125,41 @@ impl StateFolder {
         existing: Existing,
     ) -> anyhow::Result<()> {
         let mut files = vec![
-            (self.ca(), &made.ca.certificate, MODE_PUBLIC),
-            (self.ca_key(), &made.ca.key, MODE_PRIVATE),
-            (self.server(), &made.server.certificate, MODE_PUBLIC),
-            (self.server_key(), &made.server.key, MODE_PRIVATE),
+            (self.ca(), &*made.ca.certificate, MODE_PUBLIC),
+            (self.ca_key(), &*made.ca.key, MODE_PRIVATE),
+            (self.server(), &*made.server.certificate, MODE_PUBLIC),
+            (self.server_key(), &*made.server.key, MODE_PRIVATE),
         ];
-        for (identity, pair) in &made.clients {
-            files.push((self.client(identity), &pair.certificate, MODE_PUBLIC));
-            files.push((self.client_key(identity), &pair.key, MODE_PRIVATE));
-        }
+        files.extend(self.files_of(&made.clients));
+        self.write_all(&files, existing)
+    }
+
+    /// Writes certificates of clients; none is written if any exists.
+    ///
+    /// # Errors
+    /// A file exists, or cannot be written.
+    pub(crate) fn write_clients(&self, clients: &[(Identity, PemPair)]) -> anyhow::Result<()> {
+        self.write_all(&self.files_of(clients), Existing::Keep)
+    }
+
+    fn files_of<'a>(&self, clients: &'a [(Identity, PemPair)]) -> Vec<(PathBuf, &'a str, u32)> {
+        let pair = |(identity, pair): &'a (Identity, PemPair)| {
+            [
+                (self.client(identity), &*pair.certificate, MODE_PUBLIC),
+                (self.client_key(identity), &*pair.key, MODE_PRIVATE),
+            ]
+        };
+        clients.iter().flat_map(pair).collect()
+    }
+
+    fn write_all(&self, files: &[(PathBuf, &str, u32)], existing: Existing) -> anyhow::Result<()> {
         if existing == Existing::Keep {
-            for (path, ..) in &files {
+            for (path, ..) in files {
                 refuse_existing(path)?;
             }
         }
         self.create()?;
-        for (path, pem, mode) in &files {
+        for (path, pem, mode) in files {
             write_file(path, pem.as_bytes(), *mode, existing)?;
         }
         Ok(())

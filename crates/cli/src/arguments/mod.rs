@@ -333,10 +333,13 @@ Examples:
 pub(crate) enum CertsCommand {
     /// Make a CA, a server certificate, client certificates and a token key for development
     ///
-    /// The CA's private key stays in the folder: good for a desk, not for a fleet.
+    /// The CA's private key stays in the folder: good for a desk, not for a fleet. Where the folder has
+    /// a CA already, --client adds certificates for further clients, signed by that CA; nothing that
+    /// exists is replaced.
     #[command(after_help = "\
 Examples:
   postern certs dev && postern serve
+  postern certs dev --client barista
   postern certs dev --dir ./state --host pi.local --host 192.168.1.20 --client kiosk --days 7")]
     Dev {
         /// Folder to write to; made if missing
@@ -346,12 +349,13 @@ Examples:
         #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,
         /// Identity to make a client certificate for; may be given several times
-        #[arg(long = "client", value_name = "NAME", default_values = ["kiosk", "ci-runner", "operator"])]
+        /// [default: kiosk, ci-runner, operator]
+        #[arg(long = "client", value_name = "NAME")]
         clients: Vec<Identity>,
         /// Name or address of the server besides localhost, 127.0.0.1 and ::1
         #[arg(long = "host", value_name = "NAME")]
         hosts: Vec<String>,
-        /// Days that the certificates are valid
+        /// Days that the certificates are valid, but none longer than their CA
         #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=i64::from(crate::certificates::VALIDITY_DAYS_MAX)))]
         days: u16,
         /// Replace files that exist (every certificate made before stops working)

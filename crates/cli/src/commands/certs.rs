@@ -6,22 +6,28 @@ use jiff::Timestamp;
 use postern_governance::{Identity, TemplateId};
 use postern_service::TokenKey;
 
-use crate::certificates::{self, CertificateRequest};
+use crate::certificates::{self, CertificateRequest, ExistingCa};
 use crate::embedded;
+use crate::file_rights::refuse_strangers;
 use crate::state_folder::{Existing, StateFolder};
 use crate::terminal::{Screen, Tone};
+
+/// Clients of a new set where none is named.
+const CLIENTS: [&str; 3] = ["kiosk", "ci-runner", "operator"];
 
 /// What `certs dev` makes.
 pub(crate) struct Development<'a> {
     /// The folder to write to; that of `serve` when absent.
     pub(crate) dir: Option<&'a Path>,
+    /// None for the usual ones.
     pub(crate) clients: &'a [Identity],
     pub(crate) hosts: &'a [String],
     pub(crate) days: u16,
     pub(crate) existing: Existing,
 }
 
-/// Makes a development set and says what lies where.
+/// Makes a development set, or adds the named clients to the one that is there, and says what lies
+/// where.
 pub(crate) fn dev(asked: &Development<'_>) -> anyhow::Result<()> {
     let mut clients: Vec<Identity> = Vec::new();
     for identity in asked.clients {
@@ -33,8 +39,27 @@ pub(crate) fn dev(asked: &Development<'_>) -> anyhow::Result<()> {
         Some(dir) => StateFolder::new(dir),
         None => StateFolder::default_location()?,
     };
+    let is_addition =
+        !clients.is_empty() && asked.existing == Existing::Keep && folder.ca().exists();
+    if is_addition {
+        return add_clients(&folder, &clients, asked);
+    }
+    if clients.is_empty() {
+        clients = CLIENTS
+            .iter()
+            .map(|name| name.parse())
+            .collect::<Result<_, _>>()?;
+    }
+    make_set(&folder, &clients, asked)
+}
+
+fn make_set(
+    folder: &StateFolder,
+    clients: &[Identity],
+    asked: &Development<'_>,
+) -> anyhow::Result<()> {
     let made = certificates::make(&CertificateRequest {
-        clients: &clients,
+        clients,
         hosts: asked.hosts,
         days: asked.days,
         now: Timestamp::now(),
@@ -52,15 +77,69 @@ pub(crate) fn dev(asked: &Development<'_>) -> anyhow::Result<()> {
     screen.line("")?;
     screen.line("  ca.pem, ca.key          the authority; whoever has ca.key can be anyone")?;
     screen.line("  server.pem, server.key  for `postern serve`")?;
-    for identity in &clients {
-        let pair = format!("clients/{identity}.pem, .key");
-        screen.line(format_args!("  {pair:<23} postern://identity/{identity}"))?;
-    }
+    show_clients(&mut screen, clients)?;
     screen.line("  token.key               signs and checks tokens")?;
     screen.line("")?;
     screen.line(screen.paint(Tone::Heading, "Next:"))?;
     screen.line(format_args!("  postern serve --state-dir {dir}"))?;
-    if let Some((identity, template)) = first_grant(&clients)? {
+    show_token_line(&mut screen, folder, clients)
+}
+
+/// Adds clients to the set in `folder`; what is there stays as it is.
+fn add_clients(
+    folder: &StateFolder,
+    clients: &[Identity],
+    asked: &Development<'_>,
+) -> anyhow::Result<()> {
+    let (ca, ca_key) = (folder.ca(), folder.ca_key());
+    anyhow::ensure!(
+        ca_key.exists(),
+        "no client can be added: {} exists, but its key {} does not; bring the key back, \
+         or make a new set in another folder",
+        ca.display(),
+        ca_key.display()
+    );
+    anyhow::ensure!(
+        asked.hosts.is_empty(),
+        "--host is for the server's certificate, which is kept where {} exists; leave it out to add \
+         clients, or give --force to make a new set",
+        ca.display()
+    );
+    refuse_strangers(&ca)?;
+    refuse_strangers(&ca_key)?;
+    let authority = ExistingCa::read(&ca, &ca_key)?;
+    let (made, through) = authority.make_clients(clients, asked.days, Timestamp::now())?;
+    folder.write_clients(&made)?;
+    TokenKey::load_or_create(&folder.token_key())?;
+
+    let mut screen = Screen::new();
+    let dir = folder.root().display();
+    screen.line(format_args!(
+        "Added in {dir}, signed by the CA there, valid through {through} (UTC):"
+    ))?;
+    screen.line("")?;
+    show_clients(&mut screen, clients)?;
+    screen.line("")?;
+    screen.line(screen.paint(Tone::Heading, "Next:"))?;
+    screen.line("  allow each of them templates in the policy, if it does not yet")?;
+    show_token_line(&mut screen, folder, clients)
+}
+
+fn show_clients(screen: &mut Screen, clients: &[Identity]) -> anyhow::Result<()> {
+    for identity in clients {
+        let pair = format!("clients/{identity}.pem, .key");
+        screen.line(format_args!("  {pair:<23} postern://identity/{identity}"))?;
+    }
+    Ok(())
+}
+
+fn show_token_line(
+    screen: &mut Screen,
+    folder: &StateFolder,
+    clients: &[Identity],
+) -> anyhow::Result<()> {
+    let dir = folder.root().display();
+    if let Some((identity, template)) = first_grant(clients)? {
         screen.line(format_args!(
             "  postern token issue --identity {identity} --template {template} \\\n      \
              --key {dir}/token.key --out {dir}/tokens/{identity}.token"

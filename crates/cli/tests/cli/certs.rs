@@ -1,8 +1,9 @@
 //! `certs dev`: what is made, who may read it, and what is never overwritten.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;
@@ -15,6 +16,21 @@ fn mode(path: &Path) -> u32 {
         .permissions()
         .mode()
         & 0o777
+}
+
+/// Every file below `dir` with what it holds.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.append(&mut contents(&path));
+        } else {
+            let content = fs::read(&path).expect("a file");
+            found.insert(path, content);
+        }
+    }
+    found
 }
 
 /// Calls `look` with the parsed certificate.
@@ -138,6 +154,99 @@ fn nothing_is_overwritten_without_force() {
     assert_ne!(read("ca.pem"), authority);
     assert_eq!(read("token.key"), key, "issued tokens stay valid");
     assert_eq!(mode(&dir.join("ca.key")), 0o600);
+}
+
+#[test]
+fn a_client_is_added_to_the_authority_that_is_there() {
+    let home = home();
+    let dir = home.path().join("state");
+    let dev = |more: &[&str]| {
+        let fixed = ["certs", "dev", "--dir", "state"];
+        postern(home.path(), fixed.iter().chain(more))
+    };
+    dev(&["--client", "kiosk", "--days", "3"]).exits(0);
+    let before = contents(&dir);
+    let added = dev(&["--client", "barista", "--client", "kitchen"]).exits(0);
+    assert!(added.stdout.contains("barista"), "{added:#?}");
+    for (path, content) in &before {
+        assert_eq!(&fs::read(path).expect("a file"), content, "{path:?} stays");
+    }
+    assert_eq!(mode(&dir.join("clients/barista.key")), 0o600);
+    with_certificate(&dir.join("ca.pem"), |authority| {
+        for name in ["barista", "kitchen"] {
+            with_certificate(&dir.join(format!("clients/{name}.pem")), |client| {
+                client
+                    .verify_signature(Some(authority.public_key()))
+                    .expect("signed by the CA");
+                assert_eq!(client.issuer(), authority.subject());
+                assert_eq!(
+                    client.validity().not_after,
+                    authority.validity().not_after,
+                    "30 days were asked for, but no certificate outlives its CA"
+                );
+            });
+        }
+    });
+
+    // One that exists stops the whole addition.
+    let refused = dev(&["--client", "new", "--client", "barista"]).exits(1);
+    assert!(
+        refused.stderr.contains("barista.pem exists"),
+        "{refused:#?}"
+    );
+    assert!(!dir.join("clients/new.pem").exists());
+}
+
+#[test]
+fn no_client_is_added_without_the_whole_authority() {
+    #[track_caller]
+    fn check(more: &[&str], spoil: impl FnOnce(&Path), expected: &str) {
+        let home = home();
+        let dir = home.path().join("state");
+        let first = ["certs", "dev", "--dir", "state", "--client", "kiosk"];
+        postern(home.path(), first).exits(0);
+        spoil(&dir);
+        let before = contents(&dir);
+        let addition = ["certs", "dev", "--dir", "state", "--client", "new"];
+        let ran = postern(home.path(), addition.iter().chain(more)).exits(1);
+        assert!(ran.stderr.contains(expected), "{ran:#?}");
+        assert_eq!(contents(&dir), before, "nothing is written");
+    }
+    let remove =
+        |name: &'static str| move |dir: &Path| fs::remove_file(dir.join(name)).expect("removable");
+    check(&[], remove("ca.key"), "its key state/ca.key does not");
+    check(&[], remove("ca.pem"), "ca.key exists");
+    check(
+        &[],
+        |dir| {
+            fs::copy(dir.join("server.key"), dir.join("ca.key")).expect("a copy");
+        },
+        "state/ca.key is not the key of state/ca.pem",
+    );
+    check(
+        &[],
+        |dir| fs::write(dir.join("ca.key"), "no key").expect("a file"),
+        "state/ca.key holds no private key",
+    );
+    check(
+        &[],
+        |dir| {
+            for kind in ["pem", "key"] {
+                let of = |name: &str| dir.join(format!("{name}.{kind}"));
+                fs::copy(of("server"), of("ca")).expect("a copy");
+            }
+        },
+        "state/ca.pem is not the certificate of a CA",
+    );
+    check(
+        &[],
+        |dir| {
+            let open = fs::Permissions::from_mode(0o666);
+            fs::set_permissions(dir.join("ca.pem"), open).expect("own file");
+        },
+        "state/ca.pem is not used, since every user",
+    );
+    check(&["--host", "pi.local"], |_| {}, "--host is for the server");
 }
 
 #[test]
