@@ -120,9 +120,10 @@ impl CommandError {
 }
 
 impl From<Refusal> for CommandError {
-    /// A refusal of the service in this process. It says what the audit record says: whoever runs
-    /// the service may read that too.
+    /// A refusal of the service in this process, with the problem that the HTTP API would answer. But
+    /// its detail is what the audit record says: whoever runs the service may read that too.
     fn from(refusal: Refusal) -> Self {
+        let mut problem = postern_server::problem_document(&refusal);
         let Refusal { id, kind } = refusal;
         let (code, detail) = (kind.code(), kind.detail());
         let refused = match kind {
@@ -145,12 +146,7 @@ impl From<Refusal> for CommandError {
             ""
         };
         let message = format!("the call got no answer: {detail} ({code}){advice} [request {id}]");
-        let problem = json!({
-            "type": format!("urn:postern:problem:{code}"),
-            "title": "The call got no answer",
-            "detail": detail,
-            "instance": id,
-        });
+        problem["detail"] = json!(detail);
         Self::Problem {
             message,
             refused,

@@ -31,4 +31,5 @@ mod tls;
 
 pub use config::ServerConfig;
 pub use error::ServerError;
+pub use problem::problem_document;
 pub use server::Server;

@@ -17,10 +17,20 @@ use serde::Serialize;
 const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// Prefix of a problem's `type`; its code follows.
 const TYPE_PREFIX: &str = "urn:postern:problem:";
+/// Why writing a document out cannot fail.
+const SERIALIZES: &str = "strings and finite numbers serialize";
 /// When to come back after 429: calls end within seconds.
 const BUSY_RETRY_AFTER_S: u32 = 2;
 /// When to come back after 503: a restart, or room on the disk.
 const UNAVAILABLE_RETRY_AFTER_S: u32 = 30;
+
+/// The problem document that the API answers a refused call with, for callers that reach the service
+/// without HTTP.
+#[must_use]
+pub fn problem_document(refusal: &Refusal) -> serde_json::Value {
+    let problem = Problem::from(refusal.clone());
+    serde_json::to_value(problem.members(refusal.id)).expect(SERIALIZES)
+}
 
 /// One refusal, ready to be told. It travels as a response extension to the outermost middleware,
 /// which alone writes it out, under the request's id.
@@ -139,16 +149,19 @@ impl Problem {
 
     /// The JSON document, under the name that [`Problem::instance_or`] gives.
     pub(crate) fn document(&self, request: RequestId) -> String {
+        serde_json::to_string(&self.members(request)).expect(SERIALIZES)
+    }
+
+    fn members(&self, request: RequestId) -> Document<'_> {
         let Wording(status, code, title, detail) = self.wording;
-        let document = Document {
+        Document {
             r#type: format!("{TYPE_PREFIX}{code}"),
             title,
             status: status.as_u16(),
             detail,
             instance: self.instance_or(request).to_string(),
             facts: &self.facts,
-        };
-        serde_json::to_string(&document).expect("strings and finite numbers serialize")
+        }
     }
 
     /// The whole response, headers included.

@@ -116,14 +116,19 @@ fn secrets_are_redacted_and_reported() {
 #[test]
 fn policy_and_bounds_hold_without_a_server() {
     #[track_caller]
-    fn check(arguments: &[&str], code: &str) {
+    fn check(arguments: &[&str], status: u16, code: &str, facts: &[&str]) {
         let home = home();
         let all = [arguments, &["--json"]].concat();
         let ran = generate(home.path(), &all).exits(3);
         let json = ran.json();
         assert_eq!(json["error"]["code"], "refused", "{json}");
-        let kind = json["error"]["problem"]["type"].as_str().expect("a type");
+        let problem = &json["error"]["problem"];
+        let kind = problem["type"].as_str().expect("a type");
         assert_eq!(kind, format!("urn:postern:problem:{code}"));
+        assert_eq!(problem["status"], status, "{json}");
+        for member in ["title", "detail", "instance"].iter().chain(facts) {
+            assert!(!problem[member].is_null(), "{member}: {json}");
+        }
         let shown = postern(home.path(), ["audit", "show", "state/audit"])
             .exits(0)
             .stdout;
@@ -131,9 +136,16 @@ fn policy_and_bounds_hold_without_a_server() {
     }
     check(
         &["--template", "triage.v1", "--var", "log=x"],
+        403,
         "template-not-allowed",
+        &["field"],
     );
-    check(&["--template", "coffee.v1"], "variable-missing");
+    check(
+        &["--template", "coffee.v1"],
+        422,
+        "variable-missing",
+        &["field", "variable"],
+    );
     check(
         &[
             "--template",
@@ -143,7 +155,9 @@ fn policy_and_bounds_hold_without_a_server() {
             "--var",
             "extra=1",
         ],
+        422,
         "variable-unknown",
+        &["field", "variable"],
     );
     check(
         &[
@@ -154,11 +168,15 @@ fn policy_and_bounds_hold_without_a_server() {
             "--temperature",
             "99",
         ],
+        422,
         "parameter-out-of-range",
+        &["field", "minimum", "maximum"],
     );
     check(
         &["--template", "tea.v1", "--var", WISHES],
+        404,
         "template-unknown",
+        &["field"],
     );
 }
 
