@@ -6,6 +6,7 @@
 use std::env;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Stdout, Write};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Effects, Style};
@@ -13,13 +14,18 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::error::CommandError;
 
-/// Columns that our own text fills at most.
-pub(crate) const COLUMNS_MAX: usize = 88;
+/// Columns that our own text fills where no terminal says how many there are.
+const COLUMNS_DEFAULT: usize = 88;
+
+/// Columns that our own text fills on a terminal: narrower ones cut words apart, and in longer lines
+/// the eye gets lost.
+const COLUMNS_BOUNDS: RangeInclusive<usize> = 40..=100;
 
 /// Standard output, with colour where it belongs.
 pub(crate) struct Screen {
     out: Stdout,
     colour: bool,
+    columns: usize,
 }
 
 /// What a piece of text means, apart from how it looks.
@@ -37,7 +43,17 @@ impl Screen {
     pub(crate) fn new() -> Self {
         let out = io::stdout();
         let colour = out.is_terminal() && colour_wanted();
-        Self { out, colour }
+        let columns = columns_of(&out);
+        Self {
+            out,
+            colour,
+            columns,
+        }
+    }
+
+    /// Columns that our own text fills at most.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
     }
 
     /// `text` in the look of `tone`.
@@ -88,16 +104,30 @@ impl Tone {
     }
 }
 
+/// The width of the terminal, within bounds; the default where there is none, or none that knows it.
+fn columns_of(out: &Stdout) -> usize {
+    if !out.is_terminal() {
+        return COLUMNS_DEFAULT;
+    }
+    match rustix::termios::tcgetwinsize(out) {
+        Ok(size) if size.ws_col > 0 => {
+            usize::from(size.ws_col).clamp(*COLUMNS_BOUNDS.start(), *COLUMNS_BOUNDS.end())
+        }
+        _ => COLUMNS_DEFAULT,
+    }
+}
+
 fn colour_wanted() -> bool {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
     !refused && !dumb
 }
 
-/// Breaks a text that arrives in pieces into lines of at most [`COLUMNS_MAX`] columns, each
-/// indented. A word is held back until it is complete, and nothing else is.
+/// Breaks a text that arrives in pieces into lines of at most `columns` columns, each indented. A word
+/// is held back until it is complete, and nothing else is.
 pub(crate) struct Wrapper {
     indent: usize,
+    columns: usize,
     column: usize,
     word: String,
     space_due: bool,
@@ -105,9 +135,10 @@ pub(crate) struct Wrapper {
 
 impl Wrapper {
     /// A wrapper whose lines begin with `indent` spaces.
-    pub(crate) fn new(indent: usize) -> Self {
+    pub(crate) fn new(indent: usize, columns: usize) -> Self {
         Self {
             indent,
+            columns,
             column: 0,
             word: String::new(),
             space_due: false,
@@ -150,7 +181,7 @@ impl Wrapper {
             return;
         }
         let width = self.word.chars().count();
-        if self.column > 0 && self.column + usize::from(self.space_due) + width > COLUMNS_MAX {
+        if self.column > 0 && self.column + usize::from(self.space_due) + width > self.columns {
             ready.push('\n');
             (self.column, self.space_due) = (0, false);
         }
@@ -181,14 +212,15 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// `text` wrapped as a whole, without a last line end.
-pub(crate) fn wrap(text: &str, indent: usize) -> String {
-    let mut wrapper = Wrapper::new(indent);
+pub(crate) fn wrap(text: &str, indent: usize, columns: usize) -> String {
+    let mut wrapper = Wrapper::new(indent, columns);
     let mut wrapped = wrapper.push(text);
     wrapped.push_str(&wrapper.finish());
     wrapped.trim_end_matches('\n').to_owned()
 }
 
-/// A progress bar over bytes on standard error; invisible unless that is a terminal.
+/// A progress bar over bytes on standard error; invisible unless that is a terminal, and until it is
+/// known how many bytes there are.
 pub(crate) struct ByteProgress {
     bar: ProgressBar,
 }
@@ -196,19 +228,22 @@ pub(crate) struct ByteProgress {
 impl ByteProgress {
     /// A bar that says what is going on, e.g. `checking coffee-q8_0.gguf`.
     pub(crate) fn new(what: &str) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        // `with_message` draws nothing, as `set_message` would: a bar of 0 B.
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
+            .with_message(what.to_owned());
         let template = "{msg}  [{bar:30}] {binary_bytes} of {binary_total_bytes}  {eta}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_message(what.to_owned());
         Self { bar }
     }
 
     /// Shows how far it is.
     pub(crate) fn at(&self, bytes_done: u64, bytes_total: u64) {
-        self.bar.set_length(bytes_total);
-        self.bar.set_position(bytes_done);
+        self.bar.update(|state| {
+            state.set_len(bytes_total);
+            state.set_pos(bytes_done);
+        });
     }
 }
 
@@ -266,29 +301,31 @@ mod tests {
     fn text_in_pieces_wraps_like_the_whole() {
         let text = "Recommend one coffee shop that meets every wish, and say in one sentence why \
             it is the right one for today.\nSecond paragraph.";
-        let whole = wrap(text, 3);
-        assert!(
-            whole
-                .lines()
-                .all(|line| line.chars().count() <= COLUMNS_MAX),
-            "{whole}"
-        );
-        assert!(whole.lines().all(|line| line.starts_with("   ")), "{whole}");
-        for size in 1..7 {
-            let mut wrapper = Wrapper::new(3);
-            let characters: Vec<char> = text.chars().collect();
-            let mut pieces = String::new();
-            for piece in characters.chunks(size) {
-                pieces.push_str(&wrapper.push(&piece.iter().collect::<String>()));
+        for columns in [40, COLUMNS_DEFAULT] {
+            let whole = wrap(text, 3, columns);
+            assert!(
+                whole.lines().all(|line| line.chars().count() <= columns),
+                "{whole}"
+            );
+            assert!(whole.lines().all(|line| line.starts_with("   ")), "{whole}");
+            for size in 1..7 {
+                let mut wrapper = Wrapper::new(3, columns);
+                let characters: Vec<char> = text.chars().collect();
+                let mut pieces = String::new();
+                for piece in characters.chunks(size) {
+                    pieces.push_str(&wrapper.push(&piece.iter().collect::<String>()));
+                }
+                pieces.push_str(&wrapper.finish());
+                assert_eq!(pieces.trim_end_matches('\n'), whole, "pieces of {size}");
             }
-            pieces.push_str(&wrapper.finish());
-            assert_eq!(pieces.trim_end_matches('\n'), whole, "pieces of {size}");
         }
     }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert!(!wrap("red \u{1b}[31m alert \u{7}", 0).contains(['\u{1b}', '\u{7}']));
+        assert!(
+            !wrap("red \u{1b}[31m alert \u{7}", 0, COLUMNS_DEFAULT).contains(['\u{1b}', '\u{7}'])
+        );
     }
 
     #[test]

@@ -141,7 +141,10 @@ fn show_head(screen: &mut Screen, file: &Path, report: &ModelReport) -> anyhow::
         (Some(backend), _) => row("backend", backend)?,
         (None, Some(reason)) => {
             let verdict = screen.paint(Tone::Bad, "cannot be served");
-            screen.line(format_args!("  {verdict}:\n{}", wrap(reason, 4)))?;
+            screen.line(format_args!(
+                "  {verdict}:\n{}",
+                wrap(reason, 4, screen.columns())
+            ))?;
         }
         (None, None) => {}
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::run::{home, postern};
+use crate::run::{home, on_terminal, postern};
 
 #[test]
 fn the_json_report_holds_all_three_calls() {
@@ -103,4 +103,37 @@ fn a_kept_folder_serves_again() {
         let report = postern(home.path(), arguments).exits(0).json();
         assert_eq!(report["audit_verified"], true);
     }
+}
+
+#[test]
+fn text_fills_the_terminal_within_bounds() {
+    #[track_caller]
+    fn check(columns: u16, expected: usize) {
+        let home = home();
+        let shown = on_terminal(home.path(), columns, "demo --once");
+        let rule = shown
+            .lines()
+            .map(str::trim_end)
+            .find(|line| !line.is_empty() && line.chars().all(|c| c == '-'))
+            .expect("the rule above the table");
+        assert_eq!(rule.len(), expected, "{shown}");
+        let quoted: Vec<&str> = shown
+            .lines()
+            .map(str::trim_end)
+            .take_while(|&line| line != rule)
+            .filter(|line| line.starts_with("     > ") || line.starts_with("       "))
+            .collect();
+        assert!(quoted.len() >= 4, "{shown}");
+        for line in quoted {
+            // A word is never cut apart.
+            let is_word = line.split_whitespace().count() == 1;
+            assert!(
+                is_word || line.chars().count() <= expected,
+                "{line}: {shown}"
+            );
+        }
+    }
+    check(20, 40);
+    check(72, 72);
+    check(300, 100);
 }

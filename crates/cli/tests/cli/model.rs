@@ -5,7 +5,7 @@ use std::fs;
 use postern_testkit::gguf::{Entry, GgufBuilder, TinyModel};
 use serde_json::{Value, json};
 
-use crate::run::{coffee_model, home, postern, postern_fed};
+use crate::run::{coffee_model, home, on_terminal, postern, postern_fed};
 
 #[test]
 fn a_pin_names_the_file_its_size_and_digest() {
@@ -194,4 +194,15 @@ fn an_unknown_architecture_is_pinned_with_a_warning() {
     for expected in ["other.gguf: the architecture \"mamba\"", "llama"] {
         assert!(ran.stderr.contains(expected), "{ran:#?}");
     }
+}
+
+#[test]
+fn progress_is_shown_once_there_is_something_to_measure() {
+    let home = home();
+    fs::copy(coffee_model(), home.path().join("m.gguf")).expect("a copy");
+    postern(home.path(), ["model", "pin", "m.gguf"]).exits(0);
+    let call = "generate --model m.gguf --state-dir state --template coffee.v1 --var wishes=cake";
+    let shown = on_terminal(home.path(), 100, call);
+    assert!(shown.contains("checking m  ["), "{shown:?}");
+    assert!(!shown.contains("of 0 B"), "{shown:?}");
 }

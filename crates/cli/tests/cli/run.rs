@@ -74,6 +74,26 @@ pub(crate) fn postern_fed<A: AsRef<OsStr>>(
     }
 }
 
+/// Runs on a terminal of `columns` columns, made by `script` (util-linux), and gives what appeared there.
+pub(crate) fn on_terminal(home: &Path, columns: u16, arguments: &str) -> String {
+    let binary = env!("CARGO_BIN_EXE_postern");
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command"])
+        .arg(format!("stty cols {columns} && '{binary}' {arguments}"))
+        .arg("/dev/null")
+        .env("HOME", home)
+        .env("TERM", "xterm")
+        .env("NO_COLOR", "1")
+        .env_remove("COLUMNS")
+        .current_dir(home)
+        .stdin(Stdio::null())
+        .output()
+        .expect("script runs");
+    let shown = String::from_utf8(output.stdout).expect("UTF-8 on the terminal");
+    assert!(output.status.success(), "{shown}");
+    shown
+}
+
 /// The default model's file as it lies in the repository.
 pub(crate) fn coffee_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/coffee/coffee-q8_0.gguf")

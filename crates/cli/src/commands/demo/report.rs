@@ -10,7 +10,7 @@ use super::{Made, Outcome, TEMPLATE};
 use crate::client::{Answer, Redaction};
 use crate::commands::audit::verdict;
 use crate::embedded;
-use crate::terminal::{COLUMNS_MAX, Screen, Tone, Wrapper, bytes, wrap};
+use crate::terminal::{Screen, Tone, Wrapper, bytes, wrap};
 
 /// Columns before what is said and asked.
 const INDENT: usize = 5;
@@ -29,9 +29,10 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(json: bool) -> Self {
-        let wrapper = Wrapper::new(INDENT);
+        let screen = Screen::new();
+        let wrapper = Wrapper::new(INDENT, screen.columns());
         Self {
-            screen: Screen::new(),
+            screen,
             json,
             wrapper,
             url: String::new(),
@@ -84,7 +85,7 @@ impl Report {
         let heading = self
             .screen
             .paint(Tone::Heading, format_args!("{number}. {title}"));
-        let asked = self.screen.paint(Tone::Quiet, quotation(what));
+        let asked = self.screen.paint(Tone::Quiet, self.quotation(what));
         self.lines([String::new(), heading, String::new(), asked, String::new()])
     }
 
@@ -125,12 +126,12 @@ impl Report {
             self.lines([
                 "     The model and the audit log saw:".to_owned(),
                 String::new(),
-                self.screen.paint(Tone::Quiet, quotation(seen)),
+                self.screen.paint(Tone::Quiet, self.quotation(seen)),
             ])?;
         }
         let said = self
             .screen
-            .paint(Tone::Speech, wrap(&answer.fields.text, INDENT));
+            .paint(Tone::Speech, self.wrapped(&answer.fields.text, INDENT));
         self.lines([String::new(), said])?;
         self.cost(answer)
     }
@@ -145,7 +146,7 @@ impl Report {
             .screen
             .paint(Tone::Bad, format_args!("Refused: {status} {code}"));
         let detail = problem["detail"].as_str().unwrap_or_default();
-        self.lines([format!("     {verdict}"), wrap(detail, INDENT)])
+        self.lines([format!("     {verdict}"), self.wrapped(detail, INDENT)])
     }
 
     /// The closing table, or the whole report as JSON.
@@ -168,7 +169,9 @@ impl Report {
                 },
             }));
         }
-        let rule = self.screen.paint(Tone::Quiet, "-".repeat(COLUMNS_MAX));
+        let rule = self
+            .screen
+            .paint(Tone::Quiet, "-".repeat(self.screen.columns()));
         self.lines([String::new(), rule])?;
         let mut answers = calls.iter().filter_map(|call| match &call.outcome {
             Outcome::Answered(answer) => Some(&answer.fields),
@@ -275,6 +278,16 @@ impl Report {
         )
     }
 
+    /// Somebody's words, set off by a mark in front of the first line.
+    fn quotation(&self, text: &str) -> String {
+        let wrapped = self.wrapped(text, INDENT + 2);
+        format!("{:INDENT$}> {}", "", wrapped.trim_start())
+    }
+
+    fn wrapped(&self, text: &str, indent: usize) -> String {
+        wrap(text, indent, self.screen.columns())
+    }
+
     fn speech(&mut self, text: &str) -> anyhow::Result<()> {
         if self.json || text.is_empty() {
             return Ok(());
@@ -327,12 +340,6 @@ fn milliseconds(ms: Option<f64>) -> String {
 
 fn speed(tokens_per_s: Option<f64>) -> String {
     tokens_per_s.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0} tokens/s"))
-}
-
-/// Somebody's words, set off by a mark in front of the first line.
-fn quotation(text: &str) -> String {
-    let wrapped = wrap(text, INDENT + 2);
-    format!("{:INDENT$}> {}", "", wrapped.trim_start())
 }
 
 /// A path as a shell reads it back.
