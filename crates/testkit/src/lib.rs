@@ -8,5 +8,6 @@ pub mod chain;
 pub mod client;
 pub mod gguf;
 pub mod pki;
+pub mod rules;
 
 pub use pki::{Credentials, Pki};

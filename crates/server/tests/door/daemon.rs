@@ -14,15 +14,13 @@ use postern_service::{Service, ServiceConfig, TokenClaims, TokenKey, issue};
 use postern_testkit::Pki;
 use postern_testkit::chain;
 use postern_testkit::client::Client;
+use postern_testkit::rules::{LONG_CONTEXT, short_and_long};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// What the default model answers; no byte may occur twice.
 pub(crate) const SAYING: &str = "Moka buns";
-/// Most tokens of a call to `long.v1`: seconds of work.
-pub(crate) const LONG_TOKENS: u32 = 30_000;
-const LONG_CONTEXT: usize = 32_768;
 /// Longest time that a test waits for something that must happen.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -39,7 +37,7 @@ impl Plan {
     pub(crate) fn short() -> Self {
         Self {
             model: chain::saying(SAYING, 256),
-            rules: own_rules(),
+            rules: short_and_long(),
             server: ServerConfig::default(),
             service: ServiceConfig::default(),
         }
@@ -231,23 +229,4 @@ fn start_engine(folder: &Path, model: &[u8]) -> Engine {
         ..EngineConfig::default()
     };
     Engine::start(model, &config).unwrap()
-}
-
-/// `short.v1` for kiosk and operator, `long.v1` for the operator only.
-fn own_rules() -> RuleSet {
-    let template = |id: &str, max_tokens: u32| {
-        format!(
-            "id: {id}\ndescription: Test of {id}.\nauthor: a\nintent: i\nrisk: low\n\
-             max_tokens: {max_tokens}\nuser: \"{{{{text}}}}\"\nvariables:\n  \
-             text: {{description: What to answer., bytes_max: 200, required: true}}\n"
-        )
-    };
-    let long = template("long.v1", LONG_TOKENS);
-    let short = template("short.v1", 32);
-    let sources = [("long.v1.yaml", &*long), ("short.v1.yaml", &*short)];
-    let templates = TemplateSet::from_sources(sources).unwrap();
-    let policy = "version: 1\nidentities:\n  operator:\n    templates:\n      \
-                  long.v1: {}\n      short.v1: {}\n  kiosk:\n    templates:\n      short.v1: {}\n";
-    let policy = Policy::from_source("policy.yaml", policy).unwrap();
-    RuleSet::new(templates, policy).unwrap()
 }

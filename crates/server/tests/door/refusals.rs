@@ -130,7 +130,7 @@ async fn a_call_that_the_rules_refuse_is_told_why() {
         ),
         (
             "variable-oversized",
-            with(json!({ "text": "canary ".repeat(99) })),
+            with(json!({ "text": "canary ".repeat(599) })),
         ),
         (
             "variable-control-character",

@@ -13,12 +13,9 @@ use postern_service::{
     Answer, Call, CallEvent, CallStream, Caller, Clock, Refusal, Service, ServiceConfig,
     TokenClaims, TokenKey, issue,
 };
+use postern_testkit::rules::short_and_long;
+pub(crate) use postern_testkit::rules::{LONG_CONTEXT, LONG_TOKENS};
 use tempfile::TempDir;
-
-/// Most tokens of a call to `long.v1`.
-pub(crate) const LONG_TOKENS: u32 = 30_000;
-/// Context of the models that answer without end.
-pub(crate) const LONG_CONTEXT: usize = 32_768;
 
 /// Longest time that a test waits for something that must happen.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -44,7 +41,7 @@ pub(crate) struct Plan {
 pub(crate) enum Model {
     /// The committed model, with the rules that ship.
     Coffee,
-    /// A model file's bytes, with the rules of [`own_rules`].
+    /// A model file's bytes, with the rules of [`short_and_long`].
     Bytes(Vec<u8>),
 }
 
@@ -78,7 +75,7 @@ impl Plan {
                 std::fs::write(&file, bytes).unwrap();
                 (
                     ModelManifest::pin(&file, "test-model").unwrap(),
-                    own_rules(),
+                    short_and_long(),
                 )
             }
         };
@@ -293,25 +290,4 @@ fn shipped_rules() -> RuleSet {
     let templates = TemplateSet::load(&deploy.join("prompts")).unwrap();
     let policy = Policy::load(&deploy.join("policy/policy.yaml")).unwrap();
     RuleSet::new(templates, policy).unwrap()
-}
-
-fn own_rules() -> RuleSet {
-    let template = |id: &str, max_tokens: u32| {
-        format!(
-            "id: {id}\ndescription: d\nauthor: a\nintent: i\nrisk: low\n\
-             max_tokens: {max_tokens}\nuser: \"{{{{text}}}}\"\nvariables:\n  \
-             text: {{description: d, bytes_max: 4096, required: true}}\n"
-        )
-    };
-    let long = template("long.v1", LONG_TOKENS);
-    let short = template("short.v1", 32);
-    let sources = [("long.v1.yaml", &*long), ("short.v1.yaml", &*short)];
-    let templates = TemplateSet::from_sources(sources).unwrap();
-    let policy = "version: 1\nidentities:\n  operator:\n    templates:\n      \
-                  long.v1: {}\n      short.v1: {}\n  kiosk:\n    templates:\n      short.v1: {}\n";
-    RuleSet::new(
-        templates,
-        Policy::from_source("policy.yaml", policy).unwrap(),
-    )
-    .unwrap()
 }
