@@ -207,3 +207,29 @@ fn what_cannot_be_read_is_named_before_anything_starts() {
     );
     check(&with(&["--url", "https://localhost:1"]), "state/ca.pem");
 }
+
+#[test]
+fn flags_of_a_local_run_and_of_a_server_exclude_each_other() {
+    let home = home();
+    let call = ["--template", "coffee.v1", "--var", WISHES];
+    for flag in [
+        "--config",
+        "--model",
+        "--prompts",
+        "--policy",
+        "--audit-dir",
+        "--token-key",
+    ] {
+        let both = ["--url", "https://localhost:1", flag, "x"];
+        let ran = generate(home.path(), &[call.as_slice(), &both].concat()).exits(2);
+        for expected in ["--url <URL>", flag, "cannot be used with"] {
+            assert!(ran.stderr.contains(expected), "{flag}: {ran:#?}");
+        }
+    }
+    for flag in ["--ca", "--cert", "--key", "--token-file"] {
+        let alone = [call.as_slice(), &[flag, "x"]].concat();
+        let ran = generate(home.path(), &alone).exits(2);
+        assert!(ran.stderr.contains("--url <URL>"), "{flag}: {ran:#?}");
+    }
+    assert!(!home.path().join("state").exists(), "nothing was begun");
+}

@@ -10,4 +10,5 @@ mod help;
 mod model;
 mod run;
 mod serve;
+mod signals;
 mod token;
