@@ -73,7 +73,10 @@ impl Attention {
     ///
     /// # Panics
     /// If lengths, shapes, the layer or the spans' pages do not fit together.
-    #[expect(clippy::too_many_arguments, reason = "each is one thing that attention is about")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one thing that attention is about"
+    )]
     pub fn attend(
         &mut self,
         pool: &mut Pool,
@@ -120,7 +123,10 @@ impl Attention {
             Shared::new(unsafe { std::slice::from_raw_parts_mut(start, PARTIALS_MAX * floats) });
         let partial = |index: usize| {
             // SAFETY: a task of the first job has a segment of its own, one of the second all segments of its tile.
-            State::new(unsafe { partials.part(index * floats, floats) }.as_mut_ptr(), width)
+            State::new(
+                unsafe { partials.part(index * floats, floats) }.as_mut_ptr(),
+                width,
+            )
         };
         let cpu = pool.cpu();
         pool.run(batch.tasks(segments_of), &|task| {

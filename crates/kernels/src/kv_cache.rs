@@ -8,7 +8,10 @@
 //! attention reads none that the sequence has not written.
 //!
 //! What is absent: which sequence has which pages, and which may be shared; that is the engine's.
-#![expect(unsafe_code, reason = "half-precision numbers in memory shared by threads")]
+#![expect(
+    unsafe_code,
+    reason = "half-precision numbers in memory shared by threads"
+)]
 
 use crate::isa::{Isa, Kernel, LANES};
 use crate::memory::{AlignedBytes, Shared};
@@ -138,7 +141,9 @@ impl KvCache {
     /// If the page is free.
     pub fn share(&mut self, page: PageId) {
         let references = self.references_mut(page);
-        *references = references.checked_add(1).expect("fewer references than 2^32");
+        *references = references
+            .checked_add(1)
+            .expect("fewer references than 2^32");
     }
 
     /// Gives a reference back; the last one frees the page.
@@ -189,7 +194,11 @@ impl KvCache {
         } = self.shape;
         let row_width = kv_heads * head_width;
         assert_eq!(keys.len(), span.tokens * row_width, "a key for each row");
-        assert_eq!(values.len(), span.tokens * row_width, "a value for each row");
+        assert_eq!(
+            values.len(),
+            span.tokens * row_width,
+            "a value for each row"
+        );
         if span.tokens == 0 {
             return;
         }
@@ -293,12 +302,12 @@ impl Kernel for PageWrite<'_> {
             for at in (0..self.head_width).step_by(LANES) {
                 let columns = block[at * LANES..][..LANES * LANES].chunks_exact_mut(LANES);
                 // SAFETY: the caller's promise.
-                let halves = unsafe { halves(isa, &key[at..]) };
+                let halves = unsafe { narrowed(isa, &key[at..]) };
                 for (column, half) in columns.zip(halves) {
                     column[token % LANES] = half;
                 }
                 // SAFETY: the caller's promise.
-                let halves = unsafe { halves(isa, &value[at..]) };
+                let halves = unsafe { narrowed(isa, &value[at..]) };
                 value_row[at..][..LANES].copy_from_slice(&halves);
             }
         }
@@ -310,7 +319,7 @@ impl Kernel for PageWrite<'_> {
 /// # Safety
 /// The instruction set must be there.
 #[inline(always)]
-unsafe fn halves<S: Isa>(isa: S, floats: &[f32]) -> [u16; LANES] {
+unsafe fn narrowed<S: Isa>(isa: S, floats: &[f32]) -> [u16; LANES] {
     let count = floats.len().min(LANES);
     let mut lanes = [0.0; LANES];
     lanes[..count].copy_from_slice(&floats[..count]);

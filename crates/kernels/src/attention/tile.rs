@@ -138,7 +138,6 @@ impl Segment<'_> {
 
     #[inline(always)]
     unsafe fn clear<S: Isa>(&self, isa: S) {
-        
         // SAFETY: the state has room for all rows.
         unsafe {
             let zero = isa.splat(0.0);
@@ -190,19 +189,17 @@ macro_rules! with_rows {
 
 #[inline(always)]
 const fn rows_at_once<S: Isa>() -> usize {
-    if S::FLOAT_SUMS_MAX >= 2 * ROWS_MAX { ROWS_MAX } else { 4 }
+    if S::FLOAT_SUMS_MAX >= 2 * ROWS_MAX {
+        ROWS_MAX
+    } else {
+        4
+    }
 }
 
 impl Step<'_> {
     /// Takes the `active` rows through the page that begins at token `start`; each sees something of it.
     #[inline(always)]
-    unsafe fn run<S: Isa>(
-        mut self,
-        isa: S,
-        active: Range<usize>,
-        visible: &[usize],
-        start: usize,
-    ) {
+    unsafe fn run<S: Isa>(mut self, isa: S, active: Range<usize>, visible: &[usize], start: usize) {
         let seen = |row: usize| (visible[row] - start).min(PAGE_TOKENS);
         // SAFETY: the caller's promise: pages, queries and state are as large as the width says.
         unsafe {
