@@ -183,8 +183,8 @@ impl Isa for Avx2 {
     #[inline(always)]
     unsafe fn store_f16(self, floats: [__m256; 2], to: *mut u16) {
         unsafe {
-            _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<NEAREST>(floats[0]));
-            _mm_storeu_si128(to.add(8).cast(), _mm256_cvtps_ph::<NEAREST>(floats[1]));
+            _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats[0]));
+            _mm_storeu_si128(to.add(8).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats[1]));
         }
     }
 
