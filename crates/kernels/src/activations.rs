@@ -3,8 +3,7 @@
 //! Tokens lie in tiles, as many as one kernel multiplies at a time; the last tile is as wide as the next power of
 //! two. Within a tile of `T` tokens a block is `[8 groups][T tokens][4 columns]`, and what is known of each block `[T]`.
 //!
-//! A value is `scale · code`, with codes in `-127..=127`. The sums of codes turn a product with biased or shifted weights into the
-//! wanted one. A block with a number that is not finite has the scale NaN, so that it is seen in the result.
+//! A value is `scale · code`, with codes in `-127..=127`. The sums of codes turn a product with shifted weights into the wanted one. A block with a number that is not finite has the scale NaN, so that it is seen in the result.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
 use crate::isa::{Cpu, Isa, Kernel, LANES};
@@ -27,8 +26,7 @@ pub struct Activations {
     columns: usize,
     codes: AlignedBytes,
     scales: Vec<f32>,
-    negative_sums: Vec<i32>,
-    negative_half_sums: Vec<i32>,
+    offsets: Vec<i32>,
     scaled_sums: Vec<f32>,
     scaled_half_sums: Vec<f32>,
     floats: Vec<f32>,
@@ -54,10 +52,8 @@ pub(crate) struct Tile {
     pub(crate) codes: *const i8,
     /// `[blocks][width]`.
     pub(crate) scales: *const f32,
-    /// `[blocks][width]`: minus the sum of the codes.
-    pub(crate) negative_sums: *const i32,
-    /// `[blocks][2][width]`: minus the sums of the halves.
-    pub(crate) negative_half_sums: *const i32,
+    /// `[blocks][width]`: what a product with weights that are 128 too large has too much, negative.
+    pub(crate) offsets: *const i32,
     /// `[blocks][width]`: scale times sum.
     pub(crate) scaled_sums: *const f32,
     /// `[blocks][2][width]`.
@@ -82,8 +78,7 @@ impl Activations {
             columns: 0,
             codes: AlignedBytes::zeroed(rows * columns),
             scales: vec![0.0; blocks],
-            negative_sums: vec![0; blocks],
-            negative_half_sums: vec![0; 2 * blocks],
+            offsets: vec![0; blocks],
             scaled_sums: vec![0.0; blocks],
             scaled_half_sums: vec![0.0; 2 * blocks],
             floats: vec![0.0; if keep_floats { rows * columns } else { 0 }],
@@ -136,8 +131,7 @@ impl Activations {
             tokens,
             codes: Shared::new(self.codes.as_mut_slice()),
             scales: Shared::new(&mut self.scales),
-            negative_sums: Shared::new(&mut self.negative_sums),
-            negative_half_sums: Shared::new(&mut self.negative_half_sums),
+            offsets: Shared::new(&mut self.offsets),
             scaled_sums: Shared::new(&mut self.scaled_sums),
             scaled_half_sums: Shared::new(&mut self.scaled_half_sums),
             floats: Shared::new(&mut self.floats),
@@ -182,8 +176,7 @@ impl Activations {
             width: tile_width(first, self.tokens, self.tile),
             codes: self.codes.as_ptr().wrapping_add(blocks * BLOCK).cast(),
             scales: self.scales[blocks..].as_ptr(),
-            negative_sums: self.negative_sums[blocks..].as_ptr(),
-            negative_half_sums: self.negative_half_sums[2 * blocks..].as_ptr(),
+            offsets: self.offsets[blocks..].as_ptr(),
             scaled_sums: self.scaled_sums[blocks..].as_ptr(),
             scaled_half_sums: self.scaled_half_sums[2 * blocks..].as_ptr(),
             floats: self.floats[floats..].as_ptr(),
@@ -215,8 +208,7 @@ struct Rows<'a> {
     tokens: usize,
     codes: Shared<u8>,
     scales: Shared<f32>,
-    negative_sums: Shared<i32>,
-    negative_half_sums: Shared<i32>,
+    offsets: Shared<i32>,
     scaled_sums: Shared<f32>,
     scaled_half_sums: Shared<f32>,
     floats: Shared<f32>,
@@ -365,10 +357,9 @@ impl QuantizeRow<'_> {
                 }
             }
             rows.scales.part(at, 1)[0] = quantized.scale;
-            rows.negative_sums.part(at, 1)[0] = -(low + high);
+            rows.offsets.part(at, 1)[0] = -128 * (low + high);
             rows.scaled_sums.part(at, 1)[0] = quantized.scale * (low + high) as f32;
             for (at, sum) in halves.into_iter().zip([low, high]) {
-                rows.negative_half_sums.part(at, 1)[0] = -sum;
                 rows.scaled_half_sums.part(at, 1)[0] = quantized.scale * sum as f32;
             }
         }

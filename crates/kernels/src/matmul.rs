@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use crate::activations::{Activations, Tile};
 use crate::format::Format;
-use crate::isa::{Cpu, Isa, Kernel, LANES};
+use crate::isa::{Cpu, Isa, Kernel, LANES, each};
 use crate::memory::{LINE_BYTES, Shared};
 use crate::packed::{
     BLOCK, Bits, Element, Layout, PackedMatrix, Pair, Panel, Quads, Scales, for_format,
@@ -34,6 +34,8 @@ const SCRATCH_BLOCKS: usize = 16;
 const UNPACKED_BYTES: usize = BLOCK * LANES;
 /// Tokens whose sums are kept while a panel is walked.
 const GROUP_TOKENS_MAX: usize = 128;
+/// How far before the weights that are multiplied memory is asked for.
+const PREFETCH_BYTES: usize = 4 << 10;
 
 /// One matrix that the activations are multiplied with.
 #[derive(Debug)]
@@ -235,8 +237,10 @@ impl Task<'_> {
                     for_width!(tile.width, T => {
                         let rows: &mut [[f32; LANES]; T] =
                             (&mut sums[at..at + T]).try_into().unwrap_unchecked();
-                        let mut held: [S::Floats; T] =
-                            std::array::from_fn(|token| isa.load(rows[token].as_ptr()));
+                        let mut held = [isa.splat(0.0); T];
+                        for (held, row) in held.iter_mut().zip(&*rows) {
+                            *held = isa.load(row.as_ptr());
+                        }
                         accumulate::<S, L, _, T>(
                             isa, scratch, 0..part.len(), from, tile, &mut held,
                         );
@@ -348,13 +352,19 @@ impl<S: Isa, L: Layout> Blocks<S> for Panel<L> {
     #[inline(always)]
     unsafe fn codes(self, isa: S, block: usize) -> Quads<S> {
         // SAFETY: the caller's promise.
-        unsafe { L::finish(isa, L::Bits::unpack(isa, Panel::codes(self, block))) }
+        unsafe {
+            let codes = Panel::codes(self, block);
+            for line in 0..L::Bits::GROUPS {
+                isa.prefetch(codes.wrapping_add(PREFETCH_BYTES + line * LINE_BYTES));
+            }
+            L::finish(isa, L::Bits::unpack(isa, codes))
+        }
     }
 
     #[inline(always)]
     unsafe fn scales(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
         // SAFETY: the caller's promise.
-        unsafe { L::Scales::load(isa, self.unit(block), block) }
+        unsafe { biased::<S, L>(isa, L::Scales::load(isa, Panel::scales(self, block), block)) }
     }
 }
 
@@ -417,9 +427,7 @@ impl<S: Isa, L: Layout> Blocks<S> for Scratch<L> {
         // SAFETY: the caller's promise.
         unsafe {
             let from = self.codes.add(block * UNPACKED_BYTES);
-            [0, 4].map(|first| {
-                [0, 1, 2, 3].map(|g| isa.load_bytes(from.add((first + g) * LINE_BYTES)))
-            })
+            each!(2, half => each!(4, g => isa.load_bytes(from.add((4 * half + g) * LINE_BYTES))))
         }
     }
 
@@ -427,8 +435,11 @@ impl<S: Isa, L: Layout> Blocks<S> for Scratch<L> {
     unsafe fn scales(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
         // SAFETY: the caller's promise.
         unsafe {
-            let at = |factor| isa.load(self.factors.add((4 * block + factor) * LANES));
-            ([at(0), at(1)], [at(2), at(3)])
+            let from = self.factors.add(4 * block * LANES);
+            (
+                each!(2, half => isa.load(from.add(half * LANES))),
+                each!(2, half => isa.load(from.add((2 + half) * LANES))),
+            )
         }
     }
 }
@@ -449,11 +460,10 @@ unsafe fn accumulate<S: Isa, L: Layout, B: Blocks<S>, const T: usize>(
         unsafe {
             let codes = weights.codes(isa, block);
             let (scales, mins) = weights.scales(isa, block);
-            let activations = [0, 1].map(|half| tile.codes.add(at * BLOCK + half * 16 * T));
+            let activations: [_; 2] = each!(2, half => tile.codes.add(at * BLOCK + half * 16 * T));
             if L::Scales::HALVED {
-                let halves = tile.negative_half_sums.add(2 * at);
-                let mut first = start::<S, L, T>(isa, halves);
-                let mut second = start::<S, L, T>(isa, halves.add(T));
+                let mut first = [isa.splat_ints(0); T];
+                let mut second = [isa.splat_ints(0); T];
                 dot::<S, L, T>(isa, &mut first, &codes[0], activations[0]);
                 dot::<S, L, T>(isa, &mut second, &codes[1], activations[1]);
                 for token in 0..T {
@@ -461,7 +471,7 @@ unsafe fn accumulate<S: Isa, L: Layout, B: Blocks<S>, const T: usize>(
                     let whole = isa.mul_add(isa.to_floats(second[token]), scales[1], whole);
                     let scale = isa.splat(*tile.scales.add(at + token));
                     sums[token] = isa.mul_add(whole, scale, sums[token]);
-                    if L::Scales::MINS {
+                    if has_mins::<L>() {
                         for (half, &min) in mins.iter().enumerate() {
                             let sum = tile.scaled_half_sums.add(2 * at + half * T + token);
                             sums[token] = isa.neg_mul_add(min, isa.splat(*sum), sums[token]);
@@ -469,14 +479,19 @@ unsafe fn accumulate<S: Isa, L: Layout, B: Blocks<S>, const T: usize>(
                     }
                 }
             } else {
-                let mut ints = start::<S, L, T>(isa, tile.negative_sums.add(at));
+                let mut ints = [isa.splat_ints(0); T];
+                if L::WIDE && S::WIDE_BIAS.is_some() {
+                    for (token, ints) in ints.iter_mut().enumerate() {
+                        *ints = isa.splat_ints(*tile.offsets.add(at + token));
+                    }
+                }
                 dot::<S, L, T>(isa, &mut ints, &codes[0], activations[0]);
                 dot::<S, L, T>(isa, &mut ints, &codes[1], activations[1]);
                 for token in 0..T {
                     let scale = isa.splat(*tile.scales.add(at + token));
                     let scale = isa.mul(scales[0], scale);
                     sums[token] = isa.mul_add(isa.to_floats(ints[token]), scale, sums[token]);
-                    if L::Scales::MINS {
+                    if has_mins::<L>() {
                         let sum = isa.splat(*tile.scaled_sums.add(at + token));
                         sums[token] = isa.neg_mul_add(mins[0], sum, sums[token]);
                     }
@@ -486,24 +501,25 @@ unsafe fn accumulate<S: Isa, L: Layout, B: Blocks<S>, const T: usize>(
     }
 }
 
-/// What integer sums begin with: minus the bias of the codes times the sums of the activations.
+/// Whether something is subtracted: minima of the format, or the bias of its codes.
+const fn has_mins<L: Layout>() -> bool {
+    L::Scales::MINS || L::BIAS.is_some()
+}
+
+/// Scales and minima, with the bias of the codes as the minimum where a format has one.
 #[inline(always)]
-unsafe fn start<S: Isa, L: Layout, const T: usize>(
+unsafe fn biased<S: Isa, L: Layout>(
     isa: S,
-    negative_sums: *const i32,
-) -> [S::Ints; T] {
-    let bias = if L::WIDE {
-        S::WIDE_BIAS_LOG2
-    } else {
-        L::BIAS_LOG2
-    };
-    // SAFETY: the caller's promise.
-    std::array::from_fn(|token| unsafe {
-        match bias {
-            Some(bias) => isa.splat_ints(*negative_sums.add(token) << bias),
-            None => isa.splat_ints(0),
-        }
-    })
+    (scales, mins): (Pair<S>, Pair<S>),
+) -> (Pair<S>, Pair<S>) {
+    match L::BIAS {
+        // SAFETY: the caller's promise.
+        Some(bias) => unsafe {
+            let bias = isa.splat(f32::from(bias));
+            (scales, each!(2, half => isa.mul(scales[half], bias)))
+        },
+        None => (scales, mins),
+    }
 }
 
 #[inline(always)]

@@ -57,7 +57,11 @@ fn pool(threads: usize, cpu: Cpu) -> Pool {
 }
 
 fn columns_of(format: Format, blocks: usize) -> usize {
-    if format.block_elements() == 256 { 256 * blocks.div_ceil(4) } else { 32 * blocks }
+    if format.block_elements() == 256 {
+        256 * blocks.div_ceil(4)
+    } else {
+        32 * blocks
+    }
 }
 
 fn product(
@@ -70,7 +74,15 @@ fn product(
     let mut activations = Activations::new(pool.cpu(), tokens, matrix.columns(), true);
     activations.quantize(pool, values, matrix.columns(), None);
     let mut out = vec![f32::NAN; tokens * matrix.rows()];
-    matmul(pool, &activations, &mut [Product { matrix, bias, out: &mut out }]);
+    matmul(
+        pool,
+        &activations,
+        &mut [Product {
+            matrix,
+            bias,
+            out: &mut out,
+        }],
+    );
     out
 }
 
@@ -136,7 +148,8 @@ fn specified(
 #[test]
 fn products_are_those_of_the_specification_on_every_instruction_set() {
     for format in Format::ALL {
-        for (rows, blocks, tokens) in [(1, 1, 1), (16, 8, 2), (33, 5, 3), (48, 40, 7), (20, 36, 29)] {
+        for (rows, blocks, tokens) in [(1, 1, 1), (16, 8, 2), (33, 5, 3), (48, 40, 7), (20, 36, 29)]
+        {
             let columns = columns_of(format, blocks);
             let stored = stored(format, rows, columns, 11);
             let values = values(tokens * columns, 13);
@@ -197,22 +210,37 @@ proptest! {
 fn several_products_at_a_time_are_the_same_as_one_after_another() {
     let (columns, tokens) = (256, 5);
     let mut pool = pool(3, Cpu::detect());
-    let matrices = [(Format::Q4_K, 48), (Format::Q6_K, 17), (Format::Q8_0, 1)].map(|(format, rows)| {
-        let stored = stored(format, rows, columns, 3);
-        PackedMatrix::pack(&mut pool, format, rows, columns, &stored).expect("whole blocks")
-    });
+    let matrices =
+        [(Format::Q4_K, 48), (Format::Q6_K, 17), (Format::Q8_0, 1)].map(|(format, rows)| {
+            let stored = stored(format, rows, columns, 3);
+            PackedMatrix::pack(&mut pool, format, rows, columns, &stored).expect("whole blocks")
+        });
     let values = values(tokens * columns, 5);
     let mut activations = Activations::new(pool.cpu(), 8, 512, false);
     activations.quantize(&mut pool, &values, columns, None);
-    let mut outs = matrices.each_ref().map(|matrix| vec![0.0; tokens * matrix.rows()]);
+    let mut outs = matrices
+        .each_ref()
+        .map(|matrix| vec![0.0; tokens * matrix.rows()]);
     let [a, b, c] = &mut outs;
     matmul(
         &mut pool,
         &activations,
         &mut [
-            Product { matrix: &matrices[0], bias: None, out: a },
-            Product { matrix: &matrices[1], bias: None, out: b },
-            Product { matrix: &matrices[2], bias: None, out: c },
+            Product {
+                matrix: &matrices[0],
+                bias: None,
+                out: a,
+            },
+            Product {
+                matrix: &matrices[1],
+                bias: None,
+                out: b,
+            },
+            Product {
+                matrix: &matrices[2],
+                bias: None,
+                out: c,
+            },
         ],
     );
     for (matrix, out) in matrices.iter().zip(&outs) {
@@ -225,16 +253,37 @@ fn a_norm_on_the_way_is_the_norm_and_then_the_product() {
     let (columns, rows) = (96, 32);
     let mut pool = pool(1, Cpu::detect());
     let stored = stored(Format::Q8_0, rows, columns, 1);
-    let matrix = PackedMatrix::pack(&mut pool, Format::Q8_0, rows, columns, &stored).expect("whole blocks");
+    let matrix =
+        PackedMatrix::pack(&mut pool, Format::Q8_0, rows, columns, &stored).expect("whole blocks");
     let raw = values(columns, 2);
     let weight = values(columns, 3);
     let mean = raw.iter().map(|x| x * x).sum::<f32>() / columns as f32;
-    let normed: Vec<f32> = raw.iter().zip(&weight).map(|(x, w)| x / (mean + 1e-6).sqrt() * w).collect();
+    let normed: Vec<f32> = raw
+        .iter()
+        .zip(&weight)
+        .map(|(x, w)| x / (mean + 1e-6).sqrt() * w)
+        .collect();
     let expected = product(&mut pool, &matrix, None, &normed);
     let mut activations = Activations::new(pool.cpu(), 1, columns, false);
-    activations.quantize(&mut pool, &raw, columns, Some(Norm { weight: &weight, epsilon: 1e-6 }));
+    activations.quantize(
+        &mut pool,
+        &raw,
+        columns,
+        Some(Norm {
+            weight: &weight,
+            epsilon: 1e-6,
+        }),
+    );
     let mut found = vec![0.0; rows];
-    matmul(&mut pool, &activations, &mut [Product { matrix: &matrix, bias: None, out: &mut found }]);
+    matmul(
+        &mut pool,
+        &activations,
+        &mut [Product {
+            matrix: &matrix,
+            bias: None,
+            out: &mut found,
+        }],
+    );
     for (found, expected) in found.iter().zip(&expected) {
         assert!((found - expected).abs() < 0.02, "{found} {expected}");
     }
@@ -244,14 +293,21 @@ fn a_norm_on_the_way_is_the_norm_and_then_the_product() {
 fn what_is_not_finite_is_seen_in_the_result() {
     let columns = 64;
     let mut pool = pool(1, Cpu::detect());
-    for format in Format::ALL.into_iter().filter(|format| format.block_elements() <= 32) {
+    for format in Format::ALL
+        .into_iter()
+        .filter(|format| format.block_elements() <= 32)
+    {
         let stored = stored(format, 16, columns, 1);
-        let matrix = PackedMatrix::pack(&mut pool, format, 16, columns, &stored).expect("whole blocks");
+        let matrix =
+            PackedMatrix::pack(&mut pool, format, 16, columns, &stored).expect("whole blocks");
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut values = values(columns, 2);
             values[40] = bad;
             let out = product(&mut pool, &matrix, None, &values);
-            assert!(out.iter().all(|value| !value.is_finite()), "{format:?} {bad}: {out:?}");
+            assert!(
+                out.iter().all(|value| !value.is_finite()),
+                "{format:?} {bad}: {out:?}"
+            );
         }
     }
 }
@@ -260,7 +316,27 @@ fn what_is_not_finite_is_seen_in_the_result() {
 fn bytes_that_are_not_the_matrix_are_refused() {
     let mut pool = pool(1, Cpu::scalar());
     let wrong = PackedMatrix::pack(&mut pool, Format::Q4_0, 2, 64, &[0; 71]);
-    assert!(matches!(wrong, Err(PackError::Bytes { expected: 72, found: 71, .. })), "{wrong:?}");
+    assert!(
+        matches!(
+            wrong,
+            Err(PackError::Bytes {
+                expected: 72,
+                found: 71,
+                ..
+            })
+        ),
+        "{wrong:?}"
+    );
     let wrong = PackedMatrix::pack(&mut pool, Format::Q4_K, 1, 32, &[0; 18]);
-    assert!(matches!(wrong, Err(PackError::Columns { columns: 32, block: 256, .. })), "{wrong:?}");
+    assert!(
+        matches!(
+            wrong,
+            Err(PackError::Columns {
+                columns: 32,
+                block: 256,
+                ..
+            })
+        ),
+        "{wrong:?}"
+    );
 }

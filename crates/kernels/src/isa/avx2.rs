@@ -40,10 +40,15 @@ impl Isa for Avx2 {
     type Ints = [__m256i; 2];
     type Floats = [__m256; 2];
 
-    const WIDE_BIAS_LOG2: Option<u32> = None;
+    const WIDE_BIAS: Option<u8> = None;
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 128 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
+
+    #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
 
     #[inline(always)]
     unsafe fn load_bytes(self, from: *const u8) -> [__m256i; 2] {

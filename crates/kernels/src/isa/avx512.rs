@@ -41,10 +41,15 @@ impl Isa for Avx512 {
     type Ints = __m512i;
     type Floats = __m512;
 
-    const WIDE_BIAS_LOG2: Option<u32> = Some(7);
+    const WIDE_BIAS: Option<u8> = Some(128);
     const TILE: usize = 8;
     const ACTIVATION_BYTES_MAX: usize = 512 << 10;
     const FLOAT_SUMS_MAX: usize = 16;
+
+    #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
 
     #[inline(always)]
     unsafe fn load_bytes(self, from: *const u8) -> __m512i {

@@ -20,6 +20,44 @@ mod avx512;
 mod neon;
 mod scalar;
 
+/// An array of two or four, by an expression of the index. Closures, as `array::map` takes them, would be functions of
+/// their own, compiled without the instruction set.
+macro_rules! each {
+    (2, $index:ident => $value:expr) => {
+        [
+            {
+                let $index = 0;
+                $value
+            },
+            {
+                let $index = 1;
+                $value
+            },
+        ]
+    };
+    (4, $index:ident => $value:expr) => {
+        [
+            {
+                let $index = 0;
+                $value
+            },
+            {
+                let $index = 1;
+                $value
+            },
+            {
+                let $index = 2;
+                $value
+            },
+            {
+                let $index = 3;
+                $value
+            },
+        ]
+    };
+}
+pub(crate) use each;
+
 /// Rows of a matrix that are computed side by side.
 pub(crate) const LANES: usize = 16;
 
@@ -36,9 +74,8 @@ pub(crate) trait Isa: Copy {
     /// An `f32` a lane.
     type Floats: Copy;
 
-    /// What is added to signed 8-bit weights before [`Isa::dot`], as a power of two: none where the dot product is of
-    /// signed bytes.
-    const WIDE_BIAS_LOG2: Option<u32>;
+    /// What is added to signed 8-bit weights before [`Isa::dot`]: 128, or nothing where the dot product is of signed bytes.
+    const WIDE_BIAS: Option<u8>;
     /// Most tokens that one kernel multiplies at a time: as many as leave room in the registers.
     const TILE: usize;
     /// Bytes of activations that a core should keep close while it walks over the weights: half of its own cache.
@@ -46,6 +83,8 @@ pub(crate) trait Isa: Copy {
     /// Vectors of floats that stay in registers as sums, beside what a multiply-add reads.
     const FLOAT_SUMS_MAX: usize;
 
+    /// Asks for a cache line that will be read soon; the address need not be valid.
+    fn prefetch(self, from: *const u8);
     /// Loads 64 bytes.
     unsafe fn load_bytes(self, from: *const u8) -> Self::Bytes;
     /// Stores 64 bytes.

@@ -7,7 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Isa, Kernel};
+use super::{Isa, Kernel, each};
 
 /// Proof that the processor has it.
 #[derive(Debug, Clone, Copy)]
@@ -31,29 +31,6 @@ pub(super) unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
 type Bytes = [uint8x16_t; 4];
 type Ints = [int32x4_t; 4];
 type Floats = [float32x4_t; 4];
-
-macro_rules! lanes {
-    ($part:ident => $value:expr) => {
-        [
-            {
-                let $part = 0;
-                $value
-            },
-            {
-                let $part = 1;
-                $value
-            },
-            {
-                let $part = 2;
-                $value
-            },
-            {
-                let $part = 3;
-                $value
-            },
-        ]
-    };
-}
 
 /// `sum += weights · activations[4 * element..][..4]`, a lane each of four rows.
 macro_rules! sdot {
@@ -91,14 +68,22 @@ impl Isa for Neon {
     type Ints = Ints;
     type Floats = Floats;
 
-    const WIDE_BIAS_LOG2: Option<u32> = None;
+    const WIDE_BIAS: Option<u8> = None;
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 256 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
 
     #[inline(always)]
+    fn prefetch(self, from: *const u8) {
+        // SAFETY: a prefetch reads nothing that the program sees, and cannot fault.
+        unsafe {
+            asm!("prfm pldl1strm, [{from}]", from = in(reg) from, options(readonly, nostack, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
     unsafe fn load_bytes(self, from: *const u8) -> Bytes {
-        unsafe { lanes!(part => vld1q_u8(from.add(16 * part))) }
+        unsafe { each!(4, part => vld1q_u8(from.add(16 * part))) }
     }
 
     #[inline(always)]
@@ -112,29 +97,29 @@ impl Isa for Neon {
 
     #[inline(always)]
     unsafe fn mask(self, bytes: Bytes, mask: u8) -> Bytes {
-        unsafe { lanes!(part => vandq_u8(bytes[part], vdupq_n_u8(mask))) }
+        unsafe { each!(4, part => vandq_u8(bytes[part], vdupq_n_u8(mask))) }
     }
 
     #[inline(always)]
     unsafe fn or(self, a: Bytes, b: Bytes) -> Bytes {
-        unsafe { lanes!(part => vorrq_u8(a[part], b[part])) }
+        unsafe { each!(4, part => vorrq_u8(a[part], b[part])) }
     }
 
     #[inline(always)]
     unsafe fn shift_right(self, bytes: Bytes, count: u32) -> Bytes {
-        unsafe { lanes!(part => vshlq_u8(bytes[part], vdupq_n_s8(-(count as i8)))) }
+        unsafe { each!(4, part => vshlq_u8(bytes[part], vdupq_n_s8(-(count as i8)))) }
     }
 
     #[inline(always)]
     unsafe fn shift_left(self, bytes: Bytes, count: u32) -> Bytes {
-        unsafe { lanes!(part => vshlq_u8(bytes[part], vdupq_n_s8(count as i8))) }
+        unsafe { each!(4, part => vshlq_u8(bytes[part], vdupq_n_s8(count as i8))) }
     }
 
     #[inline(always)]
     unsafe fn look_up(self, bytes: Bytes, table: &[i8; 16]) -> Bytes {
         unsafe {
             let table = vld1q_u8(table.as_ptr().cast());
-            lanes!(part => vqtbl1q_u8(table, bytes[part]))
+            each!(4, part => vqtbl1q_u8(table, bytes[part]))
         }
     }
 
@@ -157,13 +142,15 @@ impl Isa for Neon {
     ) {
         unsafe {
             // `T` vectors hold the 4 · T groups of four activations, in the order (group, token).
-            let activations: [int8x16_t; T] =
-                std::array::from_fn(|part| vld1q_s8(activations.add(16 * part)));
+            let mut groups = [vdupq_n_s8(0); T];
+            for (part, groups) in groups.iter_mut().enumerate() {
+                *groups = vld1q_s8(activations.add(16 * part));
+            }
             for (group, weights) in weights.iter().enumerate() {
                 for (token, sums) in sums.iter_mut().enumerate() {
                     let index = group * T + token;
                     for (sum, &weights) in sums.iter_mut().zip(weights) {
-                        sdot(sum, weights, activations[index / 4], index % 4);
+                        sdot(sum, weights, groups[index / 4], index % 4);
                     }
                 }
             }
@@ -177,7 +164,7 @@ impl Isa for Neon {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Floats {
-        unsafe { lanes!(part => vld1q_f32(from.add(4 * part))) }
+        unsafe { each!(4, part => vld1q_f32(from.add(4 * part))) }
     }
 
     #[inline(always)]
@@ -191,7 +178,9 @@ impl Isa for Neon {
 
     #[inline(always)]
     unsafe fn load_f16(self, from: *const u16) -> Floats {
-        unsafe { lanes!(part => vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.add(4 * part))))) }
+        unsafe {
+            each!(4, part => vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.add(4 * part)))))
+        }
     }
 
     #[inline(always)]
@@ -206,7 +195,7 @@ impl Isa for Neon {
     #[inline(always)]
     unsafe fn load_bf16(self, from: *const u16) -> Floats {
         unsafe {
-            lanes!(part => vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.add(4 * part)))))
+            each!(4, part => vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.add(4 * part)))))
         }
     }
 
@@ -242,7 +231,7 @@ impl Isa for Neon {
 
     #[inline(always)]
     unsafe fn to_floats(self, ints: Ints) -> Floats {
-        unsafe { lanes!(part => vcvtq_f32_s32(ints[part])) }
+        unsafe { each!(4, part => vcvtq_f32_s32(ints[part])) }
     }
 
     #[inline(always)]
@@ -256,53 +245,53 @@ impl Isa for Neon {
 
     #[inline(always)]
     unsafe fn add(self, a: Floats, b: Floats) -> Floats {
-        unsafe { lanes!(part => vaddq_f32(a[part], b[part])) }
+        unsafe { each!(4, part => vaddq_f32(a[part], b[part])) }
     }
 
     #[inline(always)]
     unsafe fn sub(self, a: Floats, b: Floats) -> Floats {
-        unsafe { lanes!(part => vsubq_f32(a[part], b[part])) }
+        unsafe { each!(4, part => vsubq_f32(a[part], b[part])) }
     }
 
     #[inline(always)]
     unsafe fn mul(self, a: Floats, b: Floats) -> Floats {
-        unsafe { lanes!(part => vmulq_f32(a[part], b[part])) }
+        unsafe { each!(4, part => vmulq_f32(a[part], b[part])) }
     }
 
     #[inline(always)]
     unsafe fn div(self, a: Floats, b: Floats) -> Floats {
-        unsafe { lanes!(part => vdivq_f32(a[part], b[part])) }
+        unsafe { each!(4, part => vdivq_f32(a[part], b[part])) }
     }
 
     #[inline(always)]
     unsafe fn mul_add(self, a: Floats, b: Floats, c: Floats) -> Floats {
-        unsafe { lanes!(part => vfmaq_f32(c[part], a[part], b[part])) }
+        unsafe { each!(4, part => vfmaq_f32(c[part], a[part], b[part])) }
     }
 
     #[inline(always)]
     unsafe fn neg_mul_add(self, a: Floats, b: Floats, c: Floats) -> Floats {
-        unsafe { lanes!(part => vfmsq_f32(c[part], a[part], b[part])) }
+        unsafe { each!(4, part => vfmsq_f32(c[part], a[part], b[part])) }
     }
 
     #[inline(always)]
     unsafe fn max(self, a: Floats, b: Floats) -> Floats {
-        unsafe { lanes!(part => vbslq_f32(vcgtq_f32(a[part], b[part]), a[part], b[part])) }
+        unsafe { each!(4, part => vbslq_f32(vcgtq_f32(a[part], b[part]), a[part], b[part])) }
     }
 
     #[inline(always)]
     unsafe fn abs(self, a: Floats) -> Floats {
-        unsafe { lanes!(part => vabsq_f32(a[part])) }
+        unsafe { each!(4, part => vabsq_f32(a[part])) }
     }
 
     #[inline(always)]
     unsafe fn round(self, a: Floats) -> Floats {
-        unsafe { lanes!(part => vrndnq_f32(a[part])) }
+        unsafe { each!(4, part => vrndnq_f32(a[part])) }
     }
 
     #[inline(always)]
     unsafe fn exp2_whole(self, n: Floats) -> Floats {
         unsafe {
-            lanes!(part => {
+            each!(4, part => {
                 let biased = vaddq_s32(vcvtnq_s32_f32(n[part]), vdupq_n_s32(127));
                 vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
             })
@@ -313,7 +302,7 @@ impl Isa for Neon {
     unsafe fn zero_below(self, a: Floats, x: Floats, limit: f32) -> Floats {
         unsafe {
             let limit = vdupq_n_f32(limit);
-            lanes!(part => {
+            each!(4, part => {
                 let bits = vreinterpretq_u32_f32(a[part]);
                 vreinterpretq_f32_u32(vbicq_u32(bits, vcltq_f32(x[part], limit)))
             })

@@ -25,10 +25,12 @@ impl Isa for Scalar {
     type Ints = [i32; LANES];
     type Floats = [f32; LANES];
 
-    const WIDE_BIAS_LOG2: Option<u32> = None;
+    const WIDE_BIAS: Option<u8> = None;
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 256 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
+
+    fn prefetch(self, _: *const u8) {}
 
     unsafe fn load_bytes(self, from: *const u8) -> Bytes {
         // SAFETY: the caller's pointer is valid for 64 bytes.

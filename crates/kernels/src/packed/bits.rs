@@ -14,7 +14,7 @@
 //! Codes of 3, 5 and 6 bits are the 2 + 1, 4 + 1 and 4 + 2 of these, the low bits first.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
-use crate::isa::Isa;
+use crate::isa::{Isa, each};
 use crate::memory::LINE_BYTES;
 
 /// Columns of a block.
@@ -72,11 +72,10 @@ fn singles(codes: &[u32; WORDS], shift: u32) -> u32 {
 unsafe fn unpack_nibbles<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
     // SAFETY: the caller's promise.
     unsafe {
-        let bytes: [S::Bytes; 4] =
-            std::array::from_fn(|i| isa.load_bytes(from.add(i * LINE_BYTES)));
+        let bytes: [S::Bytes; 4] = each!(4, i => isa.load_bytes(from.add(i * LINE_BYTES)));
         [
-            bytes.map(|bytes| isa.mask(bytes, 15)),
-            bytes.map(|bytes| isa.shift_right(bytes, 4)),
+            each!(4, i => isa.mask(bytes[i], 15)),
+            each!(4, i => isa.shift_right(bytes[i], 4)),
         ]
     }
 }
@@ -89,9 +88,9 @@ unsafe fn unpack_nibbles<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
 unsafe fn unpack_pairs<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
     // SAFETY: the caller's promise.
     unsafe {
-        [0, 1].map(|half| {
+        each!(2, half => {
             let bytes = isa.load_bytes(from.add(half * LINE_BYTES));
-            [0, 1, 2, 3].map(|g| move_bits(isa, bytes, 2 * g, to, 3))
+            each!(4, g => move_bits(isa, bytes, 2 * g, to, 3))
         })
     }
 }
@@ -105,7 +104,7 @@ unsafe fn unpack_singles<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
     // SAFETY: the caller's promise.
     unsafe {
         let bytes = isa.load_bytes(from);
-        [0, 4].map(|first| [0, 1, 2, 3].map(|g| move_bits(isa, bytes, first + g, to, 1)))
+        each!(2, half => each!(4, g => move_bits(isa, bytes, 4 * half + g, to, 1)))
     }
 }
 
@@ -131,7 +130,7 @@ unsafe fn move_bits<S: Isa>(isa: S, bytes: S::Bytes, from: u32, to: u32, mask: u
 #[inline(always)]
 unsafe fn join<S: Isa>(isa: S, a: Quads<S>, b: Quads<S>) -> Quads<S> {
     // SAFETY: the caller's promise.
-    std::array::from_fn(|half| std::array::from_fn(|g| unsafe { isa.or(a[half][g], b[half][g]) }))
+    unsafe { each!(2, half => each!(4, g => isa.or(a[half][g], b[half][g]))) }
 }
 
 /// Codes of 4 bits.
@@ -255,9 +254,7 @@ impl Bits for EightBits {
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
         // SAFETY: the caller's promise.
         unsafe {
-            [0, 4].map(|first| {
-                [0, 1, 2, 3].map(|g| isa.load_bytes(from.add((first + g) * LINE_BYTES)))
-            })
+            each!(2, half => each!(4, g => isa.load_bytes(from.add((4 * half + g) * LINE_BYTES))))
         }
     }
 }

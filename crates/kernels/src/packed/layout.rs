@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "codes in vectors")]
 
 use crate::format::{Format, IQ4_NL_VALUES};
-use crate::isa::{Isa, LANES};
+use crate::isa::{Isa, LANES, each};
 use crate::specification::{k_scale_min, q3_k_scale};
 
 use super::bits::{Bits, EightBits, FiveBits, FourBits, Quads, SixBits, ThreeBits, TwoBits};
@@ -11,7 +11,7 @@ use super::scales::{Plain, PlainMin, Scales, SuperHalved, SuperHalvedMin, SuperM
 /// Codes of one row's block of 32 columns: a byte each.
 type Codes = [u32; 8];
 
-/// A quantized format. A weight is `scale · (code - 2^BIAS_LOG2) - min`.
+/// A quantized format. A weight is `scale · (code - BIAS) - min`.
 pub(crate) trait Layout {
     /// The codes' place.
     type Bits: Bits;
@@ -19,16 +19,16 @@ pub(crate) trait Layout {
     type Scales: Scales;
     /// The stored format.
     const FORMAT: Format;
-    /// What was added to make the codes unsigned.
-    const BIAS_LOG2: Option<u32> = None;
+    /// What was added to make the codes unsigned; a power of two, so that its product with a scale is exact.
+    const BIAS: Option<u8> = None;
     /// Whether codes are signed bytes; else they are below 64.
     const WIDE: bool = false;
 
     /// The codes of block `block` of 32 columns, from the stored block that it lies in.
     fn codes(stored: &[u8], block: usize) -> Codes;
 
-    /// Writes the scales of a stored block into lane `lane` of a unit.
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]);
+    /// Writes the scales of a stored block into lane `lane` of a run, in which its first block is `block`.
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]);
 
     /// Turns unpacked codes into what [`Isa::dot`] takes.
     ///
@@ -65,8 +65,8 @@ fn five_bit_codes(high_and_quants: &[u8]) -> Codes {
     codes_of(|g| low[g] | spread(g) << 4)
 }
 
-fn put(unit: &mut [u8], index: usize, half: [u8; 2]) {
-    unit[2 * index..2 * index + 2].copy_from_slice(&half);
+fn put(run: &mut [u8], index: usize, half: [u8; 2]) {
+    run[2 * index..2 * index + 2].copy_from_slice(&half);
 }
 
 fn half(stored: &[u8], at: usize) -> [u8; 2] {
@@ -84,14 +84,14 @@ impl Layout for Q4_0 {
     type Bits = FourBits;
     type Scales = Plain;
     const FORMAT: Format = Format::Q4_0;
-    const BIAS_LOG2: Option<u32> = Some(3);
+    const BIAS: Option<u8> = Some(8);
 
     fn codes(stored: &[u8], _: usize) -> Codes {
         nibble_codes(&stored[2..])
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put(unit, lane, half(stored, 0));
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]) {
+        put(run, block * LANES + lane, half(stored, 0));
     }
 }
 
@@ -106,9 +106,9 @@ impl Layout for Q4_1 {
         nibble_codes(&stored[4..])
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put(unit, lane, half(stored, 0));
-        put(unit, LANES + lane, negated(half(stored, 2)));
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 0));
+        put(run, LANES + lane, negated(half(stored, 2)));
     }
 }
 
@@ -118,14 +118,14 @@ impl Layout for Q5_0 {
     type Bits = FiveBits;
     type Scales = Plain;
     const FORMAT: Format = Format::Q5_0;
-    const BIAS_LOG2: Option<u32> = Some(4);
+    const BIAS: Option<u8> = Some(16);
 
     fn codes(stored: &[u8], _: usize) -> Codes {
         five_bit_codes(&stored[2..])
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put(unit, lane, half(stored, 0));
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]) {
+        put(run, block * LANES + lane, half(stored, 0));
     }
 }
 
@@ -140,9 +140,9 @@ impl Layout for Q5_1 {
         five_bit_codes(&stored[4..])
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put(unit, lane, half(stored, 0));
-        put(unit, LANES + lane, negated(half(stored, 2)));
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 0));
+        put(run, LANES + lane, negated(half(stored, 2)));
     }
 }
 
@@ -158,14 +158,14 @@ impl Layout for Q8_0 {
         codes_of(|g| word(stored, 2 + 4 * g))
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put(unit, lane, half(stored, 0));
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]) {
+        put(run, block * LANES + lane, half(stored, 0));
     }
 
     #[inline(always)]
     unsafe fn finish<S: Isa>(isa: S, codes: Quads<S>) -> Quads<S> {
         // SAFETY: the caller's promise.
-        codes.map(|half| half.map(|bytes| unsafe { isa.widen(bytes) }))
+        unsafe { each!(2, half => each!(4, g => isa.widen(codes[half][g]))) }
     }
 }
 
@@ -181,14 +181,16 @@ impl Layout for Iq4Nl {
         nibble_codes(&stored[2..])
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put(unit, lane, half(stored, 0));
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]) {
+        put(run, block * LANES + lane, half(stored, 0));
     }
 
     #[inline(always)]
     unsafe fn finish<S: Isa>(isa: S, codes: Quads<S>) -> Quads<S> {
         // SAFETY: the caller's promise.
-        codes.map(|half| half.map(|bytes| unsafe { isa.widen(isa.look_up(bytes, &IQ4_NL_VALUES)) }))
+        unsafe {
+            each!(2, half => each!(4, g => isa.widen(isa.look_up(codes[half][g], &IQ4_NL_VALUES))))
+        }
     }
 }
 
@@ -204,11 +206,11 @@ impl Layout for Q2K {
         codes_of(|g| (word(stored, at + 4 * g) >> shift) & (3 * ONES))
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put(unit, lane, half(stored, 80));
-        put(unit, LANES + lane, half(stored, 82));
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 80));
+        put(run, LANES + lane, half(stored, 82));
         for (j, &both) in stored[..16].iter().enumerate() {
-            unit[SuperHalvedMin::SCALES + j * LANES + lane] = both;
+            run[SuperHalvedMin::SCALES + j * LANES + lane] = both;
         }
     }
 }
@@ -219,7 +221,7 @@ impl Layout for Q3K {
     type Bits = ThreeBits;
     type Scales = SuperHalved;
     const FORMAT: Format = Format::Q3_K;
-    const BIAS_LOG2: Option<u32> = Some(2);
+    const BIAS: Option<u8> = Some(4);
 
     fn codes(stored: &[u8], block: usize) -> Codes {
         let (at, shift) = (32 + block / 4 * 32, 2 * (block % 4));
@@ -230,22 +232,22 @@ impl Layout for Q3K {
         })
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put(unit, lane, half(stored, 108));
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 108));
         for j in 0..16 {
             let scale = q3_k_scale(&stored[96..108], j);
-            unit[SuperHalved::SCALES + j * LANES + lane] = scale.cast_unsigned();
+            run[SuperHalved::SCALES + j * LANES + lane] = scale.cast_unsigned();
         }
     }
 }
 
-fn put_scales_and_mins(stored: &[u8], lane: usize, unit: &mut [u8]) {
-    put(unit, lane, half(stored, 0));
-    put(unit, LANES + lane, half(stored, 2));
+fn put_scales_and_mins(stored: &[u8], lane: usize, run: &mut [u8]) {
+    put(run, lane, half(stored, 0));
+    put(run, LANES + lane, half(stored, 2));
     for j in 0..8 {
         let (scale, min) = k_scale_min(&stored[4..16], j);
-        unit[SuperMin::SCALES + j * LANES + lane] = scale;
-        unit[SuperMin::MINS + j * LANES + lane] = min;
+        run[SuperMin::SCALES + j * LANES + lane] = scale;
+        run[SuperMin::MINS + j * LANES + lane] = min;
     }
 }
 
@@ -261,8 +263,8 @@ impl Layout for Q4K {
         codes_of(|g| (word(stored, at + 4 * g) >> shift) & (15 * ONES))
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put_scales_and_mins(stored, lane, unit);
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put_scales_and_mins(stored, lane, run);
     }
 }
 
@@ -282,8 +284,8 @@ impl Layout for Q5K {
         })
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put_scales_and_mins(stored, lane, unit);
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put_scales_and_mins(stored, lane, run);
     }
 }
 
@@ -293,7 +295,7 @@ impl Layout for Q6K {
     type Bits = SixBits;
     type Scales = SuperHalved;
     const FORMAT: Format = Format::Q6_K;
-    const BIAS_LOG2: Option<u32> = Some(5);
+    const BIAS: Option<u8> = Some(32);
 
     fn codes(stored: &[u8], block: usize) -> Codes {
         let (part, within) = (block / 4, block % 4);
@@ -304,10 +306,10 @@ impl Layout for Q6K {
         })
     }
 
-    fn put_scales(stored: &[u8], lane: usize, unit: &mut [u8]) {
-        put(unit, lane, half(stored, 208));
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 208));
         for (j, &scale) in stored[192..208].iter().enumerate() {
-            unit[SuperHalved::SCALES + j * LANES + lane] = scale;
+            run[SuperHalved::SCALES + j * LANES + lane] = scale;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Weights as kernels want them: panels of sixteen rows side by side, packed once from a file's blocks.
 //!
-//! A panel holds its codes, block after block of 32 columns ([`bits`]), then its scales ([`scales`]); panels follow each other
-//! at cache lines. Rows beyond the last are zeros. Unquantized matrices have panels of `[columns][16 rows]`.
+//! A panel is a sequence of runs: the scales of one, two or eight blocks of 32 columns ([`scales`]), then their codes
+//! ([`bits`]), so that a product reads memory front to back. Panels follow each other at cache lines. Rows beyond the last are zeros. Unquantized matrices have panels of `[columns][16 rows]`.
 //!
 //! Invariant: packing loses nothing; [`PackedMatrix::row`] gives the very numbers of [`crate::dequantize`].
 #![expect(unsafe_code, reason = "panels are written by several threads")]
@@ -168,7 +168,7 @@ impl PackedMatrix {
             let out = unsafe { parts.part(panel * panel_bytes, panel_bytes) };
             for (lane, row) in stored[from..to].chunks_exact(row_bytes.max(1)).enumerate() {
                 for_format!(format,
-                    L => pack_row::<L>(row, columns, lane, out),
+                    L => pack_row::<L>(row, lane, out),
                     E => float::pack_row::<E>(row, lane, out)
                 );
             }
@@ -233,29 +233,30 @@ impl PackedMatrix {
 
 fn panel_bytes(format: Format, columns: usize) -> usize {
     let bytes = for_format!(format,
-        L => codes_bytes::<L>(columns)
-            + columns / BLOCK / <L as Layout>::Scales::UNIT_BLOCKS * <L as Layout>::Scales::UNIT_BYTES,
+        L => (columns / BLOCK).div_ceil(<L as Layout>::Scales::RUN_BLOCKS) * run_bytes::<L>(),
         E => columns * LANES * <E as Element>::BYTES
     );
     bytes.next_multiple_of(LINE_BYTES)
 }
 
-/// Bytes of the codes of a panel.
-const fn codes_bytes<L: Layout>(columns: usize) -> usize {
-    columns / BLOCK * <L::Bits as Bits>::BYTES
+/// Bytes of a run: scales, then codes.
+const fn run_bytes<L: Layout>() -> usize {
+    L::Scales::RUN_BYTES + L::Scales::RUN_BLOCKS * <L::Bits as Bits>::BYTES
 }
 
-fn pack_row<L: Layout>(row: &[u8], columns: usize, lane: usize, panel: &mut [u8]) {
-    let (codes, scales) = panel.split_at_mut(codes_bytes::<L>(columns));
-    let stored_blocks = row.chunks_exact(L::FORMAT.block_bytes());
-    let units = scales.chunks_exact_mut(<L::Scales as Scales>::UNIT_BYTES);
-    for (stored, unit) in stored_blocks.clone().zip(units) {
-        L::put_scales(stored, lane, unit);
-    }
-    let blocks_each = L::FORMAT.block_elements() / BLOCK;
-    let block_bytes = <L::Bits as Bits>::BYTES;
-    for (stored, out) in stored_blocks.zip(codes.chunks_exact_mut(blocks_each * block_bytes)) {
-        for (block, out) in out.chunks_exact_mut(block_bytes).enumerate() {
+fn pack_row<L: Layout>(row: &[u8], lane: usize, panel: &mut [u8]) {
+    let stored_blocks = L::Scales::STORED_BLOCKS;
+    for (index, stored) in row.chunks_exact(L::FORMAT.block_bytes()).enumerate() {
+        let first = index * stored_blocks;
+        let run =
+            &mut panel[first / L::Scales::RUN_BLOCKS * run_bytes::<L>()..][..run_bytes::<L>()];
+        let (scales, codes) = run.split_at_mut(L::Scales::RUN_BYTES);
+        let within = first % L::Scales::RUN_BLOCKS;
+        L::put_scales(stored, within, lane, scales);
+        let codes = codes
+            .chunks_exact_mut(<L::Bits as Bits>::BYTES)
+            .skip(within);
+        for (block, out) in codes.take(stored_blocks).enumerate() {
             let words = L::Bits::pack(L::codes(stored, block));
             for (word, group) in words.into_iter().zip(out.chunks_exact_mut(LINE_BYTES)) {
                 group[4 * lane..4 * lane + 4].copy_from_slice(&word.to_le_bytes());
@@ -264,10 +265,9 @@ fn pack_row<L: Layout>(row: &[u8], columns: usize, lane: usize, panel: &mut [u8]
     }
 }
 
-/// The codes and scales of a packed panel.
+/// A packed panel of a quantized matrix.
 pub(crate) struct Panel<L> {
-    codes: *const u8,
-    scales: *const u8,
+    start: *const u8,
     layout: PhantomData<L>,
 }
 
@@ -281,23 +281,24 @@ impl<L> Copy for Panel<L> {}
 
 impl<L: Layout> Panel<L> {
     pub(crate) fn new(matrix: &PackedMatrix, panel: usize) -> Self {
-        let codes = matrix.panel(panel);
         Self {
-            codes,
-            scales: codes.wrapping_add(codes_bytes::<L>(matrix.columns)),
+            start: matrix.panel(panel),
             layout: PhantomData,
         }
     }
 
-    /// The start of a block's codes.
-    pub(crate) fn codes(self, block: usize) -> *const u8 {
-        self.codes.wrapping_add(block * <L::Bits as Bits>::BYTES)
+    /// The start of the scales of a block's run.
+    #[inline(always)]
+    pub(crate) fn scales(self, block: usize) -> *const u8 {
+        let run = block / L::Scales::RUN_BLOCKS;
+        self.start.wrapping_add(run * run_bytes::<L>())
     }
 
-    /// The start of the unit that holds a block's scales.
-    pub(crate) fn unit(self, block: usize) -> *const u8 {
-        let unit = block / <L::Scales as Scales>::UNIT_BLOCKS;
-        self.scales
-            .wrapping_add(unit * <L::Scales as Scales>::UNIT_BYTES)
+    /// The start of a block's codes.
+    #[inline(always)]
+    pub(crate) fn codes(self, block: usize) -> *const u8 {
+        let within = block % L::Scales::RUN_BLOCKS;
+        self.scales(block)
+            .wrapping_add(L::Scales::RUN_BYTES + within * <L::Bits as Bits>::BYTES)
     }
 }

@@ -45,7 +45,7 @@ impl Decode<'_> {
                 for (group, &codes) in codes.iter().flatten().enumerate() {
                     isa.store_bytes(codes, bytes[group].as_mut_ptr());
                 }
-                let (scales, mins) = L::Scales::load(isa, panel.unit(block), block);
+                let (scales, mins) = L::Scales::load(isa, panel.scales(block), block);
                 let pairs = scales.into_iter().chain(mins);
                 for (floats, array) in pairs.zip(&mut factors) {
                     isa.store(floats, array.as_mut_ptr());
@@ -80,9 +80,10 @@ impl Decode<'_> {
 }
 
 fn unbiased<S: Isa, L: Layout>(code: u8) -> i16 {
-    match (L::WIDE, S::WIDE_BIAS_LOG2, L::BIAS_LOG2) {
-        (true, None, _) => i16::from(code.cast_signed()),
-        (true, Some(bias), _) | (false, _, Some(bias)) => i16::from(code) - (1 << bias),
-        (false, _, None) => i16::from(code),
+    let bias = if L::WIDE { S::WIDE_BIAS } else { L::BIAS };
+    match bias {
+        Some(bias) => i16::from(code) - i16::from(bias),
+        None if L::WIDE => i16::from(code.cast_signed()),
+        None => i16::from(code),
     }
 }
