@@ -1,0 +1,279 @@
+//! Instruction sets, as capabilities that exist only where the processor has them.
+//!
+//! A kernel is written once, over the vectors of [`Isa`]: sixteen rows of a matrix stand side by side in
+//! sixteen lanes. [`Cpu`] is the token: only [`Cpu::detect`] makes one of a vector kind, after it
+//! has asked the processor. [`Cpu::run`] enters the instruction set and runs a [`Kernel`] there.
+//!
+//! Invariant: integer results are equal, and float results equal bit for bit, on every
+//! instruction set, because the order of the operations is the kernel's and each operation is exact IEEE
+//! (multiply-add is fused everywhere). The scalar one is the specification that tests compare the others with.
+//!
+//! What is absent: any choice by matrix size or format; that is the kernels' own.
+
+#![expect(unsafe_code, reason = "kernels are entered by pointer and capability")]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+
+/// An array of two or four, by an expression of the index. Closures, as `array::map` takes them, would be functions of
+/// their own, compiled without the instruction set.
+macro_rules! each {
+    (2, $index:ident => $value:expr) => {
+        [
+            {
+                let $index = 0;
+                $value
+            },
+            {
+                let $index = 1;
+                $value
+            },
+        ]
+    };
+    (4, $index:ident => $value:expr) => {
+        [
+            {
+                let $index = 0;
+                $value
+            },
+            {
+                let $index = 1;
+                $value
+            },
+            {
+                let $index = 2;
+                $value
+            },
+            {
+                let $index = 3;
+                $value
+            },
+        ]
+    };
+}
+pub(crate) use each;
+
+/// Rows of a matrix that are computed side by side.
+pub(crate) const LANES: usize = 16;
+
+/// Sixteen lanes of bytes (four each), integers and floats.
+///
+/// # Safety
+/// Every method may be called only where the instruction set is there, which [`Cpu::run`] sees to; pointers must be
+/// valid for the bytes that the method names. None needs an alignment.
+pub(crate) trait Isa: Copy {
+    /// Four bytes a lane: four consecutive columns of sixteen rows.
+    type Bytes: Copy;
+    /// An `i32` a lane.
+    type Ints: Copy;
+    /// An `f32` a lane.
+    type Floats: Copy;
+
+    /// What is added to signed 8-bit weights before [`Isa::dot`]: 128, or nothing where the dot product is of signed bytes.
+    const WIDE_BIAS: Option<u8>;
+    /// Most tokens that one kernel multiplies at a time: as many as leave room in the registers.
+    const TILE: usize;
+    /// Bytes of activations that a core should keep close while it walks over the weights: half of its own cache.
+    const ACTIVATION_BYTES_MAX: usize;
+    /// Vectors of floats that stay in registers as sums, beside what a multiply-add reads.
+    const FLOAT_SUMS_MAX: usize;
+
+    /// Asks for a cache line that will be read soon; the address need not be valid.
+    fn prefetch(self, from: *const u8);
+    /// Loads 64 bytes.
+    unsafe fn load_bytes(self, from: *const u8) -> Self::Bytes;
+    /// Stores 64 bytes.
+    unsafe fn store_bytes(self, bytes: Self::Bytes, to: *mut u8);
+    /// Bitwise and with the same byte everywhere.
+    unsafe fn mask(self, bytes: Self::Bytes, mask: u8) -> Self::Bytes;
+    /// Bitwise or.
+    unsafe fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Shifts each byte to the right, zeros coming in; `count` below 8.
+    unsafe fn shift_right(self, bytes: Self::Bytes, count: u32) -> Self::Bytes;
+    /// Shifts each byte to the left, zeros coming in; `count` below 8.
+    unsafe fn shift_left(self, bytes: Self::Bytes, count: u32) -> Self::Bytes;
+    /// Replaces each byte (below 16) by the table's entry.
+    unsafe fn look_up(self, bytes: Self::Bytes, table: &[i8; 16]) -> Self::Bytes;
+    /// Makes signed bytes into what [`Isa::dot`] wants of wide weights.
+    unsafe fn widen(self, bytes: Self::Bytes) -> Self::Bytes;
+
+    /// The same integer in every lane.
+    unsafe fn splat_ints(self, value: i32) -> Self::Ints;
+    /// Adds, for each of `T` tokens, the products of 16 columns: `weights[g]` holds columns `4g..4g+4`; `activations`
+    /// points to `[4][T][4]` bytes in `-127..=127`. Weights are bytes below 128, or, where `WIDE`, what
+    /// [`Isa::widen`] gave.
+    unsafe fn dot<const T: usize, const WIDE: bool>(
+        self,
+        sums: &mut [Self::Ints; T],
+        weights: &[Self::Bytes; 4],
+        activations: *const i8,
+    );
+
+    /// The same float in every lane.
+    unsafe fn splat(self, value: f32) -> Self::Floats;
+    /// Loads 16 floats.
+    unsafe fn load(self, from: *const f32) -> Self::Floats;
+    /// Stores 16 floats.
+    unsafe fn store(self, floats: Self::Floats, to: *mut f32);
+    /// Loads 16 half-precision floats.
+    unsafe fn load_f16(self, from: *const u16) -> Self::Floats;
+    /// Stores 16 half-precision floats, rounded to nearest, ties to even.
+    unsafe fn store_f16(self, floats: Self::Floats, to: *mut u16);
+    /// Loads 16 floats of which the file keeps the upper half (bfloat16).
+    unsafe fn load_bf16(self, from: *const u16) -> Self::Floats;
+    /// Loads 16 unsigned bytes.
+    unsafe fn load_u8(self, from: *const u8) -> Self::Floats;
+    /// Loads 16 signed bytes.
+    unsafe fn load_i8(self, from: *const i8) -> Self::Floats;
+    /// Integers as floats; exact below 2^24.
+    unsafe fn to_floats(self, ints: Self::Ints) -> Self::Floats;
+    /// Floats, rounded to the nearest integer, ties to even, and stored as 16 `i32`.
+    unsafe fn store_rounded(self, floats: Self::Floats, to: *mut i32);
+    /// `a + b`.
+    unsafe fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a - b`.
+    unsafe fn sub(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b`.
+    unsafe fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a / b`.
+    unsafe fn div(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// `a * b + c`, rounded once.
+    unsafe fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// `c - a * b`, rounded once.
+    unsafe fn neg_mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// The greater of each pair; `b` where they do not compare.
+    unsafe fn max(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// Absolute values.
+    unsafe fn abs(self, a: Self::Floats) -> Self::Floats;
+    /// The nearest whole numbers, ties to even.
+    unsafe fn round(self, a: Self::Floats) -> Self::Floats;
+    /// `2^n` for whole `n` in `-126..=127`.
+    unsafe fn exp2_whole(self, n: Self::Floats) -> Self::Floats;
+    /// `a`, but 0 in lanes where `x` is below `limit`.
+    unsafe fn zero_below(self, a: Self::Floats, x: Self::Floats, limit: f32) -> Self::Floats;
+    /// The greatest lane, found by [`Isa::max`] of each lane and the one 8 further, then 4, 2 and 1.
+    unsafe fn max_lanes(self, a: Self::Floats) -> f32;
+    /// `sums[row] += a * factors[row * stride]`, each rounded once. With a stride of 1, `factors` must be readable up to a
+    /// multiple of four rows.
+    unsafe fn mul_add_each<const T: usize>(
+        self,
+        sums: &mut [Self::Floats; T],
+        a: Self::Floats,
+        factors: *const f32,
+        stride: usize,
+    );
+}
+
+/// A computation that runs on any instruction set.
+pub(crate) trait Kernel {
+    /// What it gives.
+    type Output;
+    /// Runs it; must be `#[inline(always)]`, so that it is compiled for the instruction set.
+    ///
+    /// # Safety
+    /// The instruction set must be there.
+    unsafe fn run<S: Isa>(self, isa: S) -> Self::Output;
+}
+
+/// The instruction set that kernels run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpu(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+    #[cfg(target_arch = "aarch64")]
+    NeonDotprod,
+}
+
+impl Cpu {
+    /// The best that this processor has.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self::all().pop().unwrap_or(Self::scalar())
+    }
+
+    /// All that this processor has, the best last.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![Self::scalar()];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx2::is_there() {
+                all.push(Self(Kind::Avx2));
+            }
+            if avx512::is_there() {
+                all.push(Self(Kind::Avx512Vnni));
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if neon::is_there() {
+            all.push(Self(Kind::NeonDotprod));
+        }
+        all
+    }
+
+    /// Plain Rust, everywhere.
+    #[must_use]
+    pub fn scalar() -> Self {
+        Self(Kind::Scalar)
+    }
+
+    /// The name for records: `scalar`, `avx2`, `avx512-vnni` or `neon-dotprod`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDotprod => "neon-dotprod",
+        }
+    }
+
+    /// [`Isa::TILE`] of this instruction set.
+    pub(crate) fn tile(self) -> usize {
+        struct Tile;
+        impl Kernel for Tile {
+            type Output = usize;
+
+            #[inline(always)]
+            unsafe fn run<S: Isa>(self, _: S) -> usize {
+                S::TILE
+            }
+        }
+        // SAFETY: it only looks at a constant.
+        unsafe { self.run(Tile) }
+    }
+
+    /// Runs a kernel on this instruction set.
+    ///
+    /// # Safety
+    /// What the kernel itself asks for.
+    #[inline]
+    pub(crate) unsafe fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: a vector kind is made only by `all`, after the processor said that it has it.
+        unsafe {
+            match self.0 {
+                Kind::Scalar => kernel.run(scalar::Scalar),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx2 => avx2::enter(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx512Vnni => avx512::enter(kernel),
+                #[cfg(target_arch = "aarch64")]
+                Kind::NeonDotprod => neon::enter(kernel),
+            }
+        }
+    }
+}

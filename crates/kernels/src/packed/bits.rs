@@ -1,0 +1,260 @@
+//! Where the bits of weights lie: blocks of 32 columns of sixteen rows.
+//!
+//! A *word* is four bytes of one row, one for each of four consecutive columns; eight words are a row's block. A *group* is the
+//! same word of sixteen rows, 64 bytes: what one dot-product instruction takes. Weights below eight bits share bytes:
+//! a byte keeps its row and its column modulo four, so that unpacking is a shift and a mask of whole vectors.
+//!
+//! | codes of | layout of a block |
+//! |---|---|
+//! | 8 bits | groups 0 to 7 |
+//! | 4 bits | 4 groups: the low nibbles are groups 0 to 3, the high ones 4 to 7 |
+//! | 2 bits | 2 groups: bits `2g` of the first are group `g`, of the second group `4 + g` |
+//! | 1 bit | 1 group: bit `g` is group `g` |
+//!
+//! Codes of 3, 5 and 6 bits are the 2 + 1, 4 + 1 and 4 + 2 of these, the low bits first.
+#![expect(unsafe_code, reason = "vectors from pointers")]
+
+use crate::isa::{Isa, each};
+use crate::memory::LINE_BYTES;
+
+/// Columns of a block.
+pub(crate) const BLOCK: usize = 32;
+/// Words of a row's block.
+const WORDS: usize = BLOCK / 4;
+
+/// Two halves of a block, four groups each.
+pub(crate) type Quads<S> = [[<S as Isa>::Bytes; 4]; 2];
+
+/// A layout of codes.
+pub(crate) trait Bits {
+    /// Groups that a block takes.
+    const GROUPS: usize;
+    /// Bytes that a block takes.
+    const BYTES: usize = Self::GROUPS * LINE_BYTES;
+
+    /// Makes the words of one row from its codes (a byte each); gives the first [`Bits::GROUPS`].
+    fn pack(codes: [u32; WORDS]) -> [u32; WORDS];
+
+    /// The codes of a block.
+    ///
+    /// # Safety
+    /// `from` must be valid for [`Bits::BYTES`], and the instruction set must be there.
+    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S>;
+}
+
+const fn each_byte(bits: u8) -> u32 {
+    u32::from_le_bytes([bits; 4])
+}
+
+fn nibbles(codes: &[u32; WORDS], packed: &mut [u32; WORDS]) {
+    for i in 0..4 {
+        packed[i] = codes[i] & each_byte(15) | (codes[i + 4] & each_byte(15)) << 4;
+    }
+}
+
+/// Bits `shift` and `shift + 1` of the codes, in two words from `at` on.
+fn pairs(codes: &[u32; WORDS], shift: u32, packed: &mut [u32; WORDS], at: usize) {
+    for (g, code) in codes.iter().enumerate() {
+        packed[at + g / 4] |= ((code >> shift) & each_byte(3)) << (2 * (g % 4));
+    }
+}
+
+/// Bit `shift` of the codes, in one word.
+fn singles(codes: &[u32; WORDS], shift: u32) -> u32 {
+    (0..WORDS).fold(0, |word, g| {
+        word | ((codes[g] >> shift) & each_byte(1)) << g
+    })
+}
+
+/// # Safety
+/// As [`Bits::unpack`], for 256 bytes.
+#[inline(always)]
+unsafe fn unpack_nibbles<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bytes: [S::Bytes; 4] = each!(4, i => isa.load_bytes(from.add(i * LINE_BYTES)));
+        [
+            each!(4, i => isa.mask(bytes[i], 15)),
+            each!(4, i => isa.shift_right(bytes[i], 4)),
+        ]
+    }
+}
+
+/// Pairs of bits, moved to bit `to` of the codes.
+///
+/// # Safety
+/// As [`Bits::unpack`], for 128 bytes.
+#[inline(always)]
+unsafe fn unpack_pairs<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        each!(2, half => {
+            let bytes = isa.load_bytes(from.add(half * LINE_BYTES));
+            each!(4, g => move_bits(isa, bytes, 2 * g, to, 3))
+        })
+    }
+}
+
+/// Single bits, moved to bit `to` of the codes.
+///
+/// # Safety
+/// As [`Bits::unpack`], for 64 bytes.
+#[inline(always)]
+unsafe fn unpack_singles<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bytes = isa.load_bytes(from);
+        each!(2, half => each!(4, g => move_bits(isa, bytes, 4 * half + g, to, 1)))
+    }
+}
+
+/// The bits of `mask << from` in each byte, moved to `mask << to`.
+///
+/// # Safety
+/// The instruction set must be there.
+#[inline(always)]
+unsafe fn move_bits<S: Isa>(isa: S, bytes: S::Bytes, from: u32, to: u32, mask: u8) -> S::Bytes {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let moved = if from >= to {
+            isa.shift_right(bytes, from - to)
+        } else {
+            isa.shift_left(bytes, to - from)
+        };
+        isa.mask(moved, mask << to)
+    }
+}
+
+/// # Safety
+/// The instruction set must be there.
+#[inline(always)]
+unsafe fn join<S: Isa>(isa: S, a: Quads<S>, b: Quads<S>) -> Quads<S> {
+    // SAFETY: the caller's promise.
+    unsafe { each!(2, half => each!(4, g => isa.or(a[half][g], b[half][g]))) }
+}
+
+/// Codes of 4 bits.
+pub(crate) struct FourBits;
+
+impl Bits for FourBits {
+    const GROUPS: usize = 4;
+
+    fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
+        let mut packed = [0; WORDS];
+        nibbles(&codes, &mut packed);
+        packed
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe { unpack_nibbles(isa, from) }
+    }
+}
+
+/// Codes of 5 bits.
+pub(crate) struct FiveBits;
+
+impl Bits for FiveBits {
+    const GROUPS: usize = 5;
+
+    fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
+        let mut packed = [0; WORDS];
+        nibbles(&codes, &mut packed);
+        packed[4] = singles(&codes, 4);
+        packed
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let low = unpack_nibbles(isa, from);
+            join(isa, low, unpack_singles(isa, from.add(4 * LINE_BYTES), 4))
+        }
+    }
+}
+
+/// Codes of 6 bits.
+pub(crate) struct SixBits;
+
+impl Bits for SixBits {
+    const GROUPS: usize = 6;
+
+    fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
+        let mut packed = [0; WORDS];
+        nibbles(&codes, &mut packed);
+        pairs(&codes, 4, &mut packed, 4);
+        packed
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let low = unpack_nibbles(isa, from);
+            join(isa, low, unpack_pairs(isa, from.add(4 * LINE_BYTES), 4))
+        }
+    }
+}
+
+/// Codes of 3 bits.
+pub(crate) struct ThreeBits;
+
+impl Bits for ThreeBits {
+    const GROUPS: usize = 3;
+
+    fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
+        let mut packed = [0; WORDS];
+        pairs(&codes, 0, &mut packed, 0);
+        packed[2] = singles(&codes, 2);
+        packed
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let low = unpack_pairs(isa, from, 0);
+            join(isa, low, unpack_singles(isa, from.add(2 * LINE_BYTES), 2))
+        }
+    }
+}
+
+/// Codes of 2 bits.
+pub(crate) struct TwoBits;
+
+impl Bits for TwoBits {
+    const GROUPS: usize = 2;
+
+    fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
+        let mut packed = [0; WORDS];
+        pairs(&codes, 0, &mut packed, 0);
+        packed
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe { unpack_pairs(isa, from, 0) }
+    }
+}
+
+/// Signed bytes.
+pub(crate) struct EightBits;
+
+impl Bits for EightBits {
+    const GROUPS: usize = 8;
+
+    fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
+        codes
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            each!(2, half => each!(4, g => isa.load_bytes(from.add((4 * half + g) * LINE_BYTES))))
+        }
+    }
+}

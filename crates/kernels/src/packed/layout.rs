@@ -1,0 +1,315 @@
+//! The quantized formats: how each is read from a file's blocks, and which layouts it is packed into.
+#![expect(unsafe_code, reason = "codes in vectors")]
+
+use crate::format::{Format, IQ4_NL_VALUES};
+use crate::isa::{Isa, LANES, each};
+use crate::specification::{k_scale_min, q3_k_scale};
+
+use super::bits::{Bits, EightBits, FiveBits, FourBits, Quads, SixBits, ThreeBits, TwoBits};
+use super::scales::{Plain, PlainMin, Scales, SuperHalved, SuperHalvedMin, SuperMin};
+
+/// Codes of one row's block of 32 columns: a byte each.
+type Codes = [u32; 8];
+
+/// A quantized format. A weight is `scale · (code - BIAS) - min`.
+pub(crate) trait Layout {
+    /// The codes' place.
+    type Bits: Bits;
+    /// The scales' place.
+    type Scales: Scales;
+    /// The stored format.
+    const FORMAT: Format;
+    /// What was added to make the codes unsigned; a power of two, so that its product with a scale is exact.
+    const BIAS: Option<u8> = None;
+    /// Whether codes are signed bytes; else they are below 64.
+    const WIDE: bool = false;
+
+    /// The codes of block `block` of 32 columns, from the stored block that it lies in.
+    fn codes(stored: &[u8], block: usize) -> Codes;
+
+    /// Writes the scales of a stored block into lane `lane` of a run, in which its first block is `block`.
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]);
+
+    /// Turns unpacked codes into what [`Isa::dot`] takes.
+    ///
+    /// # Safety
+    /// The instruction set must be there.
+    #[inline(always)]
+    unsafe fn finish<S: Isa>(isa: S, codes: Quads<S>) -> Quads<S> {
+        let _ = isa;
+        codes
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn codes_of(word_of_group: impl Fn(usize) -> u32) -> Codes {
+    std::array::from_fn(word_of_group)
+}
+
+const ONES: u32 = 0x0101_0101;
+
+/// Nibbles in the order of the 32-element formats: the low ones first.
+fn nibble_codes(quants: &[u8]) -> Codes {
+    codes_of(|g| (word(quants, g % 4 * 4) >> (4 * (g / 4))) & (15 * ONES))
+}
+
+/// Nibbles with a fifth bit from 32 bits before them.
+fn five_bit_codes(high_and_quants: &[u8]) -> Codes {
+    let high = word(high_and_quants, 0);
+    let low = nibble_codes(&high_and_quants[4..]);
+    // The multiplication puts bit b of four into byte b.
+    let spread = |g: usize| (((high >> (4 * g)) & 15) * 0x0020_4081) & ONES;
+    codes_of(|g| low[g] | spread(g) << 4)
+}
+
+fn put(run: &mut [u8], index: usize, half: [u8; 2]) {
+    run[2 * index..2 * index + 2].copy_from_slice(&half);
+}
+
+fn half(stored: &[u8], at: usize) -> [u8; 2] {
+    [stored[at], stored[at + 1]]
+}
+
+/// A number in half precision with the other sign: files add the minimum of these formats, kernels subtract.
+fn negated(half: [u8; 2]) -> [u8; 2] {
+    [half[0], half[1] ^ 0x80]
+}
+
+pub(crate) struct Q4_0;
+
+impl Layout for Q4_0 {
+    type Bits = FourBits;
+    type Scales = Plain;
+    const FORMAT: Format = Format::Q4_0;
+    const BIAS: Option<u8> = Some(8);
+
+    fn codes(stored: &[u8], _: usize) -> Codes {
+        nibble_codes(&stored[2..])
+    }
+
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]) {
+        put(run, block * LANES + lane, half(stored, 0));
+    }
+}
+
+pub(crate) struct Q4_1;
+
+impl Layout for Q4_1 {
+    type Bits = FourBits;
+    type Scales = PlainMin;
+    const FORMAT: Format = Format::Q4_1;
+
+    fn codes(stored: &[u8], _: usize) -> Codes {
+        nibble_codes(&stored[4..])
+    }
+
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 0));
+        put(run, LANES + lane, negated(half(stored, 2)));
+    }
+}
+
+pub(crate) struct Q5_0;
+
+impl Layout for Q5_0 {
+    type Bits = FiveBits;
+    type Scales = Plain;
+    const FORMAT: Format = Format::Q5_0;
+    const BIAS: Option<u8> = Some(16);
+
+    fn codes(stored: &[u8], _: usize) -> Codes {
+        five_bit_codes(&stored[2..])
+    }
+
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]) {
+        put(run, block * LANES + lane, half(stored, 0));
+    }
+}
+
+pub(crate) struct Q5_1;
+
+impl Layout for Q5_1 {
+    type Bits = FiveBits;
+    type Scales = PlainMin;
+    const FORMAT: Format = Format::Q5_1;
+
+    fn codes(stored: &[u8], _: usize) -> Codes {
+        five_bit_codes(&stored[4..])
+    }
+
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 0));
+        put(run, LANES + lane, negated(half(stored, 2)));
+    }
+}
+
+pub(crate) struct Q8_0;
+
+impl Layout for Q8_0 {
+    type Bits = EightBits;
+    type Scales = Plain;
+    const FORMAT: Format = Format::Q8_0;
+    const WIDE: bool = true;
+
+    fn codes(stored: &[u8], _: usize) -> Codes {
+        codes_of(|g| word(stored, 2 + 4 * g))
+    }
+
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]) {
+        put(run, block * LANES + lane, half(stored, 0));
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Isa>(isa: S, codes: Quads<S>) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe { each!(2, half => each!(4, g => isa.widen(codes[half][g]))) }
+    }
+}
+
+pub(crate) struct Iq4Nl;
+
+impl Layout for Iq4Nl {
+    type Bits = FourBits;
+    type Scales = Plain;
+    const FORMAT: Format = Format::IQ4_NL;
+    const WIDE: bool = true;
+
+    fn codes(stored: &[u8], _: usize) -> Codes {
+        nibble_codes(&stored[2..])
+    }
+
+    fn put_scales(stored: &[u8], block: usize, lane: usize, run: &mut [u8]) {
+        put(run, block * LANES + lane, half(stored, 0));
+    }
+
+    #[inline(always)]
+    unsafe fn finish<S: Isa>(isa: S, codes: Quads<S>) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            each!(2, half => each!(4, g => isa.widen(isa.look_up(codes[half][g], &IQ4_NL_VALUES))))
+        }
+    }
+}
+
+pub(crate) struct Q2K;
+
+impl Layout for Q2K {
+    type Bits = TwoBits;
+    type Scales = SuperHalvedMin;
+    const FORMAT: Format = Format::Q2_K;
+
+    fn codes(stored: &[u8], block: usize) -> Codes {
+        let (at, shift) = (16 + block / 4 * 32, 2 * (block % 4));
+        codes_of(|g| (word(stored, at + 4 * g) >> shift) & (3 * ONES))
+    }
+
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 80));
+        put(run, LANES + lane, half(stored, 82));
+        for (j, &both) in stored[..16].iter().enumerate() {
+            run[SuperHalvedMin::SCALES + j * LANES + lane] = both;
+        }
+    }
+}
+
+pub(crate) struct Q3K;
+
+impl Layout for Q3K {
+    type Bits = ThreeBits;
+    type Scales = SuperHalved;
+    const FORMAT: Format = Format::Q3_K;
+    const BIAS: Option<u8> = Some(4);
+
+    fn codes(stored: &[u8], block: usize) -> Codes {
+        let (at, shift) = (32 + block / 4 * 32, 2 * (block % 4));
+        codes_of(|g| {
+            let low = (word(stored, at + 4 * g) >> shift) & (3 * ONES);
+            let high = (word(stored, 4 * g) >> block) & ONES;
+            low | high << 2
+        })
+    }
+
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 108));
+        for j in 0..16 {
+            let scale = q3_k_scale(&stored[96..108], j);
+            run[SuperHalved::SCALES + j * LANES + lane] = scale.cast_unsigned();
+        }
+    }
+}
+
+fn put_scales_and_mins(stored: &[u8], lane: usize, run: &mut [u8]) {
+    put(run, lane, half(stored, 0));
+    put(run, LANES + lane, half(stored, 2));
+    for j in 0..8 {
+        let (scale, min) = k_scale_min(&stored[4..16], j);
+        run[SuperMin::SCALES + j * LANES + lane] = scale;
+        run[SuperMin::MINS + j * LANES + lane] = min;
+    }
+}
+
+pub(crate) struct Q4K;
+
+impl Layout for Q4K {
+    type Bits = FourBits;
+    type Scales = SuperMin;
+    const FORMAT: Format = Format::Q4_K;
+
+    fn codes(stored: &[u8], block: usize) -> Codes {
+        let (at, shift) = (16 + block / 2 * 32, 4 * (block % 2));
+        codes_of(|g| (word(stored, at + 4 * g) >> shift) & (15 * ONES))
+    }
+
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put_scales_and_mins(stored, lane, run);
+    }
+}
+
+pub(crate) struct Q5K;
+
+impl Layout for Q5K {
+    type Bits = FiveBits;
+    type Scales = SuperMin;
+    const FORMAT: Format = Format::Q5_K;
+
+    fn codes(stored: &[u8], block: usize) -> Codes {
+        let (at, shift) = (48 + block / 2 * 32, 4 * (block % 2));
+        codes_of(|g| {
+            let low = (word(stored, at + 4 * g) >> shift) & (15 * ONES);
+            let high = (word(stored, 16 + 4 * g) >> block) & ONES;
+            low | high << 4
+        })
+    }
+
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put_scales_and_mins(stored, lane, run);
+    }
+}
+
+pub(crate) struct Q6K;
+
+impl Layout for Q6K {
+    type Bits = SixBits;
+    type Scales = SuperHalved;
+    const FORMAT: Format = Format::Q6_K;
+    const BIAS: Option<u8> = Some(32);
+
+    fn codes(stored: &[u8], block: usize) -> Codes {
+        let (part, within) = (block / 4, block % 4);
+        codes_of(|g| {
+            let low = word(stored, part * 64 + within % 2 * 32 + 4 * g) >> (4 * (within / 2));
+            let high = word(stored, 128 + part * 32 + 4 * g) >> (2 * within);
+            low & (15 * ONES) | (high & (3 * ONES)) << 4
+        })
+    }
+
+    fn put_scales(stored: &[u8], _: usize, lane: usize, run: &mut [u8]) {
+        put(run, lane, half(stored, 208));
+        for (j, &scale) in stored[192..208].iter().enumerate() {
+            run[SuperHalved::SCALES + j * LANES + lane] = scale;
+        }
+    }
+}

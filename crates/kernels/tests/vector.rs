@@ -1,0 +1,258 @@
+//! Norms, sums, the gate and rotation: equal on every instruction set, and close to the definition in f64.
+
+use postern_kernels::{
+    Cpu, Pool, RopeStyle, RopeTable, add_assign, add_assign_rows, exp_assign, rms_norm,
+    rms_norm_rows, rms_norm_rows_in_place, silu_mul, silu_mul_rows,
+};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const WIDTHS: [usize; 9] = [1, 5, 15, 16, 17, 48, 63, 128, 203];
+
+fn floats(count: usize, seed: u64) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| random.random_range(-4.0..4.0)).collect()
+}
+
+fn bits(floats: &[f32]) -> Vec<u32> {
+    floats.iter().map(|float| float.to_bits()).collect()
+}
+
+/// Runs `compute` on all instruction sets and gives the result, which must be the same.
+fn on_all(compute: impl Fn(Cpu) -> Vec<f32>) -> Vec<f32> {
+    let scalar = compute(Cpu::scalar());
+    for cpu in Cpu::all() {
+        assert_eq!(bits(&compute(cpu)), bits(&scalar), "{}", cpu.name());
+    }
+    scalar
+}
+
+/// Runs `compute` in pools of all instruction sets with 1 and 3 threads; the result must be the same.
+fn in_all_pools(compute: impl Fn(&mut Pool) -> Vec<f32>) -> Vec<f32> {
+    let scalar = compute(&mut Pool::new(1, Cpu::scalar()).expect("a thread"));
+    for cpu in Cpu::all() {
+        for threads in [1, 3] {
+            let mut pool = Pool::new(threads, cpu).expect("threads");
+            let result = compute(&mut pool);
+            assert_eq!(bits(&result), bits(&scalar), "{} x {threads}", cpu.name());
+        }
+    }
+    scalar
+}
+
+fn assert_close(found: &[f32], expected: impl Iterator<Item = f64>, tolerance: f64) {
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(*found) - expected).abs();
+        let bound = tolerance * expected.abs().max(1e-3);
+        assert!(error <= bound, "column {at}: {found}, not {expected}");
+    }
+}
+
+#[test]
+fn the_exponential_function_is_within_two_units_in_the_last_place() {
+    let step = if cfg!(miri) { 1.37 } else { 0.000_37 };
+    let mut inputs = Vec::new();
+    let mut x = -87.336_f32;
+    while x < 88.37 {
+        inputs.push(x);
+        x += step;
+    }
+    inputs.extend([
+        0.0,
+        -0.0,
+        1e-30,
+        -1e-30,
+        f32::MIN_POSITIVE,
+        -87.336_53,
+        88.376,
+    ]);
+    let results = on_all(|cpu| {
+        let mut results = inputs.clone();
+        exp_assign(cpu, &mut results);
+        results
+    });
+    for (x, result) in inputs.iter().zip(&results) {
+        let expected = f64::from(*x).exp();
+        let rounded = expected as f32;
+        let unit = f64::from(f32::from_bits(rounded.to_bits() + 1)) - f64::from(rounded);
+        let error = (f64::from(*result) - expected).abs() / unit;
+        assert!(error <= 2.0, "e^{x}: {result} is {error} units off");
+    }
+}
+
+#[test]
+fn the_exponential_function_saturates_and_keeps_what_is_no_number() {
+    let inputs = [
+        f32::NEG_INFINITY,
+        f32::MIN,
+        -1000.0,
+        -87.4,
+        0.0,
+        89.0,
+        f32::INFINITY,
+        f32::NAN,
+    ];
+    for cpu in Cpu::all() {
+        let mut results = inputs;
+        exp_assign(cpu, &mut results);
+        assert_eq!(results[..5], [0.0, 0.0, 0.0, 0.0, 1.0], "{}", cpu.name());
+        assert!(results[5] > 2.3e38 && results[5].is_finite());
+        assert_eq!(results[5], results[6]);
+        assert!(results[7].is_nan());
+    }
+}
+
+#[test]
+fn a_norm_divides_by_the_root_of_the_mean_square() {
+    for width in WIDTHS {
+        let (x, weight) = (floats(width, 1), floats(width, 2));
+        let found = on_all(|cpu| {
+            let mut out = vec![0.0; width];
+            rms_norm(cpu, &x, &weight, 1e-6, &mut out);
+            out
+        });
+        let squares: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
+        let root = (squares / width as f64 + 1e-6).sqrt();
+        let expected = x.iter().zip(&weight);
+        let expected = expected.map(|(x, weight)| f64::from(*x) / root * f64::from(*weight));
+        assert_close(&found, expected, 2e-6);
+    }
+}
+
+#[test]
+fn norms_of_rows_are_norms_of_each_row() {
+    for (rows, width) in [(1, 64), (7, 33), (40, 16)] {
+        let (x, weight) = (floats(rows * width, 3), floats(width, 4));
+        let mut expected = vec![0.0; x.len()];
+        for (x, out) in x.chunks(width).zip(expected.chunks_mut(width)) {
+            rms_norm(Cpu::scalar(), x, &weight, 1e-5, out);
+        }
+        let apart = in_all_pools(|pool| {
+            let mut out = vec![0.0; x.len()];
+            rms_norm_rows(pool, &x, &weight, 1e-5, &mut out);
+            out
+        });
+        let in_place = in_all_pools(|pool| {
+            let mut out = x.clone();
+            rms_norm_rows_in_place(pool, &mut out, &weight, 1e-5);
+            out
+        });
+        assert_eq!(bits(&apart), bits(&expected));
+        assert_eq!(bits(&in_place), bits(&expected));
+    }
+}
+
+#[test]
+fn the_gate_and_the_sum_are_as_defined() {
+    for width in WIDTHS {
+        let (x, y) = (floats(width, 5), floats(width, 6));
+        let sum = on_all(|cpu| {
+            let mut sum = x.clone();
+            add_assign(cpu, &mut sum, &y);
+            sum
+        });
+        let plain: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+        assert_eq!(bits(&sum), bits(&plain));
+        let gated = on_all(|cpu| {
+            let mut gated = x.clone();
+            silu_mul(cpu, &mut gated, &y);
+            gated
+        });
+        let expected = x.iter().zip(&y).map(|(x, y)| {
+            let x = f64::from(*x);
+            x / (1.0 + (-x).exp()) * f64::from(*y)
+        });
+        assert_close(&gated, expected, 1e-6);
+    }
+}
+
+#[test]
+fn rows_on_several_threads_are_rows_on_one() {
+    let length = if cfg!(miri) { 2100 } else { 50_003 };
+    let (x, y) = (floats(length, 7), floats(length, 8));
+    let mut sum = x.clone();
+    add_assign(Cpu::scalar(), &mut sum, &y);
+    let mut gated = x.clone();
+    silu_mul(Cpu::scalar(), &mut gated, &y);
+    let sums = in_all_pools(|pool| {
+        let mut sum = x.clone();
+        add_assign_rows(pool, &mut sum, &y);
+        sum
+    });
+    let gates = in_all_pools(|pool| {
+        let mut gated = x.clone();
+        silu_mul_rows(pool, &mut gated, &y);
+        gated
+    });
+    assert_eq!(bits(&sums), bits(&sum));
+    assert_eq!(bits(&gates), bits(&gated));
+}
+
+#[test]
+fn a_gate_far_from_zero_is_closed_or_open() {
+    for cpu in Cpu::all() {
+        let mut gate = [-1000.0, -100.0, 100.0, 1000.0];
+        silu_mul(cpu, &mut gate, &[1.0; 4]);
+        assert!(gate[0].abs() < 1e-30 && gate[1].abs() < 1e-30, "{gate:?}");
+        assert_eq!(gate[2..], [100.0, 1000.0]);
+    }
+}
+
+#[test]
+fn rotation_turns_pairs_and_leaves_the_rest() {
+    let cases = [
+        (1, 16, 8),
+        (3, 20, 8),
+        (2, 64, 32),
+        (14, 64, 32),
+        (2, 80, 16),
+    ];
+    for (heads, head_width, pairs) in cases {
+        let frequencies: Vec<f32> = (0..pairs)
+            .map(|pair| 10_000_f32.powf(-(pair as f32) / pairs as f32))
+            .collect();
+        let table = RopeTable::new(&frequencies, 1.25, 500);
+        assert_eq!(table.width(), 2 * pairs);
+        let positions = [0, 1, 63, 64, 499];
+        let x = floats(positions.len() * heads * head_width, 9);
+        for style in [RopeStyle::Adjacent, RopeStyle::Halves] {
+            let found = in_all_pools(|pool| {
+                let mut x = x.clone();
+                table.rotate(pool, style, &mut x, heads, head_width, &positions);
+                x
+            });
+            let mut expected: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+            for (row, head) in expected.chunks_mut(head_width).enumerate() {
+                for (pair, frequency) in frequencies.iter().enumerate() {
+                    let (a, b) = match style {
+                        RopeStyle::Adjacent => (2 * pair, 2 * pair + 1),
+                        RopeStyle::Halves => (pair, pair + pairs),
+                    };
+                    let angle = positions[row / heads] as f32 * frequency;
+                    let (sine, cosine) = f64::from(angle).sin_cos();
+                    let (low, high) = (head[a], head[b]);
+                    head[a] = 1.25 * (low * cosine - high * sine);
+                    head[b] = 1.25 * (low * sine + high * cosine);
+                }
+            }
+            for (found, expected) in found.iter().zip(&expected) {
+                let error = (f64::from(*found) - expected).abs();
+                assert!(error < 3e-6, "{style:?}: {found}, not {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "beyond the context")]
+fn a_position_beyond_the_table_is_refused() {
+    let table = RopeTable::new(&[1.0; 8], 1.0, 10);
+    let mut pool = Pool::new(1, Cpu::scalar()).expect("a thread");
+    table.rotate(&mut pool, RopeStyle::Halves, &mut [0.0; 16], 1, 16, &[10]);
+}
+
+#[test]
+#[should_panic(expected = "as many columns")]
+fn lengths_that_differ_are_refused() {
+    add_assign(Cpu::scalar(), &mut [0.0; 3], &[0.0; 4]);
+}
