@@ -10,8 +10,9 @@ use cargo_metadata::{
 /// For each crate, the crates of this workspace that its product code may import.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("postern-audit", &[]),
-    ("postern-engine", &[]),
+    ("postern-engine", &["postern-kernels"]),
     ("postern-governance", &[]),
+    ("postern-kernels", &[]),
     (
         "postern-service",
         &["postern-audit", "postern-engine", "postern-governance"],

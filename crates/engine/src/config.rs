@@ -15,10 +15,25 @@ pub(crate) const SEQUENCES_MAX: usize = 64;
 /// Most jobs that may wait.
 pub(crate) const QUEUE_MAX: usize = 1024;
 
+/// What computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendChoice {
+    /// The native backend where it knows the model, else candle.
+    #[default]
+    Auto,
+    /// Our own kernels, or an error.
+    Native,
+    /// candle's quantized tensors, also where the native backend could.
+    Candle,
+}
+
 /// How the engine runs. Every field has a default that suits a small device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct EngineConfig {
+    /// What computes: `auto`, `native` or `candle`.
+    pub backend: BackendChoice,
     /// Threads to compute with; when absent, one for a model of at most 32 MiB, else one per physical core.
     pub threads: Option<usize>,
     /// Upper bound of the context in tokens; the model's own when absent.
@@ -36,6 +51,7 @@ pub struct EngineConfig {
 impl Default for EngineConfig {
     fn default() -> Self {
         Self {
+            backend: BackendChoice::Auto,
             threads: None,
             context_tokens_max: None,
             prefill_chunk_tokens: 128,

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::backend;
+use crate::config::BackendChoice;
 use crate::error::Result;
 use crate::gguf::{Gguf, Metadata, Quantization, TensorInfo};
 
@@ -99,7 +100,7 @@ pub fn inspect(model_file: &Path) -> Result<ModelReport> {
 fn report(gguf: &Gguf) -> Result<ModelReport> {
     let metadata = gguf.metadata();
     let architecture = metadata.string("general.architecture")?.to_owned();
-    let unsupported = backend::check(gguf).err().map(|error| error.to_string());
+    let backend = backend::choose(gguf, BackendChoice::Auto);
     Ok(ModelReport {
         name: metadata.string_opt("general.name")?.map(str::to_owned),
         gguf_version: gguf.version(),
@@ -109,8 +110,8 @@ fn report(gguf: &Gguf) -> Result<ModelReport> {
         shape: shape(metadata, &architecture),
         vocabulary: vocabulary(metadata)?,
         chat_template: metadata.string_opt("tokenizer.chat_template")?.is_some(),
-        backend: unsupported.is_none().then_some(backend::CANDLE),
-        unsupported,
+        unsupported: backend.as_ref().err().map(ToString::to_string),
+        backend: backend.ok(),
         by_quantization: by_quantization(gguf.tensors()),
         tensors: gguf.tensors().iter().map(tensor_report).collect(),
         architecture,

@@ -30,7 +30,7 @@ mod worker;
 
 pub use backend::KNOWN_ARCHITECTURES;
 pub use chat_template::{ChatDate, ChatTemplate};
-pub use config::EngineConfig;
+pub use config::{BackendChoice, EngineConfig};
 pub use digest::Sha256Digest;
 pub use engine::{Canceller, Engine, Generation, Next};
 pub use error::{EngineError, Result};

@@ -91,7 +91,7 @@ impl Worker {
     ) -> Result<Self> {
         let length = model.bytes();
         let gguf = Gguf::read(model.reader(), length)?;
-        backend::check(&gguf)?;
+        backend::choose(&gguf, config.backend)?;
         let metadata = gguf.metadata();
         let tokenizer = Tokenizer::from_metadata(metadata)?;
         let chat_template = match given_chat_template {

@@ -1,7 +1,6 @@
 //! The other side of a product: activations, quantized to 8 bits in blocks of 32, with their sums.
 //!
-//! Tokens lie in tiles, as many as one kernel multiplies at a time; the last tile is as wide as the next power of
-//! two. Within a tile of `T` tokens a block is `[8 groups][T tokens][4 columns]`, and what is known of each block `[T]`.
+//! Tokens lie in tiles, as many as one kernel multiplies at a time; a single tile may be narrower. Within a tile of `T` tokens a block is `[8 groups][T tokens][4 columns]`, and what is known of each block `[T]`.
 //!
 //! A value is `scale · code`, with codes in `-127..=127`. The sums of codes turn a product with shifted weights into the wanted one. A block with a number that is not finite has the scale NaN, so that it is seen in the result.
 #![expect(unsafe_code, reason = "vectors from pointers")]
@@ -149,11 +148,6 @@ impl Activations {
         self.tokens.div_ceil(self.tile)
     }
 
-    /// Tokens of every tile but the last.
-    pub(crate) fn tile_tokens(&self) -> usize {
-        self.tile
-    }
-
     pub(crate) fn keeps_floats(&self) -> bool {
         !self.floats.is_empty()
     }
@@ -173,7 +167,7 @@ impl Activations {
         };
         Tile {
             first,
-            width: tile_width(first, self.tokens, self.tile),
+            width: tile_width(self.tokens, self.tile),
             codes: self.codes.as_ptr().wrapping_add(blocks * BLOCK).cast(),
             scales: self.scales[blocks..].as_ptr(),
             offsets: self.offsets[blocks..].as_ptr(),
@@ -188,15 +182,13 @@ impl Activations {
     }
 }
 
-fn tile_width(first: usize, tokens: usize, tile: usize) -> usize {
-    (tokens - first).min(tile).next_power_of_two()
+/// How wide tiles are: a single one is as wide as the next power of two.
+fn tile_width(tokens: usize, tile: usize) -> usize {
+    tokens.next_power_of_two().min(tile)
 }
 
 fn padded_tokens(tokens: usize, tile: usize) -> usize {
-    match tokens % tile {
-        0 => tokens,
-        rest => tokens - rest + rest.next_power_of_two(),
-    }
+    tokens.next_multiple_of(tile_width(tokens, tile))
 }
 
 /// Where the tokens come from and go to.
@@ -335,7 +327,7 @@ impl QuantizeRow<'_> {
     #[inline(always)]
     fn place(&self) -> (usize, usize, usize) {
         let first = self.token / self.rows.tile * self.rows.tile;
-        let width = tile_width(first, self.rows.tokens, self.rows.tile);
+        let width = tile_width(self.rows.tokens, self.rows.tile);
         (first, width, self.token - first)
     }
 

@@ -32,6 +32,6 @@ pub use pool::{Pool, THREADS_MAX};
 pub use rope::{RopeStyle, RopeTable};
 pub use specification::dequantize;
 pub use vector::{
-    add_assign, add_assign_rows, exp_assign, rms_norm, rms_norm_rows, rms_norm_rows_in_place, silu_mul,
-    silu_mul_rows,
+    add_assign, add_assign_rows, exp_assign, rms_norm, rms_norm_rows, rms_norm_rows_in_place,
+    silu_mul, silu_mul_rows,
 };

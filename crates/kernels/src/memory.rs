@@ -1,12 +1,15 @@
 //! Memory for weights and caches: aligned to cache lines, zeroed, and backed by the system only as it is written.
-#![expect(unsafe_code, reason = "an allocation of its own alignment")]
+#![expect(
+    unsafe_code,
+    reason = "memory of its own alignment, written by several threads"
+)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 /// A cache line.
 pub(crate) const LINE_BYTES: usize = 64;
-/// From this size on, huge pages are asked for, and the start is aligned to one.
+/// From this size on, memory comes from the system by itself, and huge pages are asked for.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Zeroed bytes.
@@ -14,6 +17,8 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 pub(crate) struct AlignedBytes {
     start: NonNull<u8>,
     layout: Layout,
+    /// Where the mapping begins, if it is one, and its length.
+    mapping: Option<Mapping>,
 }
 
 // SAFETY: the bytes are owned like those of a `Box<[u8]>`.
@@ -22,22 +27,29 @@ unsafe impl Send for AlignedBytes {}
 unsafe impl Sync for AlignedBytes {}
 
 impl AlignedBytes {
-    /// Allocates `length` zeroed bytes; the system backs them as they are first written.
+    /// Takes `length` zeroed bytes. Large ones are reserved only: no memory is taken before it is written.
     pub(crate) fn zeroed(length: usize) -> Self {
-        let align = if length >= HUGE_PAGE_BYTES {
-            HUGE_PAGE_BYTES
-        } else {
-            LINE_BYTES
-        };
-        let layout = Layout::from_size_align(length.max(LINE_BYTES), align)
+        let layout = Layout::from_size_align(length.max(LINE_BYTES), LINE_BYTES)
             .expect("lengths are those of things in memory");
+        if length >= HUGE_PAGE_BYTES
+            && let Some((start, mapping)) = map(length)
+        {
+            return Self {
+                start,
+                layout,
+                mapping: Some(mapping),
+            };
+        }
         // SAFETY: the layout's size is not zero.
         let start = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start) else {
             handle_alloc_error(layout)
         };
-        ask_for_huge_pages(start, layout.size());
-        Self { start, layout }
+        Self {
+            start,
+            layout,
+            mapping: None,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -60,30 +72,52 @@ impl AlignedBytes {
 
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout by `zeroed`.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
+        match self.mapping {
+            Some(mapping) => unmap(mapping),
+            // SAFETY: allocated with this layout by `zeroed`.
+            None => unsafe { dealloc(self.start.as_ptr(), self.layout) },
+        }
     }
 }
 
-/// Only a wish: a system without huge pages works as well, with more misses of the address cache.
+/// A mapping: where it begins, and its length.
+type Mapping = (NonNull<u8>, usize);
+
+/// Maps anonymous memory that starts at a huge page. Huge pages are only a wish: without them the address cache
+/// misses more often.
 #[cfg(all(target_os = "linux", not(miri)))]
-fn ask_for_huge_pages(start: NonNull<u8>, length: usize) {
-    if length < HUGE_PAGE_BYTES {
-        return;
-    }
-    let whole = length / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
-    // SAFETY: the range was just allocated, starts at a page, and the advice changes no content.
-    let _ = unsafe {
-        rustix::mm::madvise(
-            start.as_ptr().cast(),
-            whole,
-            rustix::mm::Advice::LinuxHugepage,
-        )
-    };
+fn map(length: usize) -> Option<(NonNull<u8>, Mapping)> {
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+    let whole = length.checked_add(HUGE_PAGE_BYTES)?;
+    let (access, flags) = (
+        ProtFlags::READ | ProtFlags::WRITE,
+        MapFlags::PRIVATE | MapFlags::NORESERVE,
+    );
+    // SAFETY: a new mapping, where the system likes, touches nothing that exists.
+    let base = unsafe { mmap_anonymous(std::ptr::null_mut(), whole, access, flags) };
+    let base = NonNull::new(base.ok()?.cast::<u8>())?;
+    let skipped = base.as_ptr().align_offset(HUGE_PAGE_BYTES);
+    // SAFETY: less than a huge page is skipped, which was mapped in addition.
+    let start = unsafe { base.add(skipped) };
+    // SAFETY: the range lies in the mapping, and the advice changes no content.
+    let _ = unsafe { madvise(start.as_ptr().cast(), length, Advice::LinuxHugepage) };
+    Some((start, (base, whole)))
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+fn unmap((base, length): Mapping) {
+    // SAFETY: mapped with this length by `map`, and its owner is gone.
+    let result = unsafe { rustix::mm::munmap(base.as_ptr().cast(), length) };
+    debug_assert!(result.is_ok(), "a mapping of ours can be unmapped");
 }
 
 #[cfg(not(all(target_os = "linux", not(miri))))]
-fn ask_for_huge_pages(_: NonNull<u8>, _: usize) {}
+fn map(_: usize) -> Option<(NonNull<u8>, Mapping)> {
+    None
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn unmap(_: Mapping) {}
 
 /// A slice whose parts are written by several threads at a time.
 #[derive(Debug, Clone, Copy)]

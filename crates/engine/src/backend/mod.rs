@@ -5,9 +5,15 @@
 //!
 //! What is absent: sampling, scheduling, tokenization.
 
+mod architecture;
 mod candle;
+mod native;
+mod rope;
+#[cfg(test)]
+mod tests;
+mod threads;
 
-use crate::config::EngineConfig;
+use crate::config::{BackendChoice, EngineConfig};
 use crate::error::{EngineError, Result};
 use crate::gguf::{Gguf, Quantization};
 use crate::model_file::VerifiedModel;
@@ -15,8 +21,9 @@ use crate::model_file::VerifiedModel;
 /// Architectures (`general.architecture`) that a backend computes. Mistral models call themselves `llama`.
 pub const KNOWN_ARCHITECTURES: &[&str] = &["llama", "mistral", "qwen2", "qwen3", "phi3", "gemma3"];
 
-/// The name of the candle backend.
-pub(crate) const CANDLE: &str = "candle";
+/// The names of the backends.
+const NATIVE: &str = "native";
+const CANDLE: &str = "candle";
 
 /// A place in a backend that holds one sequence's KV cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,15 +72,36 @@ pub(crate) fn load(
     gguf: &Gguf,
     config: &EngineConfig,
 ) -> Result<Box<dyn Backend>> {
-    check(gguf)?;
-    Ok(Box::new(candle::CandleBackend::load(model, gguf, config)?))
+    Ok(match choose(gguf, config.backend)? {
+        NATIVE => Box::new(native::NativeBackend::load(model, gguf, config)?),
+        _ => Box::new(candle::CandleBackend::load(model, gguf, config)?),
+    })
 }
 
-/// Checks whether a backend can compute the model, from its head alone.
-pub(crate) fn check(gguf: &Gguf) -> Result<()> {
-    if gguf.tensors().is_empty() {
-        return Err(EngineError::TensorsAbsent);
+/// The name of the backend that computes the model, from the model's head alone.
+///
+/// # Errors
+/// Where the architecture or a storage type is not known, metadata makes no sense, or the wanted backend does not
+/// compute such models.
+pub(crate) fn choose(gguf: &Gguf, wanted: BackendChoice) -> Result<&'static str> {
+    let native = native::computes(gguf)?;
+    match wanted {
+        BackendChoice::Auto | BackendChoice::Native if native => Ok(NATIVE),
+        BackendChoice::Native => Err(EngineError::Backend {
+            backend: NATIVE,
+            doing: "choosing the backend",
+            reason: "it does not compute this architecture or these storage types; \
+                     use `backend = \"auto\"`"
+                .to_owned(),
+        }),
+        BackendChoice::Auto | BackendChoice::Candle => {
+            check_candle(gguf)?;
+            Ok(CANDLE)
+        }
     }
+}
+
+fn check_candle(gguf: &Gguf) -> Result<()> {
     candle::check(gguf)?;
     for tensor in gguf.tensors() {
         let quantization = Quantization::from_id(tensor.type_id);

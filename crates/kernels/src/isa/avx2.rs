@@ -46,6 +46,11 @@ impl Isa for Avx2 {
     const FLOAT_SUMS_MAX: usize = 4;
 
     #[inline(always)]
+    unsafe fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        unsafe { enter(kernel) }
+    }
+
+    #[inline(always)]
     fn prefetch(self, from: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
@@ -188,8 +193,14 @@ impl Isa for Avx2 {
     #[inline(always)]
     unsafe fn store_f16(self, floats: [__m256; 2], to: *mut u16) {
         unsafe {
-            _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats[0]));
-            _mm_storeu_si128(to.add(8).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats[1]));
+            _mm_storeu_si128(
+                to.cast(),
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats[0]),
+            );
+            _mm_storeu_si128(
+                to.add(8).cast(),
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(floats[1]),
+            );
         }
     }
 

@@ -47,6 +47,11 @@ impl Isa for Avx512 {
     const FLOAT_SUMS_MAX: usize = 16;
 
     #[inline(always)]
+    unsafe fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        unsafe { enter(kernel) }
+    }
+
+    #[inline(always)]
     fn prefetch(self, from: *const u8) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }

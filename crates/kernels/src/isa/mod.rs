@@ -83,6 +83,8 @@ pub(crate) trait Isa: Copy {
     /// Vectors of floats that stay in registers as sums, beside what a multiply-add reads.
     const FLOAT_SUMS_MAX: usize;
 
+    /// Runs a kernel as a function of its own: what is inlined ends here.
+    unsafe fn enter<K: Kernel>(self, kernel: K) -> K::Output;
     /// Asks for a cache line that will be read soon; the address need not be valid.
     fn prefetch(self, from: *const u8);
     /// Loads 64 bytes.

@@ -74,6 +74,11 @@ impl Isa for Neon {
     const FLOAT_SUMS_MAX: usize = 4;
 
     #[inline(always)]
+    unsafe fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        unsafe { enter(kernel) }
+    }
+
+    #[inline(always)]
     fn prefetch(self, from: *const u8) {
         // SAFETY: a prefetch reads nothing that the program sees, and cannot fault.
         unsafe {

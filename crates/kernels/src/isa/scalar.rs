@@ -4,7 +4,7 @@
 
 use half::{bf16, f16};
 
-use super::{Isa, LANES};
+use super::{Isa, Kernel, LANES};
 
 /// Arrays instead of vectors.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,11 @@ impl Isa for Scalar {
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 256 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
+
+    unsafe fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the caller's promise.
+        unsafe { kernel.run(self) }
+    }
 
     fn prefetch(self, _: *const u8) {}
 

@@ -11,18 +11,50 @@ use super::scales::{Plain, PlainMin, Scales, SuperHalved, SuperHalvedMin, SuperM
 /// Codes of one row's block of 32 columns: a byte each.
 type Codes = [u32; 8];
 
+/// What a product must know of a format.
+pub(crate) trait Kind {
+    /// Whether codes are signed bytes; else they are below 64, and something is subtracted.
+    const WIDE: bool;
+    /// Whether the halves of a block have scales of their own.
+    const HALVED: bool;
+}
+
+/// Codes of 8 bits.
+pub(crate) struct Wide;
+
+impl Kind for Wide {
+    const WIDE: bool = true;
+    const HALVED: bool = false;
+}
+
+/// Codes of fewer bits.
+pub(crate) struct Narrow;
+
+impl Kind for Narrow {
+    const WIDE: bool = false;
+    const HALVED: bool = false;
+}
+
+/// The same, with a scale for 16 columns.
+pub(crate) struct Halved;
+
+impl Kind for Halved {
+    const WIDE: bool = false;
+    const HALVED: bool = true;
+}
+
 /// A quantized format. A weight is `scale · (code - BIAS) - min`.
 pub(crate) trait Layout {
     /// The codes' place.
     type Bits: Bits;
     /// The scales' place.
     type Scales: Scales;
+    /// What a product must know.
+    type Kind: Kind;
     /// The stored format.
     const FORMAT: Format;
     /// What was added to make the codes unsigned; a power of two, so that its product with a scale is exact.
     const BIAS: Option<u8> = None;
-    /// Whether codes are signed bytes; else they are below 64.
-    const WIDE: bool = false;
 
     /// The codes of block `block` of 32 columns, from the stored block that it lies in.
     fn codes(stored: &[u8], block: usize) -> Codes;
@@ -83,6 +115,7 @@ pub(crate) struct Q4_0;
 impl Layout for Q4_0 {
     type Bits = FourBits;
     type Scales = Plain;
+    type Kind = Narrow;
     const FORMAT: Format = Format::Q4_0;
     const BIAS: Option<u8> = Some(8);
 
@@ -100,6 +133,7 @@ pub(crate) struct Q4_1;
 impl Layout for Q4_1 {
     type Bits = FourBits;
     type Scales = PlainMin;
+    type Kind = Narrow;
     const FORMAT: Format = Format::Q4_1;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
@@ -117,6 +151,7 @@ pub(crate) struct Q5_0;
 impl Layout for Q5_0 {
     type Bits = FiveBits;
     type Scales = Plain;
+    type Kind = Narrow;
     const FORMAT: Format = Format::Q5_0;
     const BIAS: Option<u8> = Some(16);
 
@@ -134,6 +169,7 @@ pub(crate) struct Q5_1;
 impl Layout for Q5_1 {
     type Bits = FiveBits;
     type Scales = PlainMin;
+    type Kind = Narrow;
     const FORMAT: Format = Format::Q5_1;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
@@ -151,8 +187,8 @@ pub(crate) struct Q8_0;
 impl Layout for Q8_0 {
     type Bits = EightBits;
     type Scales = Plain;
+    type Kind = Wide;
     const FORMAT: Format = Format::Q8_0;
-    const WIDE: bool = true;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
         codes_of(|g| word(stored, 2 + 4 * g))
@@ -174,8 +210,8 @@ pub(crate) struct Iq4Nl;
 impl Layout for Iq4Nl {
     type Bits = FourBits;
     type Scales = Plain;
+    type Kind = Wide;
     const FORMAT: Format = Format::IQ4_NL;
-    const WIDE: bool = true;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
         nibble_codes(&stored[2..])
@@ -199,6 +235,7 @@ pub(crate) struct Q2K;
 impl Layout for Q2K {
     type Bits = TwoBits;
     type Scales = SuperHalvedMin;
+    type Kind = Halved;
     const FORMAT: Format = Format::Q2_K;
 
     fn codes(stored: &[u8], block: usize) -> Codes {
@@ -220,6 +257,7 @@ pub(crate) struct Q3K;
 impl Layout for Q3K {
     type Bits = ThreeBits;
     type Scales = SuperHalved;
+    type Kind = Halved;
     const FORMAT: Format = Format::Q3_K;
     const BIAS: Option<u8> = Some(4);
 
@@ -256,6 +294,7 @@ pub(crate) struct Q4K;
 impl Layout for Q4K {
     type Bits = FourBits;
     type Scales = SuperMin;
+    type Kind = Narrow;
     const FORMAT: Format = Format::Q4_K;
 
     fn codes(stored: &[u8], block: usize) -> Codes {
@@ -273,6 +312,7 @@ pub(crate) struct Q5K;
 impl Layout for Q5K {
     type Bits = FiveBits;
     type Scales = SuperMin;
+    type Kind = Narrow;
     const FORMAT: Format = Format::Q5_K;
 
     fn codes(stored: &[u8], block: usize) -> Codes {
@@ -294,6 +334,7 @@ pub(crate) struct Q6K;
 impl Layout for Q6K {
     type Bits = SixBits;
     type Scales = SuperHalved;
+    type Kind = Halved;
     const FORMAT: Format = Format::Q6_K;
     const BIAS: Option<u8> = Some(32);
 

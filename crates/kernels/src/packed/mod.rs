@@ -18,7 +18,9 @@ use thiserror::Error;
 
 pub(crate) use bits::{BLOCK, Bits, Quads};
 pub(crate) use float::{Element, FloatBf16, FloatF16, FloatF32};
-pub(crate) use layout::{Iq4Nl, Layout, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+pub(crate) use layout::{
+    Iq4Nl, Kind, Layout, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
+};
 pub(crate) use scales::{Pair, Scales};
 
 use crate::format::Format;

@@ -1,7 +1,7 @@
 //! One row out of a packed matrix: how an embedding is looked up.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
-use super::{BLOCK, Bits, Element, Format, Layout, PackedMatrix, Panel, Scales, for_format};
+use super::{BLOCK, Bits, Element, Format, Kind, Layout, PackedMatrix, Panel, Scales, for_format};
 use crate::isa::{Cpu, Isa, Kernel, LANES};
 use crate::memory::LINE_BYTES;
 
@@ -80,10 +80,10 @@ impl Decode<'_> {
 }
 
 fn unbiased<S: Isa, L: Layout>(code: u8) -> i16 {
-    let bias = if L::WIDE { S::WIDE_BIAS } else { L::BIAS };
+    let bias = if L::Kind::WIDE { S::WIDE_BIAS } else { L::BIAS };
     match bias {
         Some(bias) => i16::from(code) - i16::from(bias),
-        None if L::WIDE => i16::from(code.cast_signed()),
+        None if L::Kind::WIDE => i16::from(code.cast_signed()),
         None => i16::from(code),
     }
 }

@@ -6,11 +6,11 @@
 use candle_core::quantized::QMatMul;
 use candle_core::{Device, Module, Result as CandleResult, Storage, Tensor};
 
-use super::architecture::{Activation, Architecture};
 use super::attention::{KvCache, LayerCache, View, attend};
 use super::failed;
 use super::rope::{Angles, Rope};
 use super::weights::{Linear, RmsNorm, Tensors};
+use crate::backend::architecture::{Activation, Architecture};
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::model_file::ModelReader;
@@ -104,7 +104,7 @@ impl Decoder {
             rope_windowed: architecture
                 .rope_windowed
                 .as_ref()
-                .map(|spec| spec.rope(None)),
+                .map(|spec| Rope::new(spec, None)),
             architecture,
         })
     }
@@ -284,13 +284,13 @@ fn load_rope(
     let spec = &architecture.rope;
     let names = spec.factors_names(context_tokens);
     let Some(name) = names.into_iter().find(|name| tensors.has(name)) else {
-        return Ok(spec.rope(None));
+        return Ok(Rope::new(spec, None));
     };
     let factors = tensors
         .vector(name, spec.width() / 2)?
         .to_vec1::<f32>()
         .map_err(|error| failed("preparing the weights", &error))?;
-    Ok(spec.rope(Some(&factors)))
+    Ok(Rope::new(spec, Some(&factors)))
 }
 
 impl Layer {

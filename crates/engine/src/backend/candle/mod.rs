@@ -13,7 +13,6 @@
 //! Sequences are computed one after another rather than stacked into one matrix: candle picks
 //! kernels by the number of rows, so stacking would let one call change another's logits.
 
-mod architecture;
 mod attention;
 mod decoder;
 mod rope;
@@ -24,9 +23,9 @@ mod weights;
 
 use candle_core::Device;
 
-use self::architecture::Architecture;
 use self::attention::KvCache;
 use self::decoder::Decoder;
+use super::architecture::Architecture;
 use super::{Backend, CANDLE, DecodeStep, SequenceId};
 use crate::config::EngineConfig;
 use crate::error::{EngineError, Result};

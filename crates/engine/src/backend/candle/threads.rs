@@ -9,11 +9,8 @@
 
 use std::sync::Mutex;
 
+use crate::backend::threads;
 use crate::error::{EngineError, Result};
-
-/// A model of at most this many bytes is computed by one thread: a pass over so few weights ends before another
-/// thread has begun, and waiting for threads that other programs hold up costs hundreds of times the pass.
-const ONE_THREAD_MODEL_BYTES_MAX: u64 = 32 << 20;
 
 static FIXED: Mutex<Option<usize>> = Mutex::new(None);
 
@@ -25,7 +22,7 @@ pub(super) fn fix(wanted: Option<usize>, model_bytes: u64) -> Result<()> {
     let mut fixed = FIXED.lock().expect("nothing panics while the lock is held");
     match (*fixed, wanted) {
         (None, _) => {
-            let threads = wanted.unwrap_or_else(|| default_threads(model_bytes));
+            let threads = wanted.unwrap_or_else(|| threads::suited_to(model_bytes));
             set(threads);
             *fixed = Some(threads);
             Ok(())
@@ -35,15 +32,6 @@ pub(super) fn fix(wanted: Option<usize>, model_bytes: u64) -> Result<()> {
         }
         (Some(_), _) => Ok(()),
     }
-}
-
-/// One for a small model; else one a physical core, or fewer where the process may use fewer.
-fn default_threads(model_bytes: u64) -> usize {
-    if model_bytes <= ONE_THREAD_MODEL_BYTES_MAX {
-        return 1;
-    }
-    let available = std::thread::available_parallelism().map_or(1, usize::from);
-    candle_core::utils::get_num_threads().min(available)
 }
 
 fn set(threads: usize) {

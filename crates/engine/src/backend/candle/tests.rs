@@ -1,8 +1,6 @@
 //! The decoder against a scalar specification, against candle-transformers where that is right, and
 //! against itself: in chunks, side by side, and windowed.
 
-mod specification;
-
 use std::io::Cursor;
 
 use candle_core::quantized::gguf_file::{Content, Value};
@@ -12,35 +10,15 @@ use candle_transformers::models::{
 };
 use postern_testkit::gguf::{Entry, GgufBuilder, Storage, TinyModel};
 
-use self::specification::Specification;
 use super::CandleBackend;
+use crate::backend::tests::{PROMPT, ROUNDING, Specification, difference, logits, verified};
 use crate::backend::{Backend, DecodeStep, KNOWN_ARCHITECTURES};
 use crate::config::EngineConfig;
-use crate::digest::Sha256Digest;
 use crate::error::EngineError;
 use crate::gguf::Gguf;
-use crate::manifest::ModelManifest;
-use crate::model_file::VerifiedModel;
-
-/// Largest difference between logits (which spread over about 4) that rounding in f32 explains.
-const ROUNDING: f32 = 2e-4;
-const PROMPT: [u32; 23] = [
-    65, 12, 200, 7, 7, 99, 131, 250, 3, 64, 65, 66, 180, 181, 1, 0, 77, 42, 240, 11, 90, 91, 5,
-];
 
 /// What a case changes about a tiny model.
 type Change<'a> = &'a dyn Fn(&mut GgufBuilder);
-
-fn verified(file: &[u8]) -> VerifiedModel {
-    let file: &'static [u8] = Box::leak(file.to_vec().into_boxed_slice());
-    let manifest = ModelManifest {
-        id: "tiny".to_owned(),
-        path: "tiny.gguf".into(),
-        sha256: Sha256Digest::of(file),
-        bytes: file.len() as u64,
-    };
-    VerifiedModel::from_embedded(file, &manifest).unwrap()
-}
 
 fn try_backend(file: &[u8]) -> Result<CandleBackend, EngineError> {
     let gguf = Gguf::read(file, file.len() as u64)?;
@@ -49,27 +27,6 @@ fn try_backend(file: &[u8]) -> Result<CandleBackend, EngineError> {
 
 fn backend(file: &[u8]) -> CandleBackend {
     try_backend(file).unwrap()
-}
-
-/// Logits after `tokens`, fed in chunks of `chunk`.
-fn logits(backend: &mut CandleBackend, tokens: &[u32], chunk: usize) -> Vec<f32> {
-    let sequence = backend.open();
-    let mut logits = Vec::new();
-    for tokens in tokens.chunks(chunk) {
-        backend
-            .prefill(sequence, tokens, Some(&mut logits))
-            .unwrap();
-    }
-    backend.close(sequence);
-    logits
-}
-
-fn difference(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f32::max)
 }
 
 #[test]
@@ -139,7 +96,7 @@ fn rope_scalings_follow_the_specification() {
 /// YaRN leaves the fastest pair alone, divides the slowest by the factor, and scales the magnitude.
 #[test]
 fn yarn_interpolates_slow_pairs_only() {
-    use super::rope::{RopeSpec, RopeStyle};
+    use crate::backend::rope::{RopeSpec, RopeStyle};
     use crate::gguf::{Metadata, Value};
     let metadata = Metadata::from_entries([
         (
@@ -153,10 +110,8 @@ fn yarn_interpolates_slow_pairs_only() {
         ),
         ("qwen2.rope.freq_base".to_owned(), Value::Float(1e6)),
     ]);
-    let rope = RopeSpec::read("qwen2", &metadata, RopeStyle::Halves, 128, 1e4, 131_072)
-        .unwrap()
-        .rope(None);
-    let (frequencies, magnitude) = rope.parts();
+    let rope = RopeSpec::read("qwen2", &metadata, RopeStyle::Halves, 128, 1e4, 131_072).unwrap();
+    let (frequencies, magnitude) = (rope.frequencies(None), rope.magnitude());
     let plain = |pair: usize| 1e6_f64.powf(-2.0 * pair as f64 / 128.0) as f32;
     assert!((frequencies[0] / plain(0) - 1.0).abs() < 1e-6);
     assert!((frequencies[63] / plain(63) - 0.25).abs() < 1e-6);

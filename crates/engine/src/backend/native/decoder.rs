@@ -1,0 +1,425 @@
+//! The decoder-only transformer of the llama, Qwen 2 and Qwen 3 families, on packed weights.
+//!
+//! One pass appends rows to one or more sequences: embed; then for each layer attention and feed-forward, each normalized
+//! before and added after; then the logits of the last row of each sequence. All buffers are made once.
+
+use postern_kernels::{
+    Activations, Attention, KvCache, Norm, PackedMatrix, Pool, Product, RopeStyle, RopeTable, Span,
+    add_assign_rows, matmul, rms_norm_rows_in_place, silu_mul_rows,
+};
+
+use super::sequences::shape;
+use super::weights::{Linear, Tensors};
+use crate::backend::architecture::Architecture;
+use crate::backend::rope::{self, RopeSpec};
+use crate::error::Result;
+use crate::gguf::Gguf;
+use crate::model_file::ModelReader;
+
+const EMBEDDING: &str = "token_embd.weight";
+const OUTPUT: &str = "output.weight";
+
+/// The weights of a model, its threads, and the buffers of a pass.
+pub(super) struct Decoder {
+    pool: Pool,
+    architecture: Architecture,
+    embedding: PackedMatrix,
+    /// Absent where the embedding is the output, too.
+    output: Option<PackedMatrix>,
+    norm: Vec<f32>,
+    layers: Vec<Layer>,
+    rope: RopeTable,
+    rope_style: RopeStyle,
+    rows_max: usize,
+    buffers: Buffers,
+}
+
+struct Layer {
+    attention_norm: Vec<f32>,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    query_norm: Option<Vec<f32>>,
+    key_norm: Option<Vec<f32>>,
+    attention_output: Linear,
+    feed_forward_norm: Vec<f32>,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+/// What a pass over up to `rows_max` rows needs.
+struct Buffers {
+    activations: Activations,
+    attention: Attention,
+    positions: Vec<usize>,
+    /// `[rows, width]`.
+    hidden: Vec<f32>,
+    /// `[rows, width]`: what a layer's half adds.
+    added: Vec<f32>,
+    /// `[rows, heads * head_width]`.
+    queries: Vec<f32>,
+    attended: Vec<f32>,
+    /// `[rows, kv_heads * head_width]`.
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    /// `[rows, feed_forward]`.
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    /// `[sequences, vocabulary]`, where there is more than one.
+    logits: Vec<f32>,
+}
+
+impl Decoder {
+    pub(super) fn load(
+        mut pool: Pool,
+        reader: &mut ModelReader<'_>,
+        gguf: &Gguf,
+        architecture: Architecture,
+        context_tokens: usize,
+        rows_max: usize,
+    ) -> Result<Self> {
+        let mut tensors = Tensors::read(&mut pool, reader, gguf)?;
+        let width = architecture.width;
+        let vocabulary = tensors.rows(EMBEDDING).unwrap_or(0);
+        let embedding = tensors.matrix(EMBEDDING, vocabulary, width)?;
+        let output = match tensors.has_matrix(OUTPUT) {
+            true => Some(tensors.matrix(OUTPUT, vocabulary, width)?),
+            false => None,
+        };
+        let layers = (0..architecture.layers)
+            .map(|layer| Layer::load(&mut tensors, &architecture, layer))
+            .collect::<Result<Vec<_>>>()?;
+        let keep_floats = layers
+            .iter()
+            .flat_map(Layer::linears)
+            .map(|linear| &linear.matrix)
+            .chain([output.as_ref().unwrap_or(&embedding)])
+            .any(|matrix| matrix.format().block_elements() == 1);
+        Ok(Self {
+            rope: load_rope(&mut tensors, &architecture.rope, context_tokens)?,
+            rope_style: match architecture.rope.style() {
+                rope::RopeStyle::Adjacent => RopeStyle::Adjacent,
+                rope::RopeStyle::Halves => RopeStyle::Halves,
+            },
+            norm: tensors.vector("output_norm.weight", width)?,
+            buffers: Buffers::new(&pool, &architecture, rows_max, keep_floats),
+            embedding,
+            output,
+            layers,
+            pool,
+            architecture,
+            rows_max,
+        })
+    }
+
+    /// Number of logits.
+    pub(super) fn vocabulary(&self) -> usize {
+        self.embedding.rows()
+    }
+
+    /// Most rows of one pass.
+    pub(super) fn rows_max(&self) -> usize {
+        self.rows_max
+    }
+
+    /// Appends `tokens`, which are the rows of the spans one after another. `logits` is empty, or gets for each span
+    /// the logits that follow its last row.
+    pub(super) fn forward(
+        &mut self,
+        cache: &mut KvCache,
+        spans: &[Span<'_>],
+        tokens: &[u32],
+        logits: &mut [Vec<f32>],
+    ) {
+        self.embed(spans, tokens);
+        for layer in 0..self.layers.len() {
+            self.attend(layer, cache, spans);
+            self.feed_forward(layer);
+        }
+        if !logits.is_empty() {
+            self.logits(spans, logits);
+        }
+    }
+
+    fn embed(&mut self, spans: &[Span<'_>], tokens: &[u32]) {
+        let Self {
+            pool,
+            embedding,
+            buffers,
+            architecture,
+            ..
+        } = self;
+        buffers.positions.clear();
+        for span in spans {
+            buffers
+                .positions
+                .extend(span.first_position..span.first_position + span.tokens);
+        }
+        buffers
+            .hidden
+            .resize(tokens.len() * architecture.width, 0.0);
+        let rows = buffers.hidden.chunks_exact_mut(architecture.width);
+        for (&token, row) in tokens.iter().zip(rows) {
+            embedding.row(pool.cpu(), token as usize, row);
+        }
+    }
+
+    fn attend(&mut self, layer: usize, cache: &mut KvCache, spans: &[Span<'_>]) {
+        let Self {
+            pool,
+            architecture,
+            layers,
+            buffers,
+            ..
+        } = self;
+        let Architecture {
+            width,
+            heads,
+            kv_heads,
+            head_width,
+            norm_epsilon: epsilon,
+            ..
+        } = *architecture;
+        let (rows, weights) = (buffers.positions.len(), &layers[layer]);
+        let (query_width, kv_width) = (heads * head_width, kv_heads * head_width);
+        let norm = Norm {
+            weight: &weights.attention_norm,
+            epsilon,
+        };
+        buffers
+            .activations
+            .quantize(pool, &buffers.hidden, width, Some(norm));
+        let queries = resized(&mut buffers.queries, rows * query_width);
+        let keys = resized(&mut buffers.keys, rows * kv_width);
+        let values = resized(&mut buffers.values, rows * kv_width);
+        matmul(
+            pool,
+            &buffers.activations,
+            &mut [
+                weights.query.product(queries),
+                weights.key.product(keys),
+                weights.value.product(values),
+            ],
+        );
+        if let Some(norm) = &weights.query_norm {
+            rms_norm_rows_in_place(pool, queries, norm, epsilon);
+        }
+        if let Some(norm) = &weights.key_norm {
+            rms_norm_rows_in_place(pool, keys, norm, epsilon);
+        }
+        let (style, positions) = (self.rope_style, &buffers.positions[..]);
+        self.rope
+            .rotate(pool, style, queries, heads, head_width, positions);
+        self.rope
+            .rotate(pool, style, keys, kv_heads, head_width, positions);
+        let mut row = 0;
+        for &span in spans {
+            let part = row * kv_width..(row + span.tokens) * kv_width;
+            cache.write(pool, layer, span, &keys[part.clone()], &values[part]);
+            row += span.tokens;
+        }
+        let attended = resized(&mut buffers.attended, rows * query_width);
+        let scale = architecture.attention_scale;
+        buffers
+            .attention
+            .attend(pool, cache, layer, spans, queries, scale, attended);
+        buffers
+            .activations
+            .quantize(pool, attended, query_width, None);
+        let added = resized(&mut buffers.added, rows * width);
+        matmul(
+            pool,
+            &buffers.activations,
+            &mut [weights.attention_output.product(added)],
+        );
+        add_assign_rows(pool, &mut buffers.hidden, added);
+    }
+
+    fn feed_forward(&mut self, layer: usize) {
+        let Self {
+            pool,
+            architecture,
+            layers,
+            buffers,
+            ..
+        } = self;
+        let (width, inner) = (architecture.width, architecture.feed_forward);
+        let (rows, weights) = (buffers.positions.len(), &layers[layer]);
+        let norm = Norm {
+            weight: &weights.feed_forward_norm,
+            epsilon: architecture.norm_epsilon,
+        };
+        buffers
+            .activations
+            .quantize(pool, &buffers.hidden, width, Some(norm));
+        let gate = resized(&mut buffers.gate, rows * inner);
+        let up = resized(&mut buffers.up, rows * inner);
+        matmul(
+            pool,
+            &buffers.activations,
+            &mut [weights.gate.product(gate), weights.up.product(up)],
+        );
+        silu_mul_rows(pool, gate, up);
+        buffers.activations.quantize(pool, gate, inner, None);
+        let added = resized(&mut buffers.added, rows * width);
+        matmul(
+            pool,
+            &buffers.activations,
+            &mut [weights.down.product(added)],
+        );
+        add_assign_rows(pool, &mut buffers.hidden, added);
+    }
+
+    fn logits(&mut self, spans: &[Span<'_>], logits: &mut [Vec<f32>]) {
+        let Self {
+            pool,
+            architecture,
+            buffers,
+            ..
+        } = self;
+        let width = architecture.width;
+        let last_rows = resized(&mut buffers.added, spans.len() * width);
+        let mut end = 0;
+        for (span, last) in spans.iter().zip(last_rows.chunks_exact_mut(width)) {
+            end += span.tokens;
+            last.copy_from_slice(&buffers.hidden[(end - 1) * width..end * width]);
+        }
+        let norm = Norm {
+            weight: &self.norm,
+            epsilon: architecture.norm_epsilon,
+        };
+        buffers
+            .activations
+            .quantize(pool, last_rows, width, Some(norm));
+        let matrix = self.output.as_ref().unwrap_or(&self.embedding);
+        let vocabulary = matrix.rows();
+        if let [logits] = logits {
+            let out = resized(logits, vocabulary);
+            let bias = None;
+            matmul(
+                pool,
+                &buffers.activations,
+                &mut [Product { matrix, bias, out }],
+            );
+            return;
+        }
+        let out = resized(&mut buffers.logits, spans.len() * vocabulary);
+        let bias = None;
+        matmul(
+            pool,
+            &buffers.activations,
+            &mut [Product { matrix, bias, out }],
+        );
+        for (logits, row) in logits
+            .iter_mut()
+            .zip(buffers.logits.chunks_exact(vocabulary))
+        {
+            resized(logits, vocabulary).copy_from_slice(row);
+        }
+    }
+}
+
+/// The buffer with this length; what is in it does not matter.
+fn resized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    buffer.resize(length, 0.0);
+    buffer
+}
+
+impl Linear {
+    fn product<'a>(&'a self, out: &'a mut [f32]) -> Product<'a> {
+        Product {
+            matrix: &self.matrix,
+            bias: self.bias.as_deref(),
+            out,
+        }
+    }
+}
+
+impl Buffers {
+    fn new(pool: &Pool, architecture: &Architecture, rows: usize, keep_floats: bool) -> Self {
+        let Architecture {
+            width,
+            feed_forward,
+            heads,
+            kv_heads,
+            head_width,
+            ..
+        } = *architecture;
+        let columns_max = width.max(feed_forward).max(heads * head_width);
+        Self {
+            activations: Activations::new(pool.cpu(), rows, columns_max, keep_floats),
+            attention: Attention::new(shape(architecture), heads),
+            positions: Vec::with_capacity(rows),
+            hidden: Vec::with_capacity(rows * width),
+            added: Vec::with_capacity(rows * width),
+            queries: Vec::with_capacity(rows * heads * head_width),
+            attended: Vec::with_capacity(rows * heads * head_width),
+            keys: Vec::with_capacity(rows * kv_heads * head_width),
+            values: Vec::with_capacity(rows * kv_heads * head_width),
+            gate: Vec::with_capacity(rows * feed_forward),
+            up: Vec::with_capacity(rows * feed_forward),
+            logits: Vec::new(),
+        }
+    }
+}
+
+fn load_rope(tensors: &mut Tensors, spec: &RopeSpec, context_tokens: usize) -> Result<RopeTable> {
+    let names = spec.factors_names(context_tokens);
+    let factors = match names.into_iter().find(|name| tensors.has_vector(name)) {
+        Some(name) => Some(tensors.vector(name, spec.width() / 2)?),
+        None => None,
+    };
+    Ok(RopeTable::new(
+        &spec.frequencies(factors.as_deref()),
+        spec.magnitude(),
+        context_tokens,
+    ))
+}
+
+impl Layer {
+    fn load(tensors: &mut Tensors, architecture: &Architecture, layer: usize) -> Result<Self> {
+        let Architecture {
+            width,
+            feed_forward,
+            heads,
+            kv_heads,
+            head_width,
+            head_norms,
+            ..
+        } = *architecture;
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let mut head_norm = |part: &str| match head_norms {
+            true => tensors.vector(&name(part), head_width).map(Some),
+            false => Ok(None),
+        };
+        let query_norm = head_norm("attn_q_norm.weight")?;
+        let key_norm = head_norm("attn_k_norm.weight")?;
+        let (query_width, kv_width) = (heads * head_width, kv_heads * head_width);
+        Ok(Self {
+            attention_norm: tensors.vector(&name("attn_norm.weight"), width)?,
+            query: tensors.linear(&name("attn_q"), query_width, width)?,
+            key: tensors.linear(&name("attn_k"), kv_width, width)?,
+            value: tensors.linear(&name("attn_v"), kv_width, width)?,
+            query_norm,
+            key_norm,
+            attention_output: tensors.linear(&name("attn_output"), width, query_width)?,
+            feed_forward_norm: tensors.vector(&name("ffn_norm.weight"), width)?,
+            gate: tensors.linear(&name("ffn_gate"), feed_forward, width)?,
+            up: tensors.linear(&name("ffn_up"), feed_forward, width)?,
+            down: tensors.linear(&name("ffn_down"), width, feed_forward)?,
+        })
+    }
+
+    fn linears(&self) -> [&Linear; 7] {
+        [
+            &self.query,
+            &self.key,
+            &self.value,
+            &self.attention_output,
+            &self.gate,
+            &self.up,
+            &self.down,
+        ]
+    }
+}

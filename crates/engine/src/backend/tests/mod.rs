@@ -1,0 +1,50 @@
+//! What the tests of all backends share: the specification of the architectures, and a prompt.
+
+mod specification;
+
+use crate::backend::Backend;
+use crate::digest::Sha256Digest;
+use crate::manifest::ModelManifest;
+use crate::model_file::VerifiedModel;
+
+pub(super) use specification::Specification;
+
+/// Largest difference between logits (which spread over about 4) that rounding in f32 explains.
+pub(super) const ROUNDING: f32 = 2e-4;
+pub(super) const PROMPT: [u32; 23] = [
+    65, 12, 200, 7, 7, 99, 131, 250, 3, 64, 65, 66, 180, 181, 1, 0, 77, 42, 240, 11, 90, 91, 5,
+];
+
+/// A model file in memory, pinned as it is.
+pub(super) fn verified(file: &[u8]) -> VerifiedModel {
+    let file: &'static [u8] = Box::leak(file.to_vec().into_boxed_slice());
+    let manifest = ModelManifest {
+        id: "tiny".to_owned(),
+        path: "tiny.gguf".into(),
+        sha256: Sha256Digest::of(file),
+        bytes: file.len() as u64,
+    };
+    VerifiedModel::from_embedded(file, &manifest).unwrap()
+}
+
+/// Logits after `tokens`, fed in chunks of `chunk`.
+pub(super) fn logits(backend: &mut impl Backend, tokens: &[u32], chunk: usize) -> Vec<f32> {
+    let sequence = backend.open();
+    let mut logits = Vec::new();
+    for tokens in tokens.chunks(chunk) {
+        backend
+            .prefill(sequence, tokens, Some(&mut logits))
+            .unwrap();
+    }
+    backend.close(sequence);
+    logits
+}
+
+/// The largest difference.
+pub(super) fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
+}

@@ -1,0 +1,205 @@
+//! Many tiles of tokens: each panel is unpacked, some blocks at a time, and multiplied with all tiles of a group.
+//! This is how a prompt is processed.
+#![expect(unsafe_code, reason = "vectors from pointers")]
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::Job;
+use super::accumulate::{Blocks, accumulate};
+use crate::activations::Tile;
+use crate::isa::{Isa, Kernel, LANES, each};
+use crate::memory::LINE_BYTES;
+use crate::packed::{BLOCK, Kind, Layout, Pair, Panel, Quads};
+
+/// Blocks that the scratch holds unpacked.
+const SCRATCH_BLOCKS: usize = 16;
+/// Bytes of an unpacked block.
+const UNPACKED_BYTES: usize = BLOCK * LANES;
+/// Tokens whose sums are kept while a panel is walked.
+const GROUP_TOKENS_MAX: usize = 128;
+
+/// Some panels of a product with more tokens than a tile has.
+pub(super) struct Many<'a, L> {
+    job: &'a Job<'a>,
+    panels: Range<usize>,
+    layout: PhantomData<L>,
+}
+
+impl<'a, L> Many<'a, L> {
+    pub(super) fn new(job: &'a Job<'a>, panels: Range<usize>) -> Self {
+        Self {
+            job,
+            panels,
+            layout: PhantomData,
+        }
+    }
+}
+
+impl<L: Layout> Kernel for Many<'_, L> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Isa>(self, isa: S) {
+        let activations = self.job.activations;
+        let columns = self.job.matrix.columns();
+        let group_tokens = (S::ACTIVATION_BYTES_MAX / columns).clamp(S::TILE, GROUP_TOKENS_MAX);
+        let group = group_tokens / S::TILE;
+        for first in (0..activations.tiles()).step_by(group) {
+            let tiles = first..activations.tiles().min(first + group);
+            for panel in self.panels.clone() {
+                // SAFETY: the caller's promise.
+                unsafe { self.panel(isa, panel, tiles.clone()) };
+            }
+        }
+    }
+}
+
+impl<L: Layout> Many<'_, L> {
+    #[inline(always)]
+    unsafe fn panel<S: Isa>(&self, isa: S, panel: usize, tiles: Range<usize>) {
+        let activations = self.job.activations;
+        let blocks = self.job.matrix.columns() / BLOCK;
+        let packed = Panel::<L>::new(self.job.matrix, panel);
+        let mut memory = MaybeUninit::<ScratchMemory>::uninit();
+        let mut sums = [[0.0_f32; LANES]; GROUP_TOKENS_MAX];
+        let first_token = tiles.start * S::TILE;
+        // SAFETY: the scratch is filled before it is read; sums are those of the group's tokens.
+        unsafe {
+            for from in (0..blocks).step_by(SCRATCH_BLOCKS) {
+                let part = from..blocks.min(from + SCRATCH_BLOCKS);
+                let scratch = Scratch::fill::<S, L>(isa, &mut memory, packed, part.clone());
+                for tile in tiles.clone() {
+                    let tile = activations.tile(tile);
+                    let at = tile.first - first_token;
+                    let step = TileStep {
+                        scratch,
+                        blocks: part.clone(),
+                        tile,
+                        sums: &mut sums[at..at + S::TILE],
+                    };
+                    match S::TILE {
+                        4 => isa.enter(step.of::<L::Kind, 4>()),
+                        _ => isa.enter(step.of::<L::Kind, 8>()),
+                    }
+                }
+            }
+            let end = activations.tokens().min(tiles.end * S::TILE);
+            for (token, row) in (first_token..end).zip(&sums) {
+                self.job.put(isa, panel, token, &[isa.load(row.as_ptr())]);
+            }
+        }
+    }
+}
+
+/// The unpacked blocks of a panel times those of a tile.
+struct TileStep<'a> {
+    scratch: Scratch,
+    blocks: Range<usize>,
+    tile: Tile,
+    /// `[tokens of the tile][16]`.
+    sums: &'a mut [[f32; LANES]],
+}
+
+/// The same, for a kind of format and a width.
+struct KindStep<'a, K, const T: usize>(TileStep<'a>, PhantomData<K>);
+
+impl<'a> TileStep<'a> {
+    fn of<K, const T: usize>(self) -> KindStep<'a, K, T> {
+        assert_eq!(self.sums.len(), T, "a full tile");
+        KindStep(self, PhantomData)
+    }
+}
+
+impl<K: Kind, const T: usize> Kernel for KindStep<'_, K, T> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Isa>(self, isa: S) {
+        let Self(step, _) = self;
+        let count = step.blocks.len();
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut held = [isa.splat(0.0); T];
+            for (held, row) in held.iter_mut().zip(&*step.sums) {
+                *held = isa.load(row.as_ptr());
+            }
+            accumulate::<S, K, _, T>(
+                isa,
+                step.scratch,
+                0..count,
+                step.blocks.start,
+                step.tile,
+                &mut held,
+            );
+            for (row, &held) in step.sums.iter_mut().zip(&held) {
+                isa.store(held, row.as_mut_ptr());
+            }
+        }
+    }
+}
+
+#[repr(align(64))]
+struct ScratchMemory {
+    codes: [u8; SCRATCH_BLOCKS * UNPACKED_BYTES],
+    factors: [f32; SCRATCH_BLOCKS * 4 * LANES],
+}
+
+/// Unpacked blocks: `[blocks][8 groups][64]` codes, `[blocks][2 scales, 2 minima][16]` floats.
+#[derive(Clone, Copy)]
+struct Scratch {
+    codes: *const u8,
+    factors: *const f32,
+}
+
+impl Scratch {
+    #[inline(always)]
+    unsafe fn fill<S: Isa, L: Layout>(
+        isa: S,
+        memory: &mut MaybeUninit<ScratchMemory>,
+        from: Panel<L>,
+        blocks: Range<usize>,
+    ) -> Self {
+        let memory = memory.as_mut_ptr();
+        // SAFETY: there are at most `SCRATCH_BLOCKS` blocks, which the memory has room for.
+        unsafe {
+            let codes = (&raw mut (*memory).codes).cast::<u8>();
+            let factors = (&raw mut (*memory).factors).cast::<f32>();
+            for (slot, block) in blocks.enumerate() {
+                let quads = Blocks::<S>::codes(from, isa, block);
+                for (group, &bytes) in quads.iter().flatten().enumerate() {
+                    isa.store_bytes(bytes, codes.add(slot * UNPACKED_BYTES + group * LINE_BYTES));
+                }
+                let (scales, mins) = Blocks::<S>::scales(from, isa, block);
+                for (factor, &floats) in scales.iter().chain(&mins).enumerate() {
+                    isa.store(floats, factors.add((4 * slot + factor) * LANES));
+                }
+            }
+            Self { codes, factors }
+        }
+    }
+}
+
+impl<S: Isa> Blocks<S> for Scratch {
+    #[inline(always)]
+    unsafe fn codes(self, isa: S, block: usize) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = self.codes.add(block * UNPACKED_BYTES);
+            each!(2, half => each!(4, g => isa.load_bytes(from.add((4 * half + g) * LINE_BYTES))))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scales(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let from = self.factors.add(4 * block * LANES);
+            (
+                each!(2, half => isa.load(from.add(half * LANES))),
+                each!(2, half => isa.load(from.add((2 + half) * LANES))),
+            )
+        }
+    }
+}
