@@ -2,7 +2,8 @@
 //!
 //! A page holds its tokens' keys and values of all layers and KV heads: keys as `[2 blocks][head_width][16 tokens]`, so
 //! that scores of sixteen tokens stand side by side; values as `[32 tokens][head_width]`. Head widths are filled up
-//! with zeros to a multiple of sixteen. A page is named by a plain handle and counts its references, so that sequences may share it.
+//! with zeros to a multiple of sixteen. A page is named by a plain handle and counts its references, so that sequences
+//! may share it.
 //!
 //! Invariant: a page with several references is never written. A fresh page may hold a former owner's numbers:
 //! attention reads none that the sequence has not written.
