@@ -23,39 +23,38 @@ const REPEATS: usize = 5;
 fn main() {
     let threads = std::env::args().nth(1);
     let threads = threads.and_then(|text| text.parse().ok()).unwrap_or(2);
-    for cpu in Cpu::all() {
-        let mut pool = Pool::new(threads, cpu).expect("the system gives threads");
-        let mut cache = KvCache::new(SHAPE, CONTEXT_TOKENS / PAGE_TOKENS);
-        let pages: Vec<PageId> = std::iter::from_fn(|| cache.allocate()).collect();
-        let mut attention = Attention::new(SHAPE, HEADS);
-        let whole = Span {
-            first_position: 0,
-            tokens: CONTEXT_TOKENS,
+    let cpu = Cpu::detect();
+    let mut pool = Pool::new(threads, cpu).expect("the system gives threads");
+    let mut cache = KvCache::new(SHAPE, CONTEXT_TOKENS / PAGE_TOKENS);
+    let pages: Vec<PageId> = std::iter::from_fn(|| cache.allocate()).collect();
+    let mut attention = Attention::new(SHAPE, HEADS);
+    let whole = Span {
+        first_position: 0,
+        tokens: CONTEXT_TOKENS,
+        pages: &pages,
+    };
+    let keys = waves(CONTEXT_TOKENS * SHAPE.kv_heads * SHAPE.head_width);
+    let start = Instant::now();
+    for layer in 0..SHAPE.layers {
+        cache.write(&mut pool, layer, whole, &keys, &keys);
+    }
+    println!(
+        "{} write {CONTEXT_TOKENS}: {:?}",
+        cpu.name(),
+        start.elapsed()
+    );
+    let prompt = Span {
+        tokens: PROMPT_TOKENS,
+        ..whole
+    };
+    measure(&mut pool, &cache, &mut attention, prompt, "prefill");
+    for depth in [128, 1024, CONTEXT_TOKENS - 1] {
+        let token = Span {
+            first_position: depth,
+            tokens: 1,
             pages: &pages,
         };
-        let keys = waves(CONTEXT_TOKENS * SHAPE.kv_heads * SHAPE.head_width);
-        let start = Instant::now();
-        for layer in 0..SHAPE.layers {
-            cache.write(&mut pool, layer, whole, &keys, &keys);
-        }
-        println!(
-            "{} write {CONTEXT_TOKENS}: {:?}",
-            cpu.name(),
-            start.elapsed()
-        );
-        let prompt = Span {
-            tokens: PROMPT_TOKENS,
-            ..whole
-        };
-        measure(&mut pool, &cache, &mut attention, prompt, "prefill");
-        for depth in [128, 1024, CONTEXT_TOKENS - 1] {
-            let token = Span {
-                first_position: depth,
-                tokens: 1,
-                pages: &pages,
-            };
-            measure(&mut pool, &cache, &mut attention, token, "decode");
-        }
+        measure(&mut pool, &cache, &mut attention, token, "decode");
     }
 }
 

@@ -68,8 +68,8 @@ impl Attention {
 
     /// `out = softmax(scale · queries · keys) · values`, each row over its sequence's tokens up to its own.
     ///
-    /// Queries and `out` are `[n_tokens, heads * head_width]`; the spans' rows follow each other. Keys and values of the rows
-    /// themselves must have been written.
+    /// Queries and `out` are `[n_tokens, heads * head_width]`; the spans' rows follow each other. Keys and values of the
+    /// rows themselves must have been written before.
     ///
     /// # Panics
     /// If lengths, shapes, the layer or the spans' pages do not fit together.

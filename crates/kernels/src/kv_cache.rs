@@ -1,8 +1,9 @@
 //! Keys and values of all sequences, in half precision, in pages of [`PAGE_TOKENS`] tokens.
 //!
-//! A page holds its tokens' keys and values of all layers and KV heads: keys as `[2 blocks][head_width][16 tokens]`, so that scores of
-//! sixteen tokens stand side by side; values as `[32 tokens][head_width]`. Head widths are filled up with zeros to a
-//! multiple of sixteen. A page is named by a plain handle and counts its references, so that sequences may share it.
+//! A page holds its tokens' keys and values of all layers and KV heads: keys as `[2 blocks][head_width][16 tokens]`, so
+//! that scores of sixteen tokens stand side by side; values as `[32 tokens][head_width]`. Head widths are filled up
+//! with zeros to a multiple of sixteen. A page is named by a plain handle and counts its references, so that sequences
+//! may share it.
 //!
 //! Invariant: a page with several references is never written. A fresh page may hold a former owner's numbers:
 //! attention reads none that the sequence has not written.
@@ -174,8 +175,8 @@ impl KvCache {
         references
     }
 
-    /// Stores keys and values, each `[span.tokens, kv_heads * head_width]`, of the rows of a sequence, on all threads. Numbers beyond
-    /// half precision (65504) become infinite.
+    /// Stores keys and values, each `[span.tokens, kv_heads * head_width]`, of the rows of a sequence, on all threads.
+    /// Numbers beyond half precision (65504) become infinite.
     ///
     /// # Panics
     /// If lengths or the layer do not fit, or a page to be written is free or shared.

@@ -88,8 +88,8 @@ impl RopeTable {
         floats.into_boxed_slice()
     }
 
-    /// Rotates `x`, `[n_tokens, heads, head_width]`, in place by `positions`, `[n_tokens]`, on all threads. Allocates only for positions
-    /// that no call has used before.
+    /// Rotates `x`, `[n_tokens, heads, head_width]`, in place by `positions`, `[n_tokens]`, on all threads. Allocates
+    /// only for positions that no call has used before.
     ///
     /// # Panics
     /// If the lengths do not fit together, or a position lies beyond the table.
@@ -114,8 +114,10 @@ impl RopeTable {
         let x = Shared::new(x);
         let per_task = tokens.div_ceil(pool.threads() * TASKS_PER_THREAD).max(1);
         pool.run(tokens.div_ceil(per_task), &|task| {
-            for token in task * per_task..tokens.min((task + 1) * per_task) {
-                let (cosines, sines) = self.angles(positions[token]);
+            let first = task * per_task;
+            for (offset, position) in positions[first..].iter().take(per_task).enumerate() {
+                let (cosines, sines) = self.angles(*position);
+                let token = first + offset;
                 let rotation = Rotation {
                     style,
                     // SAFETY: `x` is borrowed until all tasks are done, and each row belongs to one task.
