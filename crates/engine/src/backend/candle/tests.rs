@@ -13,7 +13,7 @@ use postern_testkit::gguf::{Entry, GgufBuilder, Storage, TinyModel};
 use super::CandleBackend;
 use crate::backend::tests::{PROMPT, ROUNDING, Specification, difference, logits, verified};
 use crate::backend::{Backend, DecodeStep, KNOWN_ARCHITECTURES};
-use crate::config::EngineConfig;
+use crate::config::{BackendChoice, EngineConfig};
 use crate::error::EngineError;
 use crate::gguf::Gguf;
 
@@ -317,12 +317,12 @@ fn models_that_do_not_fit_together_are_refused() {
 
 #[test]
 fn a_storage_type_without_kernels_is_refused_by_name() {
-    let mut gguf = TinyModel::new("llama").builder();
+    let mut gguf = TinyModel::new("phi3").builder();
     // IQ4_NL: blocks of 32 weights in 18 bytes.
     gguf.raw_tensor("output.weight", &[264, 64], 20, vec![0; 264 * 2 * 18]);
     let file = gguf.build();
     let head = Gguf::read(&file[..], file.len() as u64).unwrap();
-    match crate::backend::check(&head) {
+    match crate::backend::choose(&head, BackendChoice::Auto) {
         Err(EngineError::QuantizationUnsupported {
             name, quantization, ..
         }) => {

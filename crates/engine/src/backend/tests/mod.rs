@@ -7,16 +7,16 @@ use crate::digest::Sha256Digest;
 use crate::manifest::ModelManifest;
 use crate::model_file::VerifiedModel;
 
-pub(super) use specification::Specification;
+pub(in crate::backend) use specification::Specification;
 
 /// Largest difference between logits (which spread over about 4) that rounding in f32 explains.
-pub(super) const ROUNDING: f32 = 2e-4;
-pub(super) const PROMPT: [u32; 23] = [
+pub(in crate::backend) const ROUNDING: f32 = 2e-4;
+pub(in crate::backend) const PROMPT: [u32; 23] = [
     65, 12, 200, 7, 7, 99, 131, 250, 3, 64, 65, 66, 180, 181, 1, 0, 77, 42, 240, 11, 90, 91, 5,
 ];
 
 /// A model file in memory, pinned as it is.
-pub(super) fn verified(file: &[u8]) -> VerifiedModel {
+pub(in crate::backend) fn verified(file: &[u8]) -> VerifiedModel {
     let file: &'static [u8] = Box::leak(file.to_vec().into_boxed_slice());
     let manifest = ModelManifest {
         id: "tiny".to_owned(),
@@ -28,7 +28,11 @@ pub(super) fn verified(file: &[u8]) -> VerifiedModel {
 }
 
 /// Logits after `tokens`, fed in chunks of `chunk`.
-pub(super) fn logits(backend: &mut impl Backend, tokens: &[u32], chunk: usize) -> Vec<f32> {
+pub(in crate::backend) fn logits(
+    backend: &mut impl Backend,
+    tokens: &[u32],
+    chunk: usize,
+) -> Vec<f32> {
     let sequence = backend.open();
     let mut logits = Vec::new();
     for tokens in tokens.chunks(chunk) {
@@ -41,7 +45,7 @@ pub(super) fn logits(backend: &mut impl Backend, tokens: &[u32], chunk: usize) -
 }
 
 /// The largest difference.
-pub(super) fn difference(a: &[f32], b: &[f32]) -> f32 {
+pub(in crate::backend) fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter()
         .zip(b)

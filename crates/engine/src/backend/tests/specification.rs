@@ -11,14 +11,14 @@ use candle_core::quantized::gguf_file::{Content, Value};
 type Row = Vec<f64>;
 
 /// A model as numbers.
-pub(super) struct Specification {
+pub(in crate::backend) struct Specification {
     architecture: String,
     metadata: HashMap<String, Value>,
     tensors: HashMap<String, (Vec<usize>, Vec<f64>)>,
 }
 
 impl Specification {
-    pub(super) fn read(file: &[u8]) -> Self {
+    pub(in crate::backend) fn read(file: &[u8]) -> Self {
         let mut reader = Cursor::new(file);
         let content = Content::read(&mut reader).unwrap();
         let tensors = content
@@ -48,7 +48,7 @@ impl Specification {
     }
 
     /// Logits after the last token.
-    pub(super) fn logits(&self, tokens: &[u32]) -> Vec<f32> {
+    pub(in crate::backend) fn logits(&self, tokens: &[u32]) -> Vec<f32> {
         let width = self.count("embedding_length").unwrap();
         let gemma = self.architecture == "gemma3";
         let scale = if gemma { (width as f64).sqrt() } else { 1.0 };
