@@ -30,7 +30,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that never reach a device: they may import any other.
-const DEVELOPMENT_ONLY: &[&str] = &["postern-testkit", "postern-tests", "xtask"];
+const DEVELOPMENT_ONLY: &[&str] = &[
+    "postern-benches",
+    "postern-testkit",
+    "postern-tests",
+    "xtask",
+];
 
 /// The only names that the top level of the repository may hold, dotfiles aside.
 const TOP_LEVEL: &[&str] = &[
