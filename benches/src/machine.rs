@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Larger than the caches of the machines we measure on.
 const READ_BYTES: usize = 512 << 20;
@@ -20,14 +20,14 @@ const READ_PASSES: usize = 4;
 const LANES: usize = 32;
 
 /// What a report says about where it was made.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Machine {
     /// Name of the processor.
     pub processor: String,
     /// Processors that the system offers this process.
     pub processors: usize,
     /// Architecture of the instructions.
-    pub architecture: &'static str,
+    pub architecture: String,
 }
 
 impl Machine {
@@ -44,7 +44,7 @@ impl Machine {
         Self {
             processor,
             processors: thread::available_parallelism().map_or(1, usize::from),
-            architecture: std::env::consts::ARCH,
+            architecture: std::env::consts::ARCH.to_owned(),
         }
     }
 }

@@ -91,6 +91,7 @@ fn figures(ours: Divergence, theirs: Option<&Divergence>) -> Vec<Figure> {
             PEER,
             kl.as_ref().map(<[f64; 1]>::as_slice),
         )
+        .less_is_better()
         .wanted(Some(Bound::AtMost(KL_MOST))),
         Figure::paired(
             "top-1 as f32",
@@ -182,4 +183,46 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
         .iter()
         .map(|bytes| f32::from_ne_bytes(*bytes))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_engine::{EngineConfig, VerifiedModel, forced_logits};
+
+    use super::*;
+    use crate::make::make;
+    use crate::recipe::Quantization;
+    use crate::shape::{Shape, tiny};
+
+    /// The engine and the reference share no code but the quantized weights; activations are rounded to 8 bits by one.
+    #[test]
+    fn the_engine_predicts_what_the_reference_predicts() -> Result<()> {
+        const KL_MOST: f64 = 0.02;
+        let folder = tempfile::tempdir()?;
+        for architecture in ["llama", "qwen2", "qwen3"] {
+            let shape = Shape {
+                architecture,
+                ..tiny()
+            };
+            for quantization in Quantization::ALL {
+                let model = make(folder.path(), &shape, quantization, None)?;
+                let (prompt, next) = tokens(shape.vocabulary);
+                let all = [prompt.as_slice(), &next].concat();
+                let reference = reference_logits(model.path(), &shape, &all, NEXT_TOKENS + 1)?;
+                let mut ours = Vec::new();
+                forced_logits(
+                    VerifiedModel::load(&model.manifest, &mut |_| {})?,
+                    &EngineConfig::default(),
+                    &prompt,
+                    &next,
+                    &mut |logits| ours.extend_from_slice(logits),
+                )?;
+                let found = divergence(&reference, &ours, shape.vocabulary);
+                let case = format!("{architecture} {quantization:?} {found:?}");
+                ensure!(ours.len() == reference.len(), "{case}");
+                ensure!(found.mean_kl < KL_MOST && found.top_1 > 0.9, "{case}");
+            }
+        }
+        Ok(())
+    }
 }

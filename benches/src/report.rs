@@ -2,13 +2,13 @@
 //!
 //! Invariant: a figure without its counterpart says so by `None`, never by a number.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 use crate::recipe::Quantization;
 
 /// One run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// Where.
     pub machine: Machine,
@@ -27,10 +27,10 @@ pub struct Report {
 }
 
 /// What was found with one model file.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FileReport {
     /// Name of the shape.
-    pub model: &'static str,
+    pub model: String,
     /// Mix of storage types.
     pub quantization: Quantization,
     /// Size of the file.
@@ -42,26 +42,30 @@ pub struct FileReport {
 }
 
 /// One measurement of ours and what it is held against.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figure {
     /// What was measured.
     pub name: String,
     /// Unit of both values.
-    pub unit: &'static str,
+    pub unit: String,
     /// Ours.
     pub ours: f64,
     /// What it is held against.
-    pub against: &'static str,
+    pub against: String,
     /// Its value, where it could be had.
     pub theirs: Option<f64>,
     /// The median of the rounds' ratios, ours to theirs.
     pub ratio: Option<f64>,
+    /// The ratio of each round, in their order: how far they lie apart tells how quiet the machine was.
+    pub ratios: Vec<f64>,
+    /// Whether more is better.
+    pub more_is_better: bool,
     /// Where the ratio should be.
     pub wanted: Option<Bound>,
 }
 
 /// Where a ratio should be.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bound {
     /// This or more.
@@ -84,24 +88,31 @@ impl Figure {
     /// A figure of values that were measured in pairs, one pair a round.
     pub(crate) fn paired(
         name: impl Into<String>,
-        unit: &'static str,
+        unit: &str,
         ours: &[f64],
-        against: &'static str,
+        against: &str,
         theirs: Option<&[f64]>,
     ) -> Self {
-        let ratio = theirs.map(|theirs| {
-            let ratios: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
-            median(&ratios)
-        });
+        let ratios: Vec<f64> = theirs
+            .map(|theirs| ours.iter().zip(theirs).map(|(a, b)| a / b).collect())
+            .unwrap_or_default();
         Self {
             name: name.into(),
-            unit,
+            unit: unit.to_owned(),
             ours: median(ours),
-            against,
+            against: against.to_owned(),
             theirs: theirs.map(median),
-            ratio,
+            ratio: theirs.map(|_| median(&ratios)),
+            ratios,
+            more_is_better: true,
             wanted: None,
         }
+    }
+
+    /// The same where less is better.
+    pub(crate) fn less_is_better(mut self) -> Self {
+        self.more_is_better = false;
+        self
     }
 
     /// The same with a bound for the ratio.

@@ -67,7 +67,7 @@ pub fn measure(plan: &Plan, model: &ModelFile) -> Result<(FileReport, f64)> {
     ));
     figures.extend(cost_figures(plan, model, &rounds));
     let report = FileReport {
-        model: model.shape.name,
+        model: model.shape.name.to_owned(),
         quantization: model.quantization,
         bytes: model.manifest.bytes,
         backend: rounds[0].ours.backend.clone(),
@@ -198,13 +198,15 @@ fn cost_figures(plan: &Plan, model: &ModelFile, rounds: &[Round]) -> Vec<Figure>
     );
     let mut figures = vec![
         Figure::paired("verified load", "s", &loads, "sha256sum", sums.as_deref())
+            .less_is_better()
             .wanted(Some(Bound::AtMost(LOAD_MOST))),
         Figure::paired("peak memory", "MiB", &ours, PEAK_AGAINST, Some(&budget))
+            .less_is_better()
             .wanted(Some(Bound::AtMost(PEAK_MOST))),
     ];
     figures.extend(theirs.map(|theirs| {
         let name = "the same of llama.cpp";
-        Figure::paired(name, "MiB", &theirs, PEAK_AGAINST, Some(&budget))
+        Figure::paired(name, "MiB", &theirs, PEAK_AGAINST, Some(&budget)).less_is_better()
     }));
     figures
 }

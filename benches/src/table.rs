@@ -19,7 +19,7 @@ fn write_table(report: &Report, out: &mut String) -> std::fmt::Result {
     let machine = &report.machine;
     writeln!(
         out,
-        "{} ({}, {} processors), {} threads, medians of {} rounds, memory reads {:.1} GB/s",
+        "{} ({}, {} processors), threads: {}, rounds: {}, memory reads {:.1} GB/s",
         machine.processor,
         machine.architecture,
         machine.processors,
@@ -40,7 +40,7 @@ fn write_table(report: &Report, out: &mut String) -> std::fmt::Result {
         "model", "stored", "figure", "ours", "", "against", "", "ratio", "wanted"
     )?;
     for file in &report.files {
-        let mut name = (file.model, file.quantization.as_str());
+        let mut name = (file.model.as_str(), file.quantization.as_str());
         for figure in &file.figures {
             write!(out, "{:<14} {:<7} ", name.0, name.1)?;
             write_figure(figure, out)?;
@@ -56,25 +56,24 @@ fn write_figure(figure: &Figure, out: &mut String) -> std::fmt::Result {
     let ratio = figure
         .ratio
         .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-    let (sign, bound) = match figure.wanted {
-        None => ("", String::new()),
-        Some(Bound::AtLeast(least)) => (">=", least.to_string()),
-        Some(Bound::AtMost(most)) => ("<=", most.to_string()),
+    let wanted = match figure.wanted {
+        None => String::new(),
+        Some(Bound::AtLeast(least)) => format!(">= {least}"),
+        Some(Bound::AtMost(most)) => format!("<= {most}"),
     };
     let verdict = match (figure.wanted, figure.ratio) {
         (Some(bound), Some(ratio)) if !bound.holds(ratio) => "  missed",
         _ => "",
     };
     let line = format!(
-        "{:<22} {:>10} {:<5} {:>10} {:<13} {:>7} {:>2} {:>5}{verdict}",
+        "{:<22} {:>10} {:<5} {:>10} {:<13} {:>7} {:>8}{verdict}",
         figure.name,
         number(figure.ours),
         figure.unit,
         theirs,
         figure.against,
         ratio,
-        sign,
-        bound
+        wanted
     );
     writeln!(out, "{}", line.trim_end())
 }

@@ -5,14 +5,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use postern_benches::{
     FileReport, Machine, Peer, Plan, Quantization, Report, Shape, compare, make, measure,
-    published, table, tiny,
+    published, regression, table, tiny,
 };
 
 /// What `--quick` measures: one small model, in less than three minutes.
@@ -21,6 +21,8 @@ const QUICK_QUANTIZATION: Quantization = Quantization::Q4_0;
 const QUICK_ROUNDS: usize = 2;
 const QUICK_PREFILL_TOKENS: [usize; 2] = [64, 256];
 const QUICK_DECODE_TOKENS: usize = 32;
+/// How much worse than in an earlier report a ratio may be, as a share of it.
+const WORSE_SHARE: f64 = 0.1;
 
 /// Measure the engine side by side with llama.cpp: same files, same threads, in turn.
 #[derive(Args)]
@@ -66,6 +68,9 @@ pub(crate) struct Bench {
     /// Write the report to this file as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// A report of an earlier run (from --json); fail if a ratio got worse by more than a tenth
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Measure this very build, even if it is not optimized
     #[arg(long)]
     this_build: bool,
@@ -90,6 +95,8 @@ impl Bench {
             return hand_over();
         }
         self.fill_in();
+        // A run takes minutes: what it is to be held against is read before.
+        let before = self.against.as_deref().map(read_report).transpose()?;
         let (peer, peer_says) = match &self.llama_bench {
             Some(path) => {
                 let peer = Peer::at(path)?;
@@ -130,7 +137,8 @@ impl Bench {
                 report.read_bytes_per_s = report.read_bytes_per_s.max(read_bytes_per_s);
             }
         }
-        self.publish(&report)
+        self.publish(&report)?;
+        before.map_or(Ok(()), |before| judge(&before, &report))
     }
 
     /// Puts defaults where nothing was given.
@@ -201,6 +209,29 @@ impl Bench {
         write!(std::io::stdout().lock(), "{}", table(report))?;
         Ok(())
     }
+}
+
+fn read_report(path: &Path) -> Result<Report> {
+    let text = fs::read(path)
+        .with_context(|| format!("the earlier report {} cannot be read", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} is no report of this chore's --json", path.display()))
+}
+
+/// Fails where the run is worse than the earlier one.
+fn judge(before: &Report, now: &Report) -> Result<()> {
+    let found = regression(before, now, WORSE_SHARE);
+    say(&format!(
+        "compared {} ratios with the earlier report; {} are not in both",
+        found.compared, found.not_compared
+    ))?;
+    ensure!(
+        found.worse.is_empty(),
+        "worse than the earlier report by more than {:.0} %:\n  {}",
+        WORSE_SHARE * 100.0,
+        found.worse.join("\n  ")
+    );
+    Ok(())
 }
 
 /// Runs the same chore in an optimized build.
