@@ -22,7 +22,7 @@ use crate::rounds::Plan;
 
 /// Tokens of the prompt, and tokens that are decoded after it; each of the latter is a prediction, and one more.
 const PROMPT_TOKENS: usize = 32;
-const NEXT_TOKENS: usize = 32;
+const NEXT_TOKENS: usize = 96;
 const PEER: &str = "llama.cpp";
 /// The program that prints llama.cpp's logits; it is built against the peer's own headers and libraries.
 const PEER_SOURCE: &str = include_str!("../peer/logits.cpp");
