@@ -18,7 +18,7 @@ pub struct Regression {
     pub worse: Vec<String>,
 }
 
-/// Compares `now` with `before`. A figure is worse when its ratio moved the wrong way by more than `share`, a share
+/// Compares figures of ours in `now` with those in `before`. A figure is worse when its ratio moved the wrong way by more than `share`, a share
 /// of the earlier ratio.
 pub fn regression(before: &Report, now: &Report, share: f64) -> Regression {
     let mut found = Regression {
@@ -34,7 +34,7 @@ pub fn regression(before: &Report, now: &Report, share: f64) -> Regression {
                 (&earlier.model, earlier.quantization) == (&file.model, file.quantization)
             })
             .map_or(&[][..], |earlier| &earlier.figures);
-        for figure in &file.figures {
+        for figure in file.figures.iter().filter(|figure| !figure.of_peer) {
             let is_same = |earlier: &&Figure| {
                 (&earlier.name, &earlier.against) == (&figure.name, &figure.against)
             };
@@ -111,6 +111,13 @@ mod tests {
         check(0.95, 1.05, 0);
         check(0.85, 1.0, 1);
         check(0.85, 1.2, 2);
+    }
+
+    #[test]
+    fn a_peer_that_got_worse_is_not_our_business() {
+        let before = report(vec![speed(1.0).of_peer()]);
+        let found = regression(&before, &report(vec![speed(0.1).of_peer()]), 0.1);
+        assert_eq!((found.compared, found.worse.len()), (0, 0), "{found:?}");
     }
 
     #[test]

@@ -41,20 +41,22 @@ pub struct FileReport {
     pub figures: Vec<Figure>,
 }
 
-/// One measurement of ours and what it is held against.
+/// One measurement and what it is held against.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figure {
     /// What was measured.
     pub name: String,
     /// Unit of both values.
     pub unit: String,
-    /// Ours.
-    pub ours: f64,
+    /// Whether this is llama.cpp's, shown beside ours and not judged.
+    pub of_peer: bool,
+    /// What was found.
+    pub value: f64,
     /// What it is held against.
     pub against: String,
     /// Its value, where it could be had.
-    pub theirs: Option<f64>,
-    /// The median of the rounds' ratios, ours to theirs.
+    pub against_value: Option<f64>,
+    /// The median of the rounds' ratios, of the value to what it is held against.
     pub ratio: Option<f64>,
     /// The ratio of each round, in their order: how far they lie apart tells how quiet the machine was.
     pub ratios: Vec<f64>,
@@ -89,24 +91,31 @@ impl Figure {
     pub(crate) fn paired(
         name: impl Into<String>,
         unit: &str,
-        ours: &[f64],
+        values: &[f64],
         against: &str,
-        theirs: Option<&[f64]>,
+        against_values: Option<&[f64]>,
     ) -> Self {
-        let ratios: Vec<f64> = theirs
-            .map(|theirs| ours.iter().zip(theirs).map(|(a, b)| a / b).collect())
+        let ratios: Vec<f64> = against_values
+            .map(|against| values.iter().zip(against).map(|(a, b)| a / b).collect())
             .unwrap_or_default();
         Self {
             name: name.into(),
             unit: unit.to_owned(),
-            ours: median(ours),
+            of_peer: false,
+            value: median(values),
             against: against.to_owned(),
-            theirs: theirs.map(median),
-            ratio: theirs.map(|_| median(&ratios)),
+            against_value: against_values.map(median),
+            ratio: against_values.map(|_| median(&ratios)),
             ratios,
             more_is_better: true,
             wanted: None,
         }
+    }
+
+    /// The same as a figure of llama.cpp.
+    pub(crate) fn of_peer(mut self) -> Self {
+        self.of_peer = true;
+        self
     }
 
     /// The same where less is better.
@@ -142,7 +151,7 @@ mod tests {
     fn a_ratio_is_taken_round_by_round() {
         // The machine slowed down after the first round: the ratio of medians would hide who was faster.
         let figure = Figure::paired("f", "u", &[10.0, 4.0, 2.0], "peer", Some(&[5.0, 2.0, 4.0]));
-        assert_eq!((figure.ours, figure.theirs), (4.0, Some(4.0)));
+        assert_eq!((figure.value, figure.against_value), (4.0, Some(4.0)));
         assert_eq!(figure.ratio, Some(2.0));
     }
 
@@ -150,7 +159,7 @@ mod tests {
     fn without_a_peer_there_is_no_number() {
         let figure = Figure::paired("f", "u", &[1.0, 3.0], "peer", None);
         assert_eq!(
-            (figure.ours, figure.theirs, figure.ratio),
+            (figure.value, figure.against_value, figure.ratio),
             (2.0, None, None)
         );
     }

@@ -173,8 +173,8 @@ fn share_figures(weight_bytes: f64, read_limit: f64, rounds: &[Round]) -> Vec<Fi
             .wanted(Some(Bound::AtLeast(SHARE_LEAST))),
     ];
     figures.extend(theirs.map(|theirs| {
-        let name = "the same of llama.cpp";
-        Figure::paired(name, "GB/s", &theirs, AGAINST, Some(&limit))
+        let name = "llama.cpp, weights read";
+        Figure::paired(name, "GB/s", &theirs, AGAINST, Some(&limit)).of_peer()
     }));
     figures
 }
@@ -205,8 +205,10 @@ fn cost_figures(plan: &Plan, model: &ModelFile, rounds: &[Round]) -> Vec<Figure>
             .wanted(Some(Bound::AtMost(PEAK_MOST))),
     ];
     figures.extend(theirs.map(|theirs| {
-        let name = "the same of llama.cpp";
-        Figure::paired(name, "MiB", &theirs, PEAK_AGAINST, Some(&budget)).less_is_better()
+        let name = "llama.cpp, peak";
+        Figure::paired(name, "MiB", &theirs, PEAK_AGAINST, Some(&budget))
+            .less_is_better()
+            .of_peer()
     }));
     figures
 }

@@ -37,7 +37,7 @@ fn write_table(report: &Report, out: &mut String) -> std::fmt::Result {
     writeln!(
         out,
         "\n{:<14} {:<7} {:<22} {:>10} {:<5} {:>10} {:<13} {:>7} {:>8}",
-        "model", "stored", "figure", "ours", "", "against", "", "ratio", "wanted"
+        "model", "stored", "figure", "value", "", "against", "", "ratio", "wanted"
     )?;
     for file in &report.files {
         let mut name = (file.model.as_str(), file.quantization.as_str());
@@ -52,7 +52,9 @@ fn write_table(report: &Report, out: &mut String) -> std::fmt::Result {
 }
 
 fn write_figure(figure: &Figure, out: &mut String) -> std::fmt::Result {
-    let theirs = figure.theirs.map_or_else(|| ABSENT.to_owned(), number);
+    let against = figure
+        .against_value
+        .map_or_else(|| ABSENT.to_owned(), number);
     let ratio = figure
         .ratio
         .map_or_else(String::new, |ratio| format!("{ratio:.2}"));
@@ -68,9 +70,9 @@ fn write_figure(figure: &Figure, out: &mut String) -> std::fmt::Result {
     let line = format!(
         "{:<22} {:>10} {:<5} {:>10} {:<13} {:>7} {:>8}{verdict}",
         figure.name,
-        number(figure.ours),
+        number(figure.value),
         figure.unit,
-        theirs,
+        against,
         figure.against,
         ratio,
         wanted

@@ -53,12 +53,12 @@ fn a_run_without_a_peer_measures_ours_and_says_what_is_missing() -> Result<()> {
     for file in files {
         for figure in file["figures"].as_array().context("figures")? {
             assert!(
-                figure["ours"].as_f64().is_some_and(|ours| ours > 0.0),
+                figure["value"].as_f64().is_some_and(|value| value > 0.0),
                 "{figure}"
             );
             if figure["against"] == "llama.cpp" {
                 assert!(
-                    figure["theirs"].is_null() && figure["ratio"].is_null(),
+                    figure["against_value"].is_null() && figure["ratio"].is_null(),
                     "{figure}"
                 );
             }
