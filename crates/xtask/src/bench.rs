@@ -135,9 +135,11 @@ impl Bench {
                 let (file, read_bytes_per_s) = self.measure(&plan, shape, quantization)?;
                 report.files.push(file);
                 report.read_bytes_per_s = report.read_bytes_per_s.max(read_bytes_per_s);
+                // A run takes long, and one that is cut off keeps what it found.
+                self.keep(&report)?;
             }
         }
-        self.publish(&report)?;
+        write!(std::io::stdout().lock(), "{}", table(&report))?;
         before.map_or(Ok(()), |before| judge(&before, &report))
     }
 
@@ -200,14 +202,14 @@ impl Bench {
         Ok((file, read_bytes_per_s))
     }
 
-    fn publish(&self, report: &Report) -> Result<()> {
-        if let Some(path) = &self.json {
-            let text = serde_json::to_string_pretty(report)? + "\n";
-            fs::write(path, text)
-                .with_context(|| format!("the report {} cannot be written", path.display()))?;
-        }
-        write!(std::io::stdout().lock(), "{}", table(report))?;
-        Ok(())
+    /// Writes what was found so far, where that is asked for.
+    fn keep(&self, report: &Report) -> Result<()> {
+        let Some(path) = &self.json else {
+            return Ok(());
+        };
+        let text = serde_json::to_string_pretty(report)? + "\n";
+        fs::write(path, text)
+            .with_context(|| format!("the report {} cannot be written", path.display()))
     }
 }
 
