@@ -16,6 +16,7 @@ mod config;
 mod digest;
 mod engine;
 mod error;
+mod forced;
 mod generation;
 pub mod gguf;
 mod inspect;
@@ -34,6 +35,7 @@ pub use config::{BackendChoice, EngineConfig};
 pub use digest::Sha256Digest;
 pub use engine::{Canceller, Engine, Generation, Next};
 pub use error::{EngineError, Result};
+pub use forced::forced_logits;
 pub use inspect::{
     ModelReport, QuantizationReport, SpecialToken, TensorReport, VocabularyReport, inspect,
 };

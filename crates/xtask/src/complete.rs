@@ -4,18 +4,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
-use postern_engine::{
-    Engine, EngineConfig, Event, Finished, Generation, Job, ModelManifest, Next, Prompt, Sampling,
-    Tokenizer, VerifiedModel,
-};
+use postern_benches::{bare_engine, complete};
+use postern_engine::{EngineConfig, ModelManifest, Tokenizer};
 use serde::Serialize;
-
-/// How long one look for an event waits; it only bounds how late an end is noticed.
-const WAIT: Duration = Duration::from_secs(1);
 
 /// Continue a text with the bare engine, greedily, and print what was generated and how fast.
 #[derive(Args)]
@@ -70,27 +64,18 @@ impl Complete {
 
     fn complete(&self) -> anyhow::Result<Completion> {
         let manifest = manifest(&self.model)?;
-        let start = Instant::now();
-        let model = VerifiedModel::load(&manifest, &mut |_| {})?;
         let config = EngineConfig {
             threads: self.threads,
-            sequences_max: 1,
             ..EngineConfig::default()
         };
-        let engine = Engine::start(model, &config)?;
-        let load_s = start.elapsed().as_secs_f64();
-
-        let generation = engine.submit(Job {
-            prompt: Prompt::Tokens(prompt_tokens(&manifest.path, &self.prompt)?),
-            sampling: Sampling::greedy(),
-            max_tokens: self.n,
-            stop: Vec::new(),
-        })?;
-        let (ids, text, finished) = collect(&generation)?;
+        let (engine, load) = bare_engine(&manifest, &config)?;
+        let prompt = prompt_tokens(&manifest.path, &self.prompt)?;
+        let generated = complete(&engine, prompt, self.n)?;
+        let finished = &generated.finished;
         let (usage, timings) = (finished.usage, finished.timings);
         Ok(Completion {
-            ids,
-            text,
+            ids: generated.ids,
+            text: generated.text,
             prompt_tokens: usage.prompt_tokens,
             prefill_tokens_per_s: per_second(usage.prompt_tokens, timings.prefill_ms),
             // The first token comes with the prefill.
@@ -98,7 +83,7 @@ impl Complete {
                 usage.completion_tokens.saturating_sub(1),
                 timings.decode_ms,
             ),
-            load_s,
+            load_s: load.as_secs_f64(),
         })
     }
 }
@@ -122,25 +107,6 @@ fn prompt_tokens(model: &Path, prompt: &str) -> anyhow::Result<Vec<u32>> {
         ids.insert(0, bos);
     }
     Ok(ids)
-}
-
-fn collect(generation: &Generation) -> anyhow::Result<(Vec<u32>, String, Finished)> {
-    let (mut ids, mut text) = (Vec::new(), String::new());
-    loop {
-        match generation.next(WAIT) {
-            Next::Nothing | Next::Event(Event::Started { .. }) => {}
-            Next::Event(Event::Token { id, text: certain }) => {
-                ids.push(id);
-                text.push_str(&certain);
-            }
-            Next::Event(Event::Done(finished)) => {
-                text.push_str(&finished.text_tail);
-                return Ok((ids, text, finished));
-            }
-            Next::Event(Event::Failed(error)) => return Err(error.into()),
-            Next::Ended => bail!("the generation ended without a last event"),
-        }
-    }
 }
 
 fn per_second(tokens: usize, milliseconds: f64) -> f64 {

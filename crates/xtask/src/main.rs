@@ -2,6 +2,7 @@
 //!
 //! Each chore is a module with a clap argument struct and a `run`; this file only lists them.
 
+mod bench;
 mod ci;
 mod coffee;
 mod complete;
@@ -15,6 +16,9 @@ use clap::Parser;
 enum Chore {
     /// Runs every check that guards the main branch: formatting, clippy, all tests, docs.
     Ci,
+    Bench(bench::Bench),
+    #[command(hide = true)]
+    BenchChild(bench::BenchChild),
     Complete(complete::Complete),
     TrainCoffee(coffee::TrainCoffee),
     EvalCoffee(coffee::EvalCoffee),
@@ -23,6 +27,8 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Ci => ci::run(),
+        Chore::Bench(chore) => chore.run(),
+        Chore::BenchChild(chore) => chore.run(),
         Chore::Complete(chore) => chore.run(),
         Chore::TrainCoffee(chore) => chore.run(),
         Chore::EvalCoffee(chore) => chore.run(),

@@ -1,0 +1,274 @@
+//! `cargo xtask bench`: speed and parity of the engine, side by side with llama.cpp on the same files.
+//!
+//! Invariant: what is measured is an optimized build; one that is not hands the chore over to one that is.
+//! Absent: the measuring itself, which is the package `benches`.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use postern_benches::{
+    FileReport, Machine, Peer, Plan, Quantization, Report, Shape, compare, make, measure,
+    published, regression, table, tiny,
+};
+
+/// What `--quick` measures: one small model, in less than three minutes.
+const QUICK_MODEL: &str = "qwen2.5-0.5b";
+const QUICK_QUANTIZATION: Quantization = Quantization::Q4_0;
+const QUICK_ROUNDS: usize = 2;
+const QUICK_PREFILL_TOKENS: [usize; 2] = [64, 256];
+const QUICK_DECODE_TOKENS: usize = 32;
+/// How much worse than in an earlier report a ratio may be, as a share of it.
+const WORSE_SHARE: f64 = 0.1;
+
+/// Measure the engine side by side with llama.cpp: same files, same threads, in turn.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Models to measure, separated by commas; all published shapes when absent, or `tiny`
+    #[arg(long, value_delimiter = ',', value_parser = shape)]
+    models: Vec<Shape>,
+    /// Storage mixes to measure, separated by commas: Q4_0, Q4_K_M, Q8_0; all when absent
+    #[arg(long, value_delimiter = ',', value_parser = quantization)]
+    quantizations: Vec<Quantization>,
+    /// How often everything is measured; the figures are medians [default: 3, with --quick 2]
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Threads of both engines
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Lengths of the prompts in tokens, separated by commas [default: 64,256,1024]
+    #[arg(long, value_delimiter = ',')]
+    prefill: Vec<usize>,
+    /// Tokens to decode [default: 128]
+    #[arg(long)]
+    decode: Option<usize>,
+    /// Prompt tokens that the engine takes in one pass; its own default when absent
+    #[arg(long)]
+    prefill_chunk: Option<usize>,
+    /// One small model, shorter texts, no parity: less than three minutes once the model is made
+    #[arg(long)]
+    quick: bool,
+    /// Leave the comparison of logits out
+    #[arg(long)]
+    no_parity: bool,
+    /// The llama-bench of a llama.cpp build [default: what POSTERN_LLAMA_BENCH says]; without one, the table says
+    /// that it is absent
+    #[arg(long, value_name = "PATH")]
+    llama_bench: Option<PathBuf>,
+    /// A folder of GGUF vocabularies of published models [default: what POSTERN_VOCAB_DIR says]; without it,
+    /// vocabularies are made
+    #[arg(long, value_name = "FOLDER")]
+    vocabularies: Option<PathBuf>,
+    /// Where the made models are kept
+    #[arg(long, default_value = "target/bench-models", value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Write the report to this file as JSON, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// A report of an earlier run (from --json); fail if a ratio got worse by more than a tenth
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Measure this very build, even if it is not optimized
+    #[arg(long)]
+    this_build: bool,
+}
+
+/// Serve one measurement of `bench`, as a process of its own.
+#[derive(Args)]
+pub(crate) struct BenchChild {
+    /// What to measure, as JSON
+    request: String,
+}
+
+impl BenchChild {
+    pub(crate) fn run(self) -> Result<()> {
+        postern_benches::serve(&self.request, &mut std::io::stdout().lock())
+    }
+}
+
+impl Bench {
+    pub(crate) fn run(mut self) -> Result<()> {
+        if cfg!(debug_assertions) && !self.this_build {
+            return hand_over();
+        }
+        self.fill_in();
+        // A run takes minutes: what it is to be held against is read before.
+        let before = self.against.as_deref().map(read_report).transpose()?;
+        let (peer, peer_says) = match &self.llama_bench {
+            Some(path) => {
+                let peer = Peer::at(path)?;
+                let says = format!("{}, {}", peer.build, path.display());
+                (Some(peer), says)
+            }
+            None => (
+                None,
+                "absent; give --llama-bench or set POSTERN_LLAMA_BENCH".to_owned(),
+            ),
+        };
+        let plan = Plan {
+            program: std::env::current_exe().context("this program's own path is unknown")?,
+            peer,
+            threads: self.threads,
+            rounds: self.rounds.unwrap_or(3),
+            prefill_tokens: self.prefill.clone(),
+            decode_tokens: self.decode.unwrap_or(128),
+            prefill_chunk_tokens: self.prefill_chunk,
+        };
+        ensure!(
+            plan.rounds > 0,
+            "nothing is measured in 0 rounds; give 1 or more"
+        );
+        let mut report = Report {
+            machine: Machine::this(),
+            threads: plan.threads,
+            rounds: plan.rounds,
+            optimized: !cfg!(debug_assertions),
+            peer: peer_says,
+            read_bytes_per_s: 0.0,
+            files: Vec::new(),
+        };
+        for shape in &self.models {
+            for &quantization in &self.quantizations {
+                let (file, read_bytes_per_s) = self.measure(&plan, shape, quantization)?;
+                report.files.push(file);
+                report.read_bytes_per_s = report.read_bytes_per_s.max(read_bytes_per_s);
+                // A run takes long, and one that is cut off keeps what it found.
+                self.keep(&report)?;
+            }
+        }
+        write!(std::io::stdout().lock(), "{}", table(&report))?;
+        before.map_or(Ok(()), |before| judge(&before, &report))
+    }
+
+    /// Puts defaults where nothing was given.
+    fn fill_in(&mut self) {
+        let variable = |name| std::env::var_os(name).map(PathBuf::from);
+        self.llama_bench = self
+            .llama_bench
+            .take()
+            .or_else(|| variable("POSTERN_LLAMA_BENCH"));
+        self.vocabularies = self
+            .vocabularies
+            .take()
+            .or_else(|| variable("POSTERN_VOCAB_DIR"));
+        if self.quick {
+            self.no_parity = true;
+            self.rounds.get_or_insert(QUICK_ROUNDS);
+            self.decode.get_or_insert(QUICK_DECODE_TOKENS);
+        }
+        if self.models.is_empty() {
+            self.models = published().into();
+            self.models
+                .retain(|shape| !self.quick || shape.name == QUICK_MODEL);
+        }
+        if self.quantizations.is_empty() {
+            self.quantizations = Quantization::ALL.into();
+            self.quantizations
+                .retain(|&quantization| !self.quick || quantization == QUICK_QUANTIZATION);
+        }
+        if self.prefill.is_empty() {
+            self.prefill = match self.quick {
+                true => QUICK_PREFILL_TOKENS.into(),
+                false => vec![64, 256, 1024],
+            };
+        }
+    }
+
+    fn measure(
+        &self,
+        plan: &Plan,
+        shape: &Shape,
+        quantization: Quantization,
+    ) -> Result<(FileReport, f64)> {
+        let name = format!("{} {}", shape.name, quantization.as_str());
+        say(&format!("{name}: making the model, unless it is there"))?;
+        let vocabularies = self.vocabularies.as_deref();
+        let model = make(&self.folder, shape, quantization, vocabularies)?;
+        say(&format!("{name}: measuring, {} rounds", plan.rounds))?;
+        let (mut file, read_bytes_per_s) =
+            measure(plan, &model).with_context(|| format!("{name} was not measured"))?;
+        if !self.no_parity {
+            say(&format!("{name}: comparing logits"))?;
+            let parity =
+                compare(plan, &model).with_context(|| format!("{name} was not compared"))?;
+            if let Some(reason) = parity.peer_absent {
+                say(&format!("{name}: no logits of llama.cpp: {reason}"))?;
+            }
+            file.figures.extend(parity.figures);
+        }
+        Ok((file, read_bytes_per_s))
+    }
+
+    /// Writes what was found so far, where that is asked for.
+    fn keep(&self, report: &Report) -> Result<()> {
+        let Some(path) = &self.json else {
+            return Ok(());
+        };
+        let text = serde_json::to_string_pretty(report)? + "\n";
+        fs::write(path, text)
+            .with_context(|| format!("the report {} cannot be written", path.display()))
+    }
+}
+
+fn read_report(path: &Path) -> Result<Report> {
+    let text = fs::read(path)
+        .with_context(|| format!("the earlier report {} cannot be read", path.display()))?;
+    serde_json::from_slice(&text)
+        .with_context(|| format!("{} is no report of this chore's --json", path.display()))
+}
+
+/// Fails where the run is worse than the earlier one.
+fn judge(before: &Report, now: &Report) -> Result<()> {
+    let found = regression(before, now, WORSE_SHARE);
+    say(&format!(
+        "compared {} ratios with the earlier report; {} are not in both",
+        found.compared, found.not_compared
+    ))?;
+    ensure!(
+        found.worse.is_empty(),
+        "worse than the earlier report by more than {:.0} %:\n  {}",
+        WORSE_SHARE * 100.0,
+        found.worse.join("\n  ")
+    );
+    Ok(())
+}
+
+/// Runs the same chore in an optimized build.
+fn hand_over() -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["run", "--release", "--quiet", "--package", "xtask", "--"])
+        .args(std::env::args_os().skip(1))
+        .status()
+        .context("cargo cannot be started for an optimized build; --this-build needs none")?;
+    if !status.success() {
+        bail!("the optimized build of this chore ended with {status}");
+    }
+    Ok(())
+}
+
+/// Progress, apart from the table.
+fn say(what: &str) -> Result<()> {
+    Ok(writeln!(std::io::stderr().lock(), "{what}")?)
+}
+
+fn shape(name: &str) -> Result<Shape, String> {
+    let mut known: Vec<Shape> = published().into();
+    known.push(tiny());
+    let names: Vec<&str> = known.iter().map(|shape| shape.name).collect();
+    let names = names.join(", ");
+    known
+        .into_iter()
+        .find(|shape| shape.name == name)
+        .ok_or(format!("it is one of {names}"))
+}
+
+fn quantization(name: &str) -> Result<Quantization, String> {
+    Quantization::ALL
+        .into_iter()
+        .find(|quantization| quantization.as_str() == name)
+        .ok_or("it is one of Q4_0, Q4_K_M, Q8_0".to_owned())
+}
