@@ -139,7 +139,7 @@ impl<T> Shared<T> {
         }
     }
 
-    pub(crate) fn is_empty(self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.length == 0
     }
 
