@@ -26,6 +26,7 @@ pub struct Activations {
     codes: AlignedBytes,
     scales: Vec<f32>,
     offsets: Vec<i32>,
+    half_offsets: Vec<i32>,
     scaled_sums: Vec<f32>,
     scaled_half_sums: Vec<f32>,
     floats: Vec<f32>,
@@ -53,6 +54,8 @@ pub(crate) struct Tile {
     pub(crate) scales: *const f32,
     /// `[blocks][width]`: what a product with weights that are 128 too large has too much, negative.
     pub(crate) offsets: *const i32,
+    /// `[blocks][2][width]`: the same for the halves.
+    pub(crate) half_offsets: *const i32,
     /// `[blocks][width]`: scale times sum.
     pub(crate) scaled_sums: *const f32,
     /// `[blocks][2][width]`.
@@ -78,6 +81,7 @@ impl Activations {
             codes: AlignedBytes::zeroed(rows * columns),
             scales: vec![0.0; blocks],
             offsets: vec![0; blocks],
+            half_offsets: vec![0; 2 * blocks],
             scaled_sums: vec![0.0; blocks],
             scaled_half_sums: vec![0.0; 2 * blocks],
             floats: vec![0.0; if keep_floats { rows * columns } else { 0 }],
@@ -131,6 +135,7 @@ impl Activations {
             codes: Shared::new(self.codes.as_mut_slice()),
             scales: Shared::new(&mut self.scales),
             offsets: Shared::new(&mut self.offsets),
+            half_offsets: Shared::new(&mut self.half_offsets),
             scaled_sums: Shared::new(&mut self.scaled_sums),
             scaled_half_sums: Shared::new(&mut self.scaled_half_sums),
             floats: Shared::new(&mut self.floats),
@@ -171,6 +176,7 @@ impl Activations {
             codes: self.codes.as_ptr().wrapping_add(blocks * BLOCK).cast(),
             scales: self.scales[blocks..].as_ptr(),
             offsets: self.offsets[blocks..].as_ptr(),
+            half_offsets: self.half_offsets[2 * blocks..].as_ptr(),
             scaled_sums: self.scaled_sums[blocks..].as_ptr(),
             scaled_half_sums: self.scaled_half_sums[2 * blocks..].as_ptr(),
             floats: self.floats[floats..].as_ptr(),
@@ -201,6 +207,7 @@ struct Rows<'a> {
     codes: Shared<u8>,
     scales: Shared<f32>,
     offsets: Shared<i32>,
+    half_offsets: Shared<i32>,
     scaled_sums: Shared<f32>,
     scaled_half_sums: Shared<f32>,
     floats: Shared<f32>,
@@ -218,36 +225,48 @@ struct Block {
     sums: [i32; 2],
 }
 
+const ZEROS: Block = Block {
+    codes: [0; BLOCK],
+    scale: 0.0,
+    sums: [0; 2],
+};
+
 impl Kernel for QuantizeRow<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Isa>(self, isa: S) {
-        let Rows {
-            columns,
-            values,
-            norm,
-            ..
-        } = *self.rows;
-        if self.token >= self.rows.tokens {
-            return self.put_zeros();
-        }
-        let row = &values[self.token * columns..][..columns];
-        // SAFETY: the caller's promise.
-        let factor = norm.map(|norm| unsafe { norm_factor(isa, row, norm.epsilon) });
-        for block in 0..columns.div_ceil(BLOCK) {
-            let from = block * BLOCK;
-            let count = BLOCK.min(columns - from);
-            let mut values = [0.0; BLOCK];
-            values[..count].copy_from_slice(&row[from..from + count]);
-            if let (Some(norm), Some(factor)) = (norm, factor) {
-                for (value, weight) in values.iter_mut().zip(&norm.weight[from..from + count]) {
-                    *value = *value * factor * weight;
+        let rows = self.rows;
+        let place = Place::of(rows, self.token);
+        let row = match self.token < rows.tokens {
+            true => &rows.values[self.token * rows.columns..][..rows.columns],
+            false => &[],
+        };
+        // SAFETY: the caller's promise; each token has its own places.
+        unsafe {
+            let factor = match rows.norm {
+                Some(norm) if !row.is_empty() => Some(norm_factor(isa, row, norm.epsilon)),
+                _ => None,
+            };
+            for block in 0..rows.columns.div_ceil(BLOCK) {
+                let from = block * BLOCK;
+                let count = BLOCK.min(rows.columns - from);
+                let mut values = [0.0; BLOCK];
+                if !row.is_empty() {
+                    values[..count].copy_from_slice(&row[from..from + count]);
+                }
+                if let (Some(norm), Some(factor)) = (rows.norm, factor) {
+                    normalize(isa, &mut values, factor, &norm.weight[from..from + count]);
+                }
+                let quantized = match row.is_empty() {
+                    true => ZEROS,
+                    false => quantize_block(isa, &values),
+                };
+                place.put(rows, block, &quantized);
+                if !rows.floats.is_empty() {
+                    place.put_floats(rows, from, &values[..count]);
                 }
             }
-            // SAFETY: the caller's promise.
-            self.put(block, &unsafe { quantize_block(isa, &values) });
-            self.put_floats(from, &values[..count]);
         }
     }
 }
@@ -274,100 +293,102 @@ unsafe fn norm_factor<S: Isa>(isa: S, row: &[f32], epsilon: f32) -> f32 {
     }
 }
 
+/// Multiplies by the factor, then by the weights.
 #[inline(always)]
-unsafe fn quantize_block<S: Isa>(isa: S, values: &[f32; BLOCK]) -> Block {
+unsafe fn normalize<S: Isa>(isa: S, values: &mut [f32; BLOCK], factor: f32, weights: &[f32]) {
+    let mut all = [0.0; BLOCK];
+    all[..weights.len()].copy_from_slice(weights);
     // SAFETY: the caller's promise; all stay in arrays.
     unsafe {
-        let halves = [
-            isa.load(values.as_ptr()),
-            isa.load(values.as_ptr().add(LANES)),
-        ];
-        let zero = isa.splat(0.0);
-        // Zero times anything finite is zero.
-        let poison = isa.mul_add(halves[0], zero, isa.mul(halves[1], zero));
-        let mut lanes = [[0.0_f32; LANES]; 2];
-        isa.store(
-            isa.max(isa.abs(halves[0]), isa.abs(halves[1])),
-            lanes[0].as_mut_ptr(),
-        );
-        isa.store(poison, lanes[1].as_mut_ptr());
-        let magnitude = lanes[0]
-            .iter()
-            .fold(0.0, |a: f32, &b| if b > a { b } else { a });
-        let poison: f32 = lanes[1].iter().sum();
-        let usable = magnitude >= MAGNITUDE_MIN && poison == 0.0;
-        let inverse = isa.splat(if usable { CODE_MAX / magnitude } else { 0.0 });
-        let mut ints = [0_i32; BLOCK];
-        isa.store_rounded(isa.mul(halves[0], inverse), ints.as_mut_ptr());
-        isa.store_rounded(isa.mul(halves[1], inverse), ints.as_mut_ptr().add(LANES));
-        Block {
-            codes: ints.map(|code| code as i8),
-            scale: if usable { magnitude / CODE_MAX } else { poison },
-            sums: [ints[..LANES].iter().sum(), ints[LANES..].iter().sum()],
+        for from in [0, LANES] {
+            let values = values.as_mut_ptr().add(from);
+            let normed = isa.mul(isa.load(values), isa.splat(factor));
+            isa.store(isa.mul(normed, isa.load(all.as_ptr().add(from))), values);
         }
     }
 }
 
-impl QuantizeRow<'_> {
-    fn put_zeros(&self) {
-        let zeros = Block {
-            codes: [0; BLOCK],
-            scale: 0.0,
-            sums: [0; 2],
-        };
-        for block in 0..self.rows.columns.div_ceil(BLOCK) {
-            self.put(block, &zeros);
-            let from = block * BLOCK;
-            let count = BLOCK.min(self.rows.columns - from);
-            self.put_floats(from, &[0.0; BLOCK][..count]);
+#[inline(always)]
+unsafe fn quantize_block<S: Isa>(isa: S, values: &[f32; BLOCK]) -> Block {
+    // SAFETY: the caller's promise; all stay in arrays.
+    unsafe {
+        let low = isa.load(values.as_ptr());
+        let high = isa.load(values.as_ptr().add(LANES));
+        if !(isa.is_finite(low) && isa.is_finite(high)) {
+            return Block {
+                scale: f32::NAN,
+                ..ZEROS
+            };
+        }
+        let magnitude = isa.max_lanes(isa.max(isa.abs(low), isa.abs(high)));
+        if magnitude < MAGNITUDE_MIN {
+            return ZEROS;
+        }
+        let inverse = isa.splat(CODE_MAX / magnitude);
+        let mut codes = [0; BLOCK];
+        let first = isa.store_codes(isa.mul(low, inverse), codes.as_mut_ptr());
+        let second = isa.store_codes(isa.mul(high, inverse), codes.as_mut_ptr().add(LANES));
+        Block {
+            codes,
+            scale: magnitude / CODE_MAX,
+            sums: [first, second],
+        }
+    }
+}
+
+/// Where a token's blocks go.
+struct Place {
+    /// Blocks of all tokens before the tile.
+    tile_blocks: usize,
+    /// Tokens of the tile.
+    width: usize,
+    /// Which of them this is.
+    within: usize,
+}
+
+impl Place {
+    #[inline(always)]
+    fn of(rows: &Rows<'_>, token: usize) -> Self {
+        let first = token / rows.tile * rows.tile;
+        Self {
+            tile_blocks: first * rows.columns.div_ceil(BLOCK),
+            width: tile_width(rows.tokens, rows.tile),
+            within: token - first,
         }
     }
 
-    /// The tile's first token, its width, and the token's place in it.
+    /// # Safety
+    /// The token must be this task's alone.
     #[inline(always)]
-    fn place(&self) -> (usize, usize, usize) {
-        let first = self.token / self.rows.tile * self.rows.tile;
-        let width = tile_width(self.rows.tokens, self.rows.tile);
-        (first, width, self.token - first)
-    }
-
-    #[inline(always)]
-    fn put(&self, block: usize, quantized: &Block) {
-        let rows = self.rows;
-        let (first, width, within) = self.place();
-        let tile_blocks = first * rows.columns.div_ceil(BLOCK);
-        let codes = (tile_blocks + block * width) * BLOCK;
-        let at = tile_blocks + block * width + within;
-        let halves = [0, 1].map(|half| 2 * tile_blocks + (2 * block + half) * width + within);
+    unsafe fn put(&self, rows: &Rows<'_>, block: usize, quantized: &Block) {
+        let at = self.tile_blocks + block * self.width + self.within;
+        let first_half = 2 * (self.tile_blocks + block * self.width) + self.within;
         let [low, high] = quantized.sums;
-        // SAFETY: these places belong to this token alone.
+        // SAFETY: the caller's promise; the arrays have room for all blocks of all tokens.
         unsafe {
+            let codes = (self.tile_blocks + block * self.width) * BLOCK + 4 * self.within;
             for (group, four) in quantized.codes.chunks_exact(4).enumerate() {
-                let out = rows.codes.part(codes + (group * width + within) * 4, 4);
-                for (out, code) in out.iter_mut().zip(four) {
-                    *out = code.cast_unsigned();
-                }
+                let out = rows.codes.at(codes + group * self.width * 4);
+                out.copy_from_nonoverlapping(four.as_ptr().cast(), 4);
             }
-            rows.scales.part(at, 1)[0] = quantized.scale;
-            rows.offsets.part(at, 1)[0] = -128 * (low + high);
-            rows.scaled_sums.part(at, 1)[0] = quantized.scale * (low + high) as f32;
-            for (at, sum) in halves.into_iter().zip([low, high]) {
-                rows.scaled_half_sums.part(at, 1)[0] = quantized.scale * sum as f32;
+            *rows.scales.at(at) = quantized.scale;
+            *rows.offsets.at(at) = -128 * (low + high);
+            *rows.scaled_sums.at(at) = quantized.scale * (low + high) as f32;
+            for (half, sum) in [low, high].into_iter().enumerate() {
+                let at = first_half + half * self.width;
+                *rows.half_offsets.at(at) = -128 * sum;
+                *rows.scaled_half_sums.at(at) = quantized.scale * sum as f32;
             }
         }
     }
 
-    #[inline(always)]
-    fn put_floats(&self, from: usize, values: &[f32]) {
-        let rows = self.rows;
-        if rows.floats.is_empty() {
-            return;
-        }
-        let (first, width, within) = self.place();
+    /// # Safety
+    /// As [`Place::put`].
+    unsafe fn put_floats(&self, rows: &Rows<'_>, from: usize, values: &[f32]) {
+        let first = self.tile_blocks / rows.columns.div_ceil(BLOCK) * rows.columns;
         for (column, &value) in (from..).zip(values) {
-            let at = first * rows.columns + column * width + within;
-            // SAFETY: this place belongs to this token alone.
-            unsafe { rows.floats.part(at, 1)[0] = value };
+            // SAFETY: the caller's promise.
+            unsafe { *rows.floats.at(first + column * self.width + self.within) = value };
         }
     }
 }

@@ -165,22 +165,26 @@ impl Job<'_> {
         let row = panel * LANES;
         let count = LANES.min(rows - row);
         let tokens = T.min(self.activations.tokens() - first);
-        for (token, &sum) in (first..first + tokens).zip(sums) {
-            // SAFETY: these results belong to this panel, and so to this task.
-            unsafe {
-                let out = self.out.part(token * rows + row, count);
+        let bias = match self.bias {
+            Some(bias) => {
+                let mut lanes = [0.0; LANES];
+                lanes[..count].copy_from_slice(&bias[row..row + count]);
+                lanes
+            }
+            None => [0.0; LANES],
+        };
+        // SAFETY: these results belong to this panel, and so to this task.
+        unsafe {
+            let bias = isa.load(bias.as_ptr());
+            for (token, &sum) in (first..first + tokens).zip(sums) {
+                let sum = isa.add(sum, bias);
+                let out = self.out.at(token * rows + row);
                 if count == LANES {
-                    let sum = match self.bias {
-                        Some(bias) => isa.add(sum, isa.load(bias[row..row + LANES].as_ptr())),
-                        None => sum,
-                    };
-                    isa.store(sum, out.as_mut_ptr());
+                    isa.store(sum, out);
                 } else {
                     let mut all = [0.0; LANES];
                     isa.store(sum, all.as_mut_ptr());
-                    for (lane, out) in out.iter_mut().enumerate() {
-                        *out = all[lane] + self.bias.map_or(0.0, |bias| bias[row + lane]);
-                    }
+                    out.copy_from_nonoverlapping(all.as_ptr(), count);
                 }
             }
         }

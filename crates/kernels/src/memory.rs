@@ -143,6 +143,17 @@ impl<T> Shared<T> {
         self.length == 0
     }
 
+    /// Where element `index` is.
+    ///
+    /// # Safety
+    /// The slice must still be borrowed and that long, and nobody else may use the element meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn at(self, index: usize) -> *mut T {
+        debug_assert!(index < self.length, "{index} of {} elements", self.length);
+        // SAFETY: in bounds, by the caller's promise.
+        unsafe { self.start.add(index) }
+    }
+
     /// `length` elements from `from` on.
     ///
     /// # Safety

@@ -40,7 +40,7 @@ impl Isa for Avx2 {
     type Ints = [__m256i; 2];
     type Floats = [__m256; 2];
 
-    const WIDE_BIAS: Option<u8> = None;
+    const BIASED: bool = false;
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 128 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
@@ -125,8 +125,19 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn widen(self, bytes: [__m256i; 2]) -> [__m256i; 2] {
+    unsafe fn accept_signed(self, bytes: [__m256i; 2]) -> [__m256i; 2] {
         bytes
+    }
+
+    #[inline(always)]
+    unsafe fn accept_biased(self, bytes: [__m256i; 2]) -> [__m256i; 2] {
+        unsafe {
+            let flip = _mm256_set1_epi8(i8::MIN);
+            [
+                _mm256_xor_si256(bytes[0], flip),
+                _mm256_xor_si256(bytes[1], flip),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -240,10 +251,33 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn store_rounded(self, floats: [__m256; 2], to: *mut i32) {
+    unsafe fn store_codes(self, floats: [__m256; 2], to: *mut i8) -> i32 {
         unsafe {
-            _mm256_storeu_si256(to.cast(), _mm256_cvtps_epi32(floats[0]));
-            _mm256_storeu_si256(to.add(8).cast(), _mm256_cvtps_epi32(floats[1]));
+            let ints = [_mm256_cvtps_epi32(floats[0]), _mm256_cvtps_epi32(floats[1])];
+            // Packing works in halves of 128 bits; the permutation puts them in order.
+            let shorts =
+                _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(ints[0], ints[1]));
+            let low = _mm256_castsi256_si128(shorts);
+            let high = _mm256_extracti128_si256::<1>(shorts);
+            _mm_storeu_si128(to.cast(), _mm_packs_epi16(low, high));
+            let sums = _mm256_madd_epi16(shorts, _mm256_set1_epi16(1));
+            let sums = _mm_add_epi32(
+                _mm256_castsi256_si128(sums),
+                _mm256_extracti128_si256::<1>(sums),
+            );
+            let sums = _mm_add_epi32(sums, _mm_shuffle_epi32::<0b01_00_11_10>(sums));
+            _mm_cvtsi128_si32(sums) + _mm_extract_epi32::<1>(sums)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn is_finite(self, floats: [__m256; 2]) -> bool {
+        unsafe {
+            let infinity = _mm256_set1_ps(f32::INFINITY);
+            let magnitudes = self.abs(floats);
+            let low = _mm256_cmp_ps::<_CMP_LT_OQ>(magnitudes[0], infinity);
+            let high = _mm256_cmp_ps::<_CMP_LT_OQ>(magnitudes[1], infinity);
+            _mm256_movemask_ps(_mm256_and_ps(low, high)) == 0xff
         }
     }
 

@@ -41,7 +41,7 @@ impl Isa for Avx512 {
     type Ints = __m512i;
     type Floats = __m512;
 
-    const WIDE_BIAS: Option<u8> = Some(128);
+    const BIASED: bool = true;
     const TILE: usize = 8;
     const ACTIVATION_BYTES_MAX: usize = 512 << 10;
     const FLOAT_SUMS_MAX: usize = 16;
@@ -101,8 +101,13 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn widen(self, bytes: __m512i) -> __m512i {
+    unsafe fn accept_signed(self, bytes: __m512i) -> __m512i {
         unsafe { _mm512_xor_si512(bytes, _mm512_set1_epi8(i8::MIN)) }
+    }
+
+    #[inline(always)]
+    unsafe fn accept_biased(self, bytes: __m512i) -> __m512i {
+        bytes
     }
 
     #[inline(always)]
@@ -177,8 +182,20 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn store_rounded(self, floats: __m512, to: *mut i32) {
-        unsafe { _mm512_storeu_si512(to.cast(), _mm512_cvtps_epi32(floats)) }
+    unsafe fn store_codes(self, floats: __m512, to: *mut i8) -> i32 {
+        unsafe {
+            let ints = _mm512_cvtps_epi32(floats);
+            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(ints));
+            _mm512_reduce_add_epi32(ints)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn is_finite(self, floats: __m512) -> bool {
+        unsafe {
+            let infinity = _mm512_set1_ps(f32::INFINITY);
+            _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(floats), infinity) == u16::MAX
+        }
     }
 
     #[inline(always)]

@@ -74,8 +74,8 @@ pub(crate) trait Isa: Copy {
     /// An `f32` a lane.
     type Floats: Copy;
 
-    /// What is added to signed 8-bit weights before [`Isa::dot`]: 128, or nothing where the dot product is of signed bytes.
-    const WIDE_BIAS: Option<u8>;
+    /// Whether [`Isa::dot`] takes wide weights with a bias of 128; else as signed bytes.
+    const BIASED: bool;
     /// Most tokens that one kernel multiplies at a time: as many as leave room in the registers.
     const TILE: usize;
     /// Bytes of activations that a core should keep close while it walks over the weights: half of its own cache.
@@ -102,13 +102,15 @@ pub(crate) trait Isa: Copy {
     /// Replaces each byte (below 16) by the table's entry.
     unsafe fn look_up(self, bytes: Self::Bytes, table: &[i8; 16]) -> Self::Bytes;
     /// Makes signed bytes into what [`Isa::dot`] wants of wide weights.
-    unsafe fn widen(self, bytes: Self::Bytes) -> Self::Bytes;
+    unsafe fn accept_signed(self, bytes: Self::Bytes) -> Self::Bytes;
+    /// Makes bytes with a bias of 128 into what [`Isa::dot`] wants of wide weights.
+    unsafe fn accept_biased(self, bytes: Self::Bytes) -> Self::Bytes;
 
     /// The same integer in every lane.
     unsafe fn splat_ints(self, value: i32) -> Self::Ints;
     /// Adds, for each of `T` tokens, the products of 16 columns: `weights[g]` holds columns `4g..4g+4`; `activations`
     /// points to `[4][T][4]` bytes in `-127..=127`. Weights are bytes below 128, or, where `WIDE`, what
-    /// [`Isa::widen`] gave.
+    /// [`Isa::accept_signed`] or [`Isa::accept_biased`] gave.
     unsafe fn dot<const T: usize, const WIDE: bool>(
         self,
         sums: &mut [Self::Ints; T],
@@ -134,8 +136,10 @@ pub(crate) trait Isa: Copy {
     unsafe fn load_i8(self, from: *const i8) -> Self::Floats;
     /// Integers as floats; exact below 2^24.
     unsafe fn to_floats(self, ints: Self::Ints) -> Self::Floats;
-    /// Floats, rounded to the nearest integer, ties to even, and stored as 16 `i32`.
-    unsafe fn store_rounded(self, floats: Self::Floats, to: *mut i32);
+    /// Floats in `-127..=127`, rounded to the nearest integer, ties to even, and stored as 16 bytes; gives their sum.
+    unsafe fn store_codes(self, floats: Self::Floats, to: *mut i8) -> i32;
+    /// Whether no lane is infinite or NaN.
+    unsafe fn is_finite(self, floats: Self::Floats) -> bool;
     /// `a + b`.
     unsafe fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// `a - b`.

@@ -68,7 +68,7 @@ impl Isa for Neon {
     type Ints = Ints;
     type Floats = Floats;
 
-    const WIDE_BIAS: Option<u8> = None;
+    const BIASED: bool = false;
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 256 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
@@ -129,8 +129,13 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    unsafe fn widen(self, bytes: Bytes) -> Bytes {
+    unsafe fn accept_signed(self, bytes: Bytes) -> Bytes {
         bytes
+    }
+
+    #[inline(always)]
+    unsafe fn accept_biased(self, bytes: Bytes) -> Bytes {
+        unsafe { each!(4, part => veorq_u8(bytes[part], vdupq_n_u8(0x80))) }
     }
 
     #[inline(always)]
@@ -240,11 +245,27 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    unsafe fn store_rounded(self, floats: Floats, to: *mut i32) {
+    unsafe fn store_codes(self, floats: Floats, to: *mut i8) -> i32 {
         unsafe {
-            for (part, &floats) in floats.iter().enumerate() {
-                vst1q_s32(to.add(4 * part), vcvtnq_s32_f32(floats));
-            }
+            let ints: Ints = each!(4, part => vcvtnq_s32_f32(floats[part]));
+            let low = vcombine_s16(vmovn_s32(ints[0]), vmovn_s32(ints[1]));
+            let high = vcombine_s16(vmovn_s32(ints[2]), vmovn_s32(ints[3]));
+            vst1q_s8(to, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+            i32::from(vaddvq_s16(vaddq_s16(low, high)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn is_finite(self, floats: Floats) -> bool {
+        unsafe {
+            let infinity = vdupq_n_f32(f32::INFINITY);
+            let finite: [uint32x4_t; 4] =
+                each!(4, part => vcltq_f32(vabsq_f32(floats[part]), infinity));
+            let all = vandq_u32(
+                vandq_u32(finite[0], finite[1]),
+                vandq_u32(finite[2], finite[3]),
+            );
+            vminvq_u32(all) == u32::MAX
         }
     }
 

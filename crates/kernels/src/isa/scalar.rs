@@ -25,7 +25,7 @@ impl Isa for Scalar {
     type Ints = [i32; LANES];
     type Floats = [f32; LANES];
 
-    const WIDE_BIAS: Option<u8> = None;
+    const BIASED: bool = false;
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 256 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
@@ -67,8 +67,12 @@ impl Isa for Scalar {
         map(bytes, |byte| table[usize::from(byte)].cast_unsigned())
     }
 
-    unsafe fn widen(self, bytes: Bytes) -> Bytes {
+    unsafe fn accept_signed(self, bytes: Bytes) -> Bytes {
         bytes
+    }
+
+    unsafe fn accept_biased(self, bytes: Bytes) -> Bytes {
+        map(bytes, |byte| byte ^ 0x80)
     }
 
     unsafe fn splat_ints(self, value: i32) -> [i32; LANES] {
@@ -145,10 +149,15 @@ impl Isa for Scalar {
         ints.map(|int| int as f32)
     }
 
-    unsafe fn store_rounded(self, floats: [f32; LANES], to: *mut i32) {
-        let ints = floats.map(|float| float.round_ties_even() as i32);
-        // SAFETY: the caller's pointer is valid for 16 integers.
-        unsafe { to.cast::<[i32; LANES]>().write_unaligned(ints) }
+    unsafe fn store_codes(self, floats: [f32; LANES], to: *mut i8) -> i32 {
+        let codes = floats.map(|float| float.round_ties_even() as i8);
+        // SAFETY: the caller's pointer is valid for 16 bytes.
+        unsafe { to.cast::<[i8; LANES]>().write(codes) }
+        codes.into_iter().map(i32::from).sum()
+    }
+
+    unsafe fn is_finite(self, floats: [f32; LANES]) -> bool {
+        floats.into_iter().all(f32::is_finite)
     }
 
     unsafe fn add(self, a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {

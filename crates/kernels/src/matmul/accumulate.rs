@@ -40,8 +40,9 @@ pub(super) unsafe fn accumulate<S: Isa, K: Kind, B: Blocks<S>, const T: usize>(
             let (scales, mins) = weights.scales(isa, block);
             let activations: [_; 2] = each!(2, half => tile.codes.add(at * BLOCK + half * 16 * T));
             if K::HALVED {
-                let mut first = [isa.splat_ints(0); T];
-                let mut second = [isa.splat_ints(0); T];
+                let offsets = tile.half_offsets.wrapping_add(2 * at);
+                let mut first = start::<S, K, T>(isa, offsets);
+                let mut second = start::<S, K, T>(isa, offsets.wrapping_add(T));
                 dot::<S, K, T>(isa, &mut first, &codes[0], activations[0]);
                 dot::<S, K, T>(isa, &mut second, &codes[1], activations[1]);
                 for token in 0..T {
@@ -57,12 +58,7 @@ pub(super) unsafe fn accumulate<S: Isa, K: Kind, B: Blocks<S>, const T: usize>(
                     }
                 }
             } else {
-                let mut ints = [isa.splat_ints(0); T];
-                if K::WIDE && S::WIDE_BIAS.is_some() {
-                    for (token, ints) in ints.iter_mut().enumerate() {
-                        *ints = isa.splat_ints(*tile.offsets.add(at + token));
-                    }
-                }
+                let mut ints = start::<S, K, T>(isa, tile.offsets.wrapping_add(at));
                 dot::<S, K, T>(isa, &mut ints, &codes[0], activations[0]);
                 dot::<S, K, T>(isa, &mut ints, &codes[1], activations[1]);
                 for token in 0..T {
@@ -76,6 +72,21 @@ pub(super) unsafe fn accumulate<S: Isa, K: Kind, B: Blocks<S>, const T: usize>(
                 }
             }
         }
+    }
+}
+
+/// What integer sums begin with: what takes back the bias of the weights.
+#[inline(always)]
+unsafe fn start<S: Isa, K: Kind, const T: usize>(isa: S, offsets: *const i32) -> [S::Ints; T] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut ints = [isa.splat_ints(0); T];
+        if K::WIDE && S::BIASED {
+            for (token, ints) in ints.iter_mut().enumerate() {
+                *ints = isa.splat_ints(*offsets.add(token));
+            }
+        }
+        ints
     }
 }
 

@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use super::Job;
 use super::accumulate::{Blocks, accumulate};
-use crate::isa::{Isa, Kernel, each};
+use crate::isa::{Isa, Kernel};
 use crate::memory::LINE_BYTES;
-use crate::packed::{BLOCK, Bits, Layout, Pair, Panel, Quads, Scales};
+use crate::packed::{BLOCK, Bits, Layout, Pair, Panel, Quads};
 
 /// How far before the weights that are multiplied memory is asked for.
 const PREFETCH_BYTES: usize = 4 << 10;
@@ -65,22 +65,6 @@ impl<S: Isa, L: Layout> Blocks<S> for Panel<L> {
     #[inline(always)]
     unsafe fn scales(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
         // SAFETY: the caller's promise.
-        unsafe { biased::<S, L>(isa, L::Scales::load(isa, Panel::scales(self, block), block)) }
-    }
-}
-
-/// Scales and minima, with the bias of the codes as the minimum where a format has one.
-#[inline(always)]
-unsafe fn biased<S: Isa, L: Layout>(
-    isa: S,
-    (scales, mins): (Pair<S>, Pair<S>),
-) -> (Pair<S>, Pair<S>) {
-    match L::BIAS {
-        // SAFETY: the caller's promise.
-        Some(bias) => unsafe {
-            let bias = isa.splat(f32::from(bias));
-            (scales, each!(2, half => isa.mul(scales[half], bias)))
-        },
-        None => (scales, mins),
+        unsafe { self.factors(isa, block) }
     }
 }

@@ -20,6 +20,9 @@ const UNPACKED_BYTES: usize = BLOCK * LANES;
 /// Tokens whose sums are kept while a panel is walked.
 const GROUP_TOKENS_MAX: usize = 128;
 
+/// Tokens whose results are written at a time.
+const STEP: usize = 4;
+
 /// Some panels of a product with more tokens than a tile has.
 pub(super) struct Many<'a, L> {
     job: &'a Job<'a>,
@@ -86,8 +89,12 @@ impl<L: Layout> Many<'_, L> {
                 }
             }
             let end = activations.tokens().min(tiles.end * S::TILE);
-            for (token, row) in (first_token..end).zip(&sums) {
-                self.job.put(isa, panel, token, &[isa.load(row.as_ptr())]);
+            for first in (first_token..end).step_by(STEP) {
+                let mut held = [isa.splat(0.0); STEP];
+                for (held, row) in held.iter_mut().zip(&sums[first - first_token..]) {
+                    *held = isa.load(row.as_ptr());
+                }
+                self.job.put(isa, panel, first, &held);
             }
         }
     }

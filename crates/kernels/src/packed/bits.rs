@@ -14,6 +14,8 @@
 //! Codes of 3, 5 and 6 bits are the 2 + 1, 4 + 1 and 4 + 2 of these, the low bits first.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
+use std::cmp::Ordering;
+
 use crate::isa::{Isa, each};
 use crate::memory::LINE_BYTES;
 
@@ -29,6 +31,8 @@ pub(crate) type Quads<S> = [[<S as Isa>::Bytes; 4]; 2];
 pub(crate) trait Bits {
     /// Groups that a block takes.
     const GROUPS: usize;
+    /// How far unpacked codes are shifted up: those of centred formats by as much as brings their top bit to the byte's.
+    const UP: u32 = 0;
     /// Bytes that a block takes.
     const BYTES: usize = Self::GROUPS * LINE_BYTES;
 
@@ -66,16 +70,18 @@ fn singles(codes: &[u32; WORDS], shift: u32) -> u32 {
     })
 }
 
+/// Nibbles, moved to bit `to` of the codes.
+///
 /// # Safety
 /// As [`Bits::unpack`], for 256 bytes.
 #[inline(always)]
-unsafe fn unpack_nibbles<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
+unsafe fn unpack_nibbles<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
     // SAFETY: the caller's promise.
     unsafe {
         let bytes: [S::Bytes; 4] = each!(4, i => isa.load_bytes(from.add(i * LINE_BYTES)));
         [
-            each!(4, i => isa.mask(bytes[i], 15)),
-            each!(4, i => isa.shift_right(bytes[i], 4)),
+            each!(4, i => move_bits(isa, bytes[i], 0, to, 15)),
+            each!(4, i => move_bits(isa, bytes[i], 4, to, 15)),
         ]
     }
 }
@@ -116,10 +122,10 @@ unsafe fn unpack_singles<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
 unsafe fn move_bits<S: Isa>(isa: S, bytes: S::Bytes, from: u32, to: u32, mask: u8) -> S::Bytes {
     // SAFETY: the caller's promise.
     unsafe {
-        let moved = if from >= to {
-            isa.shift_right(bytes, from - to)
-        } else {
-            isa.shift_left(bytes, to - from)
+        let moved = match from.cmp(&to) {
+            Ordering::Greater => isa.shift_right(bytes, from - to),
+            Ordering::Equal => bytes,
+            Ordering::Less => isa.shift_left(bytes, to - from),
         };
         isa.mask(moved, mask << to)
     }
@@ -134,9 +140,10 @@ unsafe fn join<S: Isa>(isa: S, a: Quads<S>, b: Quads<S>) -> Quads<S> {
 }
 
 /// Codes of 4 bits.
-pub(crate) struct FourBits;
+pub(crate) struct FourBits<const UP: u32>;
 
-impl Bits for FourBits {
+impl<const UP: u32> Bits for FourBits<UP> {
+    const UP: u32 = UP;
     const GROUPS: usize = 4;
 
     fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
@@ -148,14 +155,15 @@ impl Bits for FourBits {
     #[inline(always)]
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
         // SAFETY: the caller's promise.
-        unsafe { unpack_nibbles(isa, from) }
+        unsafe { unpack_nibbles(isa, from, UP) }
     }
 }
 
 /// Codes of 5 bits.
-pub(crate) struct FiveBits;
+pub(crate) struct FiveBits<const UP: u32>;
 
-impl Bits for FiveBits {
+impl<const UP: u32> Bits for FiveBits<UP> {
+    const UP: u32 = UP;
     const GROUPS: usize = 5;
 
     fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
@@ -169,16 +177,21 @@ impl Bits for FiveBits {
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
         // SAFETY: the caller's promise.
         unsafe {
-            let low = unpack_nibbles(isa, from);
-            join(isa, low, unpack_singles(isa, from.add(4 * LINE_BYTES), 4))
+            let low = unpack_nibbles(isa, from, UP);
+            join(
+                isa,
+                low,
+                unpack_singles(isa, from.add(4 * LINE_BYTES), UP + 4),
+            )
         }
     }
 }
 
 /// Codes of 6 bits.
-pub(crate) struct SixBits;
+pub(crate) struct SixBits<const UP: u32>;
 
-impl Bits for SixBits {
+impl<const UP: u32> Bits for SixBits<UP> {
+    const UP: u32 = UP;
     const GROUPS: usize = 6;
 
     fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
@@ -192,16 +205,21 @@ impl Bits for SixBits {
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
         // SAFETY: the caller's promise.
         unsafe {
-            let low = unpack_nibbles(isa, from);
-            join(isa, low, unpack_pairs(isa, from.add(4 * LINE_BYTES), 4))
+            let low = unpack_nibbles(isa, from, UP);
+            join(
+                isa,
+                low,
+                unpack_pairs(isa, from.add(4 * LINE_BYTES), UP + 4),
+            )
         }
     }
 }
 
 /// Codes of 3 bits.
-pub(crate) struct ThreeBits;
+pub(crate) struct ThreeBits<const UP: u32>;
 
-impl Bits for ThreeBits {
+impl<const UP: u32> Bits for ThreeBits<UP> {
+    const UP: u32 = UP;
     const GROUPS: usize = 3;
 
     fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
@@ -215,8 +233,12 @@ impl Bits for ThreeBits {
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
         // SAFETY: the caller's promise.
         unsafe {
-            let low = unpack_pairs(isa, from, 0);
-            join(isa, low, unpack_singles(isa, from.add(2 * LINE_BYTES), 2))
+            let low = unpack_pairs(isa, from, UP);
+            join(
+                isa,
+                low,
+                unpack_singles(isa, from.add(2 * LINE_BYTES), UP + 2),
+            )
         }
     }
 }

@@ -13,37 +13,41 @@ type Codes = [u32; 8];
 
 /// What a product must know of a format.
 pub(crate) trait Kind {
-    /// Whether codes are signed bytes; else they are below 64, and something is subtracted.
+    /// Whether codes are signed bytes; else they are below 64, and a minimum is subtracted.
     const WIDE: bool;
     /// Whether the halves of a block have scales of their own.
     const HALVED: bool;
 }
 
-/// Codes of 8 bits.
-pub(crate) struct Wide;
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident: $wide:literal, $halved:literal;)*) => {
+        $(
+            $(#[$doc])*
+            pub(crate) struct $name;
 
-impl Kind for Wide {
-    const WIDE: bool = true;
-    const HALVED: bool = false;
+            impl Kind for $name {
+                const WIDE: bool = $wide;
+                const HALVED: bool = $halved;
+            }
+        )*
+    };
 }
 
-/// Codes of fewer bits.
-pub(crate) struct Narrow;
-
-impl Kind for Narrow {
-    const WIDE: bool = false;
-    const HALVED: bool = false;
+kinds! {
+    /// Signed codes.
+    Wide: true, false;
+    /// Signed codes, with a scale for 16 columns.
+    WideHalved: true, true;
+    /// Unsigned codes, with a minimum.
+    Narrow: false, false;
+    /// Unsigned codes, with a scale and a minimum for 16 columns.
+    NarrowHalved: false, true;
 }
 
-/// The same, with a scale for 16 columns.
-pub(crate) struct Halved;
-
-impl Kind for Halved {
-    const WIDE: bool = false;
-    const HALVED: bool = true;
-}
-
-/// A quantized format. A weight is `scale · (code - BIAS) - min`.
+/// A quantized format. A weight is `scale · code - min`.
+///
+/// Centred formats store `code + 2^(bits - 1)` in a few bits. Shifted up, so that the top bit is the byte's, that is a byte
+/// with a bias of 128, and `2^Bits::UP` times too large; the scale takes this back, exactly.
 pub(crate) trait Layout {
     /// The codes' place.
     type Bits: Bits;
@@ -53,8 +57,6 @@ pub(crate) trait Layout {
     type Kind: Kind;
     /// The stored format.
     const FORMAT: Format;
-    /// What was added to make the codes unsigned; a power of two, so that its product with a scale is exact.
-    const BIAS: Option<u8> = None;
 
     /// The codes of block `block` of 32 columns, from the stored block that it lies in.
     fn codes(stored: &[u8], block: usize) -> Codes;
@@ -68,8 +70,11 @@ pub(crate) trait Layout {
     /// The instruction set must be there.
     #[inline(always)]
     unsafe fn finish<S: Isa>(isa: S, codes: Quads<S>) -> Quads<S> {
-        let _ = isa;
-        codes
+        if Self::Bits::UP == 0 {
+            return codes;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { each!(2, half => each!(4, g => isa.accept_biased(codes[half][g]))) }
     }
 }
 
@@ -113,11 +118,10 @@ fn negated(half: [u8; 2]) -> [u8; 2] {
 pub(crate) struct Q4_0;
 
 impl Layout for Q4_0 {
-    type Bits = FourBits;
+    type Bits = FourBits<4>;
     type Scales = Plain;
-    type Kind = Narrow;
+    type Kind = Wide;
     const FORMAT: Format = Format::Q4_0;
-    const BIAS: Option<u8> = Some(8);
 
     fn codes(stored: &[u8], _: usize) -> Codes {
         nibble_codes(&stored[2..])
@@ -131,7 +135,7 @@ impl Layout for Q4_0 {
 pub(crate) struct Q4_1;
 
 impl Layout for Q4_1 {
-    type Bits = FourBits;
+    type Bits = FourBits<0>;
     type Scales = PlainMin;
     type Kind = Narrow;
     const FORMAT: Format = Format::Q4_1;
@@ -149,11 +153,10 @@ impl Layout for Q4_1 {
 pub(crate) struct Q5_0;
 
 impl Layout for Q5_0 {
-    type Bits = FiveBits;
+    type Bits = FiveBits<3>;
     type Scales = Plain;
-    type Kind = Narrow;
+    type Kind = Wide;
     const FORMAT: Format = Format::Q5_0;
-    const BIAS: Option<u8> = Some(16);
 
     fn codes(stored: &[u8], _: usize) -> Codes {
         five_bit_codes(&stored[2..])
@@ -167,7 +170,7 @@ impl Layout for Q5_0 {
 pub(crate) struct Q5_1;
 
 impl Layout for Q5_1 {
-    type Bits = FiveBits;
+    type Bits = FiveBits<0>;
     type Scales = PlainMin;
     type Kind = Narrow;
     const FORMAT: Format = Format::Q5_1;
@@ -201,14 +204,14 @@ impl Layout for Q8_0 {
     #[inline(always)]
     unsafe fn finish<S: Isa>(isa: S, codes: Quads<S>) -> Quads<S> {
         // SAFETY: the caller's promise.
-        unsafe { each!(2, half => each!(4, g => isa.widen(codes[half][g]))) }
+        unsafe { each!(2, half => each!(4, g => isa.accept_signed(codes[half][g]))) }
     }
 }
 
 pub(crate) struct Iq4Nl;
 
 impl Layout for Iq4Nl {
-    type Bits = FourBits;
+    type Bits = FourBits<0>;
     type Scales = Plain;
     type Kind = Wide;
     const FORMAT: Format = Format::IQ4_NL;
@@ -225,7 +228,7 @@ impl Layout for Iq4Nl {
     unsafe fn finish<S: Isa>(isa: S, codes: Quads<S>) -> Quads<S> {
         // SAFETY: the caller's promise.
         unsafe {
-            each!(2, half => each!(4, g => isa.widen(isa.look_up(codes[half][g], &IQ4_NL_VALUES))))
+            each!(2, half => each!(4, g => isa.accept_signed(isa.look_up(codes[half][g], &IQ4_NL_VALUES))))
         }
     }
 }
@@ -235,7 +238,7 @@ pub(crate) struct Q2K;
 impl Layout for Q2K {
     type Bits = TwoBits;
     type Scales = SuperHalvedMin;
-    type Kind = Halved;
+    type Kind = NarrowHalved;
     const FORMAT: Format = Format::Q2_K;
 
     fn codes(stored: &[u8], block: usize) -> Codes {
@@ -255,11 +258,10 @@ impl Layout for Q2K {
 pub(crate) struct Q3K;
 
 impl Layout for Q3K {
-    type Bits = ThreeBits;
+    type Bits = ThreeBits<5>;
     type Scales = SuperHalved;
-    type Kind = Halved;
+    type Kind = WideHalved;
     const FORMAT: Format = Format::Q3_K;
-    const BIAS: Option<u8> = Some(4);
 
     fn codes(stored: &[u8], block: usize) -> Codes {
         let (at, shift) = (32 + block / 4 * 32, 2 * (block % 4));
@@ -292,7 +294,7 @@ fn put_scales_and_mins(stored: &[u8], lane: usize, run: &mut [u8]) {
 pub(crate) struct Q4K;
 
 impl Layout for Q4K {
-    type Bits = FourBits;
+    type Bits = FourBits<0>;
     type Scales = SuperMin;
     type Kind = Narrow;
     const FORMAT: Format = Format::Q4_K;
@@ -310,7 +312,7 @@ impl Layout for Q4K {
 pub(crate) struct Q5K;
 
 impl Layout for Q5K {
-    type Bits = FiveBits;
+    type Bits = FiveBits<0>;
     type Scales = SuperMin;
     type Kind = Narrow;
     const FORMAT: Format = Format::Q5_K;
@@ -332,11 +334,10 @@ impl Layout for Q5K {
 pub(crate) struct Q6K;
 
 impl Layout for Q6K {
-    type Bits = SixBits;
+    type Bits = SixBits<2>;
     type Scales = SuperHalved;
-    type Kind = Halved;
+    type Kind = WideHalved;
     const FORMAT: Format = Format::Q6_K;
-    const BIAS: Option<u8> = Some(32);
 
     fn codes(stored: &[u8], block: usize) -> Codes {
         let (part, within) = (block / 4, block % 4);

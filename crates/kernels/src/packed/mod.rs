@@ -24,7 +24,7 @@ pub(crate) use layout::{
 pub(crate) use scales::{Pair, Scales};
 
 use crate::format::Format;
-use crate::isa::{Cpu, LANES};
+use crate::isa::{Cpu, Isa, LANES, each};
 use crate::memory::{AlignedBytes, LINE_BYTES, Shared};
 use crate::pool::Pool;
 
@@ -291,9 +291,26 @@ impl<L: Layout> Panel<L> {
 
     /// The start of the scales of a block's run.
     #[inline(always)]
-    pub(crate) fn scales(self, block: usize) -> *const u8 {
+    fn scales(self, block: usize) -> *const u8 {
         let run = block / L::Scales::RUN_BLOCKS;
         self.start.wrapping_add(run * run_bytes::<L>())
+    }
+
+    /// Scales and minima of a block, for codes as they are unpacked.
+    ///
+    /// # Safety
+    /// The block must be there, and the instruction set.
+    #[inline(always)]
+    pub(crate) unsafe fn factors<S: Isa>(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (scales, mins) = L::Scales::load(isa, self.scales(block), block);
+            if L::Bits::UP == 0 {
+                return (scales, mins);
+            }
+            let down = isa.splat(1.0 / (1_u32 << L::Bits::UP) as f32);
+            (each!(2, half => isa.mul(scales[half], down)), mins)
+        }
     }
 
     /// The start of a block's codes.

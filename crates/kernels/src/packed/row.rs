@@ -45,7 +45,7 @@ impl Decode<'_> {
                 for (group, &codes) in codes.iter().flatten().enumerate() {
                     isa.store_bytes(codes, bytes[group].as_mut_ptr());
                 }
-                let (scales, mins) = L::Scales::load(isa, panel.scales(block), block);
+                let (scales, mins) = panel.factors(isa, block);
                 let pairs = scales.into_iter().chain(mins);
                 for (floats, array) in pairs.zip(&mut factors) {
                     isa.store(floats, array.as_mut_ptr());
@@ -80,10 +80,9 @@ impl Decode<'_> {
 }
 
 fn unbiased<S: Isa, L: Layout>(code: u8) -> i16 {
-    let bias = if L::Kind::WIDE { S::WIDE_BIAS } else { L::BIAS };
-    match bias {
-        Some(bias) => i16::from(code) - i16::from(bias),
-        None if L::Kind::WIDE => i16::from(code.cast_signed()),
-        None => i16::from(code),
+    match (L::Kind::WIDE, S::BIASED) {
+        (true, true) => i16::from(code) - 128,
+        (true, false) => i16::from(code.cast_signed()),
+        (false, _) => i16::from(code),
     }
 }
