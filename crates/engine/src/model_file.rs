@@ -4,8 +4,8 @@
 //! memory that no file backs. The path is opened once and read once, front to back; what
 //! happens to the file afterwards does not matter.
 //!
-//! The bytes lie in segments, so that a backend that copies them tensor by tensor can
-//! hand back what it has passed, and no more than one segment is held twice.
+//! A backend that takes the bytes over tensor by tensor gives back what it has passed, so that hardly anything is held
+//! twice.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,15 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
+use postern_kernels::ReleasableBytes;
 use sha2::{Digest, Sha256};
 
 use crate::digest::Sha256Digest;
 use crate::error::{EngineError, Result};
 use crate::manifest::ModelManifest;
 
-/// Above the largest size that the allocator keeps for reuse (32 MiB in glibc), so that a
-/// freed segment goes back to the system at once.
-const SEGMENT_BYTES: u64 = 64 << 20;
 /// What is read, then hashed, at a time.
 const PIECE_BYTES: usize = 1 << 20;
 /// Pieces that reading may be ahead of hashing.
@@ -57,18 +55,15 @@ impl VerifiedModel {
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Self> {
         let mut file = open(manifest)?;
-        let mut segments = allocate(manifest.bytes);
-        let found = read_and_hash(&mut file, manifest, &mut segments, on_progress)?;
+        let mut bytes = ReleasableBytes::zeroed(length(manifest)?);
+        let found = read_and_hash(&mut file, manifest, bytes.whole_mut(), on_progress)?;
         refuse_more(&mut file, manifest)?;
         check_digest(manifest, Some(&manifest.path), found)?;
         Ok(Self {
             id: manifest.id.clone(),
             path: Some(manifest.path.clone()),
             sha256: found,
-            bytes: ModelBytes::Read {
-                segments,
-                length: manifest.bytes,
-            },
+            bytes: ModelBytes::Read(bytes),
         })
     }
 
@@ -111,7 +106,7 @@ impl VerifiedModel {
         self.bytes.length()
     }
 
-    /// Reads the verified bytes. Passed segments are given up only through [`ModelReader::release`].
+    /// Reads the verified bytes. They are given up only through [`ModelReader::release`].
     pub(crate) fn reader(&mut self) -> ModelReader<'_> {
         ModelReader {
             bytes: &mut self.bytes,
@@ -137,22 +132,20 @@ fn open(manifest: &ModelManifest) -> Result<File> {
     Ok(file)
 }
 
-/// Zeroed segments; the system backs them with memory only as they are written.
-fn allocate(length: u64) -> Vec<Vec<u8>> {
-    let mut segments = Vec::new();
-    let mut left = length;
-    while left > 0 {
-        let bytes = left.min(SEGMENT_BYTES);
-        segments.push(vec![0; bytes as usize]);
-        left -= bytes;
-    }
-    segments
+/// A file that does not fit the address space cannot be the pinned one.
+fn length(manifest: &ModelManifest) -> Result<usize> {
+    usize::try_from(manifest.bytes).map_err(|_| {
+        read_failed(
+            &manifest.path,
+            io::Error::other("it is larger than this machine's address space"),
+        )
+    })
 }
 
 fn read_and_hash(
     file: &mut File,
     manifest: &ModelManifest,
-    segments: &mut [Vec<u8>],
+    bytes: &mut [u8],
     on_progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Sha256Digest> {
     thread::scope(|scope| {
@@ -169,10 +162,7 @@ fn read_and_hash(
                 source,
             })?;
         let mut bytes_done = 0;
-        for piece in segments
-            .iter_mut()
-            .flat_map(|segment| segment.chunks_mut(PIECE_BYTES))
-        {
+        for piece in bytes.chunks_mut(PIECE_BYTES) {
             fill(file, piece).map_err(|(found, source)| match source {
                 Some(source) => read_failed(&manifest.path, source),
                 None => size_mismatch(manifest, Some(&manifest.path), bytes_done + found as u64),
@@ -248,31 +238,26 @@ fn read_failed(path: &Path, source: io::Error) -> EngineError {
 
 enum ModelBytes {
     Embedded(&'static [u8]),
-    /// Every segment but the last has [`SEGMENT_BYTES`]; a released one is empty.
-    Read {
-        segments: Vec<Vec<u8>>,
-        length: u64,
-    },
+    Read(ReleasableBytes),
 }
 
 impl ModelBytes {
     fn length(&self) -> u64 {
         match self {
             Self::Embedded(bytes) => bytes.len() as u64,
-            Self::Read { length, .. } => *length,
+            Self::Read(bytes) => bytes.length() as u64,
         }
     }
 
-    /// Contiguous bytes from `position` on: empty at the end, an error where they were released.
+    /// The bytes from `position` on: empty at the end, an error where they were released.
     fn from(&self, position: u64) -> io::Result<&[u8]> {
         if position >= self.length() {
             return Ok(&[]);
         }
         match self {
             Self::Embedded(bytes) => Ok(&bytes[position as usize..]),
-            Self::Read { segments, .. } => segments[(position / SEGMENT_BYTES) as usize]
-                .get((position % SEGMENT_BYTES) as usize..)
-                .filter(|bytes| !bytes.is_empty())
+            Self::Read(bytes) => bytes
+                .from(position as usize)
                 .ok_or_else(|| io::Error::other("these bytes of the model were released already")),
         }
     }
@@ -291,14 +276,22 @@ pub(crate) struct ModelReader<'a> {
 }
 
 impl ModelReader<'_> {
-    /// Gives up every segment that lies wholly before `offset`. Reading them afterwards is an error.
+    /// `length` bytes from `offset` on, as they lie in memory.
+    ///
+    /// # Errors
+    /// Where there are fewer, or they were released.
+    pub(crate) fn slice(&self, offset: u64, length: u64) -> io::Result<&[u8]> {
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        let bytes = self.bytes.from(offset)?;
+        bytes
+            .get(..length)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+    }
+
+    /// Gives up everything before `offset`. Reading it afterwards is an error.
     pub(crate) fn release(&mut self, offset: u64) {
-        if let ModelBytes::Read { segments, .. } = self.bytes {
-            let passed = (offset / SEGMENT_BYTES) as usize;
-            segments
-                .iter_mut()
-                .take(passed)
-                .for_each(|segment| *segment = Vec::new());
+        if let ModelBytes::Read(bytes) = self.bytes {
+            bytes.release(usize::try_from(offset).unwrap_or(usize::MAX));
         }
     }
 }

@@ -5,7 +5,9 @@
 //! A value is `scale · code`, with codes in `-127..=127`. The sums of codes turn a product with shifted weights into the wanted one. A block with a number that is not finite has the scale NaN, so that it is seen in the result.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
-use crate::isa::{Cpu, Isa, Kernel, LANES};
+use std::ops::Range;
+
+use crate::isa::{Cpu, Isa, Kernel, LANES, each};
 use crate::memory::{AlignedBytes, Shared};
 use crate::packed::BLOCK;
 use crate::pool::Pool;
@@ -141,10 +143,16 @@ impl Activations {
             floats: Shared::new(&mut self.floats),
         };
         let cpu = pool.cpu();
-        let padded = padded_tokens(tokens, self.tile);
-        pool.run(padded, &|token| {
-            // SAFETY: each token has its own places in the arrays, which outlive the run.
-            unsafe { cpu.run(QuantizeRow { rows: &rows, token }) }
+        // A task is a tile, whose tokens share cache lines.
+        let width = tile_width(tokens, self.tile);
+        pool.run(self.tiles(), &|tile| {
+            // SAFETY: each tile has its own places in the arrays, which outlive the run.
+            unsafe {
+                cpu.run(QuantizeTile {
+                    rows: &rows,
+                    tokens: tile * width..(tile + 1) * width,
+                });
+            }
         });
     }
 
@@ -193,10 +201,6 @@ fn tile_width(tokens: usize, tile: usize) -> usize {
     tokens.next_power_of_two().min(tile)
 }
 
-fn padded_tokens(tokens: usize, tile: usize) -> usize {
-    tokens.next_multiple_of(tile_width(tokens, tile))
-}
-
 /// Where the tokens come from and go to.
 struct Rows<'a> {
     values: &'a [f32],
@@ -213,9 +217,9 @@ struct Rows<'a> {
     floats: Shared<f32>,
 }
 
-struct QuantizeRow<'a> {
+struct QuantizeTile<'a> {
     rows: &'a Rows<'a>,
-    token: usize,
+    tokens: Range<usize>,
 }
 
 /// One quantized block of one token.
@@ -231,44 +235,82 @@ const ZEROS: Block = Block {
     sums: [0; 2],
 };
 
-impl Kernel for QuantizeRow<'_> {
+impl Kernel for QuantizeTile<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Isa>(self, isa: S) {
         let rows = self.rows;
-        let place = Place::of(rows, self.token);
-        let row = match self.token < rows.tokens {
-            true => &rows.values[self.token * rows.columns..][..rows.columns],
-            false => &[],
-        };
-        // SAFETY: the caller's promise; each token has its own places.
-        unsafe {
-            let factor = match rows.norm {
-                Some(norm) if !row.is_empty() => Some(norm_factor(isa, row, norm.epsilon)),
-                _ => None,
-            };
-            for block in 0..rows.columns.div_ceil(BLOCK) {
-                let from = block * BLOCK;
-                let count = BLOCK.min(rows.columns - from);
-                let mut values = [0.0; BLOCK];
-                if !row.is_empty() {
-                    values[..count].copy_from_slice(&row[from..from + count]);
-                }
-                if let (Some(norm), Some(factor)) = (rows.norm, factor) {
-                    normalize(isa, &mut values, factor, &norm.weight[from..from + count]);
-                }
-                let quantized = match row.is_empty() {
-                    true => ZEROS,
-                    false => quantize_block(isa, &values),
-                };
-                place.put(rows, block, &quantized);
-                if !rows.floats.is_empty() {
-                    place.put_floats(rows, from, &values[..count]);
+        for token in self.tokens {
+            let place = Place::of(rows, token);
+            // SAFETY: the caller's promise; each token has its own places.
+            unsafe {
+                if token < rows.tokens {
+                    let row = &rows.values[token * rows.columns..][..rows.columns];
+                    quantize_row(isa, rows, row, &place);
+                } else {
+                    put_padding(rows, &place);
                 }
             }
         }
     }
+}
+
+#[inline(always)]
+unsafe fn quantize_row<S: Isa>(isa: S, rows: &Rows<'_>, row: &[f32], place: &Place) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let norm = rows
+            .norm
+            .map(|norm| (norm.weight, norm_factor(isa, row, norm.epsilon)));
+        for block in 0..rows.columns.div_ceil(BLOCK) {
+            let from = block * BLOCK;
+            let count = BLOCK.min(rows.columns - from);
+            let mut values = load_block(isa, &row[from..from + count]);
+            if let Some((weight, factor)) = norm {
+                let weights = load_block(isa, &weight[from..from + count]);
+                values = each!(2, half => {
+                    isa.mul(isa.mul(values[half], isa.splat(factor)), weights[half])
+                });
+            }
+            place.put(rows, block, &quantize_block(isa, values));
+            if !rows.floats.is_empty() {
+                let mut floats = [0.0; BLOCK];
+                isa.store(values[0], floats.as_mut_ptr());
+                isa.store(values[1], floats.as_mut_ptr().add(LANES));
+                place.put_floats(rows, from, &floats[..count]);
+            }
+        }
+    }
+}
+
+/// A token that only fills the tile.
+unsafe fn put_padding(rows: &Rows<'_>, place: &Place) {
+    for block in 0..rows.columns.div_ceil(BLOCK) {
+        let from = block * BLOCK;
+        let count = BLOCK.min(rows.columns - from);
+        // SAFETY: the caller's promise.
+        unsafe {
+            place.put(rows, block, &ZEROS);
+            if !rows.floats.is_empty() {
+                place.put_floats(rows, from, &[0.0; BLOCK][..count]);
+            }
+        }
+    }
+}
+
+/// Up to a block of floats, and zeros after them.
+#[inline(always)]
+unsafe fn load_block<S: Isa>(isa: S, values: &[f32]) -> [S::Floats; 2] {
+    let mut all = [0.0; BLOCK];
+    let from = if values.len() == BLOCK {
+        values.as_ptr()
+    } else {
+        all[..values.len()].copy_from_slice(values);
+        all.as_ptr()
+    };
+    // SAFETY: the caller's promise; there are as many floats.
+    unsafe { [isa.load(from), isa.load(from.add(LANES))] }
 }
 
 /// One over the root of the mean of the squares.
@@ -293,27 +335,10 @@ unsafe fn norm_factor<S: Isa>(isa: S, row: &[f32], epsilon: f32) -> f32 {
     }
 }
 
-/// Multiplies by the factor, then by the weights.
 #[inline(always)]
-unsafe fn normalize<S: Isa>(isa: S, values: &mut [f32; BLOCK], factor: f32, weights: &[f32]) {
-    let mut all = [0.0; BLOCK];
-    all[..weights.len()].copy_from_slice(weights);
+unsafe fn quantize_block<S: Isa>(isa: S, [low, high]: [S::Floats; 2]) -> Block {
     // SAFETY: the caller's promise; all stay in arrays.
     unsafe {
-        for from in [0, LANES] {
-            let values = values.as_mut_ptr().add(from);
-            let normed = isa.mul(isa.load(values), isa.splat(factor));
-            isa.store(isa.mul(normed, isa.load(all.as_ptr().add(from))), values);
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn quantize_block<S: Isa>(isa: S, values: &[f32; BLOCK]) -> Block {
-    // SAFETY: the caller's promise; all stay in arrays.
-    unsafe {
-        let low = isa.load(values.as_ptr());
-        let high = isa.load(values.as_ptr().add(LANES));
         if !(isa.is_finite(low) && isa.is_finite(high)) {
             return Block {
                 scale: f32::NAN,

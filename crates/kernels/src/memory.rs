@@ -11,6 +11,8 @@ use std::ptr::NonNull;
 pub(crate) const LINE_BYTES: usize = 64;
 /// From this size on, memory comes from the system by itself, and huge pages are asked for.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+/// Memory is given back in multiples of this, which is a multiple of every page size.
+const RELEASE_STEP_BYTES: usize = 64 << 10;
 
 /// Zeroed bytes.
 #[derive(Debug)]
@@ -111,6 +113,19 @@ fn unmap((base, length): Mapping) {
     debug_assert!(result.is_ok(), "a mapping of ours can be unmapped");
 }
 
+/// Lets the system take the memory back; it would read as zeros.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn give_back(memory: &mut AlignedBytes, from: usize, length: usize) {
+    use rustix::mm::{Advice, madvise};
+    let start = memory.as_mut_ptr().wrapping_add(from);
+    // SAFETY: the range lies in an anonymous mapping that is borrowed alone, and zeros are initialized bytes.
+    let result = unsafe { madvise(start.cast(), length, Advice::LinuxDontNeed) };
+    debug_assert!(result.is_ok(), "pages of ours can be given back");
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn give_back(_: &mut AlignedBytes, _: usize, _: usize) {}
+
 #[cfg(not(all(target_os = "linux", not(miri))))]
 fn map(_: usize) -> Option<(NonNull<u8>, Mapping)> {
     None
@@ -118,6 +133,112 @@ fn map(_: usize) -> Option<(NonNull<u8>, Mapping)> {
 
 #[cfg(not(all(target_os = "linux", not(miri))))]
 fn unmap(_: Mapping) {}
+
+/// Bytes that are written once, then read, and given back to the system from the front as they are not needed any more.
+#[derive(Debug)]
+pub struct ReleasableBytes {
+    memory: AlignedBytes,
+    length: usize,
+    released: usize,
+}
+
+impl ReleasableBytes {
+    /// Takes `length` zeroed bytes, which the system backs as they are written.
+    #[must_use]
+    pub fn zeroed(length: usize) -> Self {
+        Self {
+            memory: AlignedBytes::zeroed(length),
+            length,
+            released: 0,
+        }
+    }
+
+    /// All bytes, to be written before anything is released.
+    ///
+    /// # Panics
+    /// After a release.
+    #[must_use]
+    pub fn whole_mut(&mut self) -> &mut [u8] {
+        assert_eq!(self.released, 0, "released bytes are not written again");
+        &mut self.memory.as_mut_slice()[..self.length]
+    }
+
+    /// How many there are, released or not.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The bytes from `offset` on; none if that was released or lies beyond the end.
+    #[must_use]
+    pub fn from(&self, offset: usize) -> Option<&[u8]> {
+        if offset < self.released || offset > self.length {
+            return None;
+        }
+        // SAFETY: the memory is that long, initialized, and borrowed as `self` is.
+        let whole = unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.length) };
+        Some(&whole[offset..])
+    }
+
+    /// Gives up everything before `offset`.
+    pub fn release(&mut self, offset: usize) {
+        let end = offset.min(self.length);
+        let first = self.released / RELEASE_STEP_BYTES * RELEASE_STEP_BYTES;
+        let last = end / RELEASE_STEP_BYTES * RELEASE_STEP_BYTES;
+        if self.memory.mapping.is_some() && first < last {
+            give_back(&mut self.memory, first, last - first);
+        }
+        self.released = self.released.max(end);
+    }
+}
+
+/// Room for results: floats that begin at a cache line, so that no two threads write the same one.
+#[derive(Debug)]
+pub struct FloatBuffer {
+    memory: AlignedBytes,
+    length_max: usize,
+}
+
+impl FloatBuffer {
+    /// Makes room for `length_max` floats, which are zero at first.
+    #[must_use]
+    pub fn new(length_max: usize) -> Self {
+        Self {
+            memory: AlignedBytes::zeroed(length_max * size_of::<f32>()),
+            length_max,
+        }
+    }
+
+    /// The first `length` floats, as they were last written.
+    ///
+    /// # Panics
+    /// If there is no room for as many.
+    #[must_use]
+    pub fn first(&self, length: usize) -> &[f32] {
+        self.check(length);
+        // SAFETY: the memory is that long, aligned, initialized, and borrowed as `self` is.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), length) }
+    }
+
+    /// The first `length` floats, as they were last written.
+    ///
+    /// # Panics
+    /// If there is no room for as many.
+    #[must_use]
+    pub fn first_mut(&mut self, length: usize) -> &mut [f32] {
+        self.check(length);
+        // SAFETY: the memory is that long, aligned, initialized, and borrowed as `self` is.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().cast(), length) }
+    }
+
+    fn check(&self, length: usize) {
+        assert!(
+            length <= self.length_max,
+            "{length} floats, but room for {}",
+            self.length_max
+        );
+    }
+}
 
 /// A slice whose parts are written by several threads at a time.
 #[derive(Debug, Clone, Copy)]

@@ -13,6 +13,7 @@ mod row;
 mod scales;
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use thiserror::Error;
 
@@ -34,6 +35,7 @@ pub struct PackedMatrix {
     format: Format,
     rows: usize,
     columns: usize,
+    row_bytes: usize,
     panel_bytes: usize,
     memory: AlignedBytes,
 }
@@ -51,8 +53,18 @@ pub enum PackError {
         /// Elements of a block.
         block: usize,
     },
+    /// No memory can hold it.
+    #[error("a matrix of {rows} x {columns} in {format:?} does not fit the address space")]
+    TooLarge {
+        /// The format.
+        format: Format,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        columns: usize,
+    },
     /// The bytes are not those of the matrix.
-    #[error("a matrix of {rows} x {columns} in {format:?} has {expected} bytes, not {found}")]
+    #[error("{rows} rows of {columns} columns in {format:?} have {expected} bytes, not {found}")]
     Bytes {
         /// The format.
         format: Format,
@@ -144,30 +156,82 @@ impl PackedMatrix {
         columns: usize,
         stored: &[u8],
     ) -> Result<Self, PackError> {
+        let mut matrix = Self::zeros(format, rows, columns)?;
+        matrix.pack_rows(pool, 0..rows, stored)?;
+        Ok(matrix)
+    }
+
+    /// A matrix of zeros, to be packed part by part.
+    ///
+    /// # Errors
+    /// Where rows are no whole blocks, or the matrix does not fit the address space.
+    pub fn zeros(format: Format, rows: usize, columns: usize) -> Result<Self, PackError> {
         let row_bytes = format.row_bytes(columns).ok_or(PackError::Columns {
             format,
             columns,
             block: format.block_elements(),
         })?;
-        let expected = row_bytes.saturating_mul(rows);
+        let panel_bytes = panel_bytes(format, columns);
+        let bytes = rows.div_ceil(LANES).checked_mul(panel_bytes);
+        let bytes = bytes.filter(|bytes| isize::try_from(*bytes).is_ok());
+        let memory = bytes.map(AlignedBytes::zeroed).ok_or(PackError::TooLarge {
+            format,
+            rows,
+            columns,
+        })?;
+        Ok(Self {
+            format,
+            rows,
+            columns,
+            row_bytes,
+            panel_bytes,
+            memory,
+        })
+    }
+
+    /// Packs some rows: from a multiple of [`PackedMatrix::ROWS_STEP`] on, to another or to the last row.
+    ///
+    /// # Errors
+    /// Where `stored` is not exactly these rows.
+    ///
+    /// # Panics
+    /// Where there are no such rows.
+    pub fn pack_rows(
+        &mut self,
+        pool: &mut Pool,
+        rows: Range<usize>,
+        stored: &[u8],
+    ) -> Result<(), PackError> {
+        let Self {
+            format,
+            row_bytes,
+            panel_bytes,
+            ..
+        } = *self;
+        assert!(
+            rows.start.is_multiple_of(LANES)
+                && rows.end <= self.rows
+                && (rows.end.is_multiple_of(LANES) || rows.end == self.rows),
+            "rows {rows:?} of {} are no whole panels",
+            self.rows
+        );
+        let expected = row_bytes * rows.len();
         if stored.len() != expected {
             return Err(PackError::Bytes {
                 format,
-                rows,
-                columns,
+                rows: rows.len(),
+                columns: self.columns,
                 expected,
                 found: stored.len(),
             });
         }
-        let panel_bytes = panel_bytes(format, columns);
-        let panels = rows.div_ceil(LANES);
-        let mut memory = AlignedBytes::zeroed(panels * panel_bytes);
-        let parts = Shared::new(memory.as_mut_slice());
-        pool.run(panels, &|panel| {
+        let parts = Shared::new(self.memory.as_mut_slice());
+        let first = rows.start / LANES;
+        pool.run(rows.len().div_ceil(LANES), &|panel| {
             let from = panel * LANES * row_bytes;
             let to = stored.len().min(from + LANES * row_bytes);
             // SAFETY: each panel is written by one task, and the memory outlives the run.
-            let out = unsafe { parts.part(panel * panel_bytes, panel_bytes) };
+            let out = unsafe { parts.part((first + panel) * panel_bytes, panel_bytes) };
             for (lane, row) in stored[from..to].chunks_exact(row_bytes.max(1)).enumerate() {
                 for_format!(format,
                     L => pack_row::<L>(row, lane, out),
@@ -175,13 +239,16 @@ impl PackedMatrix {
                 );
             }
         });
-        Ok(Self {
-            format,
-            rows,
-            columns,
-            panel_bytes,
-            memory,
-        })
+        Ok(())
+    }
+
+    /// Rows that are packed together.
+    pub const ROWS_STEP: usize = LANES;
+
+    /// Bytes of a stored row.
+    #[must_use]
+    pub fn row_bytes(&self) -> usize {
+        self.row_bytes
     }
 
     /// The stored format.

@@ -4,8 +4,8 @@
 //! before and added after; then the logits of the last row of each sequence. All buffers are made once.
 
 use postern_kernels::{
-    Activations, Attention, KvCache, Norm, PackedMatrix, Pool, Product, RopeStyle, RopeTable, Span,
-    add_assign_rows, matmul, rms_norm_rows_in_place, silu_mul_rows,
+    Activations, Attention, FloatBuffer, KvCache, Norm, PackedMatrix, Pool, Product, RopeStyle,
+    RopeTable, Span, add_assign_rows, matmul, rms_norm_rows_in_place, silu_mul_rows,
 };
 
 use super::sequences::shape;
@@ -15,6 +15,9 @@ use crate::backend::rope::{self, RopeSpec};
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::model_file::ModelReader;
+
+/// Most sequences that one pass over the weights serves.
+pub(super) const BATCH_MAX: usize = 16;
 
 const EMBEDDING: &str = "token_embd.weight";
 const OUTPUT: &str = "output.weight";
@@ -54,20 +57,20 @@ struct Buffers {
     attention: Attention,
     positions: Vec<usize>,
     /// `[rows, width]`.
-    hidden: Vec<f32>,
+    hidden: FloatBuffer,
     /// `[rows, width]`: what a layer's half adds.
-    added: Vec<f32>,
+    added: FloatBuffer,
     /// `[rows, heads * head_width]`.
-    queries: Vec<f32>,
-    attended: Vec<f32>,
+    queries: FloatBuffer,
+    attended: FloatBuffer,
     /// `[rows, kv_heads * head_width]`.
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: FloatBuffer,
+    values: FloatBuffer,
     /// `[rows, feed_forward]`.
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    gate: FloatBuffer,
+    up: FloatBuffer,
     /// `[sequences, vocabulary]`, where there is more than one.
-    logits: Vec<f32>,
+    logits: FloatBuffer,
 }
 
 impl Decoder {
@@ -103,7 +106,7 @@ impl Decoder {
                 rope::RopeStyle::Halves => RopeStyle::Halves,
             },
             norm: tensors.vector("output_norm.weight", width)?,
-            buffers: Buffers::new(&pool, &architecture, rows_max, keep_floats),
+            buffers: Buffers::new(&pool, &architecture, rows_max, vocabulary, keep_floats),
             embedding,
             output,
             layers,
@@ -156,10 +159,8 @@ impl Decoder {
                 .positions
                 .extend(span.first_position..span.first_position + span.tokens);
         }
-        buffers
-            .hidden
-            .resize(tokens.len() * architecture.width, 0.0);
-        let rows = buffers.hidden.chunks_exact_mut(architecture.width);
+        let hidden = buffers.hidden.first_mut(tokens.len() * architecture.width);
+        let rows = hidden.chunks_exact_mut(architecture.width);
         for (&token, row) in tokens.iter().zip(rows) {
             embedding.row(pool.cpu(), token as usize, row);
         }
@@ -189,10 +190,10 @@ impl Decoder {
         };
         buffers
             .activations
-            .quantize(pool, &buffers.hidden, width, Some(norm));
-        let queries = resized(&mut buffers.queries, rows * query_width);
-        let keys = resized(&mut buffers.keys, rows * kv_width);
-        let values = resized(&mut buffers.values, rows * kv_width);
+            .quantize(pool, buffers.hidden.first(rows * width), width, Some(norm));
+        let queries = buffers.queries.first_mut(rows * query_width);
+        let keys = buffers.keys.first_mut(rows * kv_width);
+        let values = buffers.values.first_mut(rows * kv_width);
         matmul(
             pool,
             &buffers.activations,
@@ -219,7 +220,7 @@ impl Decoder {
             cache.write(pool, layer, span, &keys[part.clone()], &values[part]);
             row += span.tokens;
         }
-        let attended = resized(&mut buffers.attended, rows * query_width);
+        let attended = buffers.attended.first_mut(rows * query_width);
         let scale = architecture.attention_scale;
         buffers
             .attention
@@ -227,13 +228,13 @@ impl Decoder {
         buffers
             .activations
             .quantize(pool, attended, query_width, None);
-        let added = resized(&mut buffers.added, rows * width);
+        let added = buffers.added.first_mut(rows * width);
         matmul(
             pool,
             &buffers.activations,
             &mut [weights.attention_output.product(added)],
         );
-        add_assign_rows(pool, &mut buffers.hidden, added);
+        add_assign_rows(pool, buffers.hidden.first_mut(rows * width), added);
     }
 
     fn feed_forward(&mut self, layer: usize) {
@@ -252,9 +253,9 @@ impl Decoder {
         };
         buffers
             .activations
-            .quantize(pool, &buffers.hidden, width, Some(norm));
-        let gate = resized(&mut buffers.gate, rows * inner);
-        let up = resized(&mut buffers.up, rows * inner);
+            .quantize(pool, buffers.hidden.first(rows * width), width, Some(norm));
+        let gate = buffers.gate.first_mut(rows * inner);
+        let up = buffers.up.first_mut(rows * inner);
         matmul(
             pool,
             &buffers.activations,
@@ -262,13 +263,13 @@ impl Decoder {
         );
         silu_mul_rows(pool, gate, up);
         buffers.activations.quantize(pool, gate, inner, None);
-        let added = resized(&mut buffers.added, rows * width);
+        let added = buffers.added.first_mut(rows * width);
         matmul(
             pool,
             &buffers.activations,
             &mut [weights.down.product(added)],
         );
-        add_assign_rows(pool, &mut buffers.hidden, added);
+        add_assign_rows(pool, buffers.hidden.first_mut(rows * width), added);
     }
 
     fn logits(&mut self, spans: &[Span<'_>], logits: &mut [Vec<f32>]) {
@@ -279,11 +280,12 @@ impl Decoder {
             ..
         } = self;
         let width = architecture.width;
-        let last_rows = resized(&mut buffers.added, spans.len() * width);
+        let last_rows = buffers.added.first_mut(spans.len() * width);
+        let hidden = buffers.hidden.first(buffers.positions.len() * width);
         let mut end = 0;
         for (span, last) in spans.iter().zip(last_rows.chunks_exact_mut(width)) {
             end += span.tokens;
-            last.copy_from_slice(&buffers.hidden[(end - 1) * width..end * width]);
+            last.copy_from_slice(&hidden[(end - 1) * width..end * width]);
         }
         let norm = Norm {
             weight: &self.norm,
@@ -304,26 +306,23 @@ impl Decoder {
             );
             return;
         }
-        let out = resized(&mut buffers.logits, spans.len() * vocabulary);
+        let out = buffers.logits.first_mut(spans.len() * vocabulary);
         let bias = None;
         matmul(
             pool,
             &buffers.activations,
             &mut [Product { matrix, bias, out }],
         );
-        for (logits, row) in logits
-            .iter_mut()
-            .zip(buffers.logits.chunks_exact(vocabulary))
-        {
+        for (logits, row) in logits.iter_mut().zip(out.chunks_exact(vocabulary)) {
             resized(logits, vocabulary).copy_from_slice(row);
         }
     }
 }
 
-/// The buffer with this length; what is in it does not matter.
-fn resized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    buffer.resize(length, 0.0);
-    buffer
+/// The vector with this length; what is in it does not matter.
+fn resized(vector: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    vector.resize(length, 0.0);
+    vector
 }
 
 impl Linear {
@@ -337,7 +336,13 @@ impl Linear {
 }
 
 impl Buffers {
-    fn new(pool: &Pool, architecture: &Architecture, rows: usize, keep_floats: bool) -> Self {
+    fn new(
+        pool: &Pool,
+        architecture: &Architecture,
+        rows: usize,
+        vocabulary: usize,
+        keep_floats: bool,
+    ) -> Self {
         let Architecture {
             width,
             feed_forward,
@@ -351,15 +356,15 @@ impl Buffers {
             activations: Activations::new(pool.cpu(), rows, columns_max, keep_floats),
             attention: Attention::new(shape(architecture), heads),
             positions: Vec::with_capacity(rows),
-            hidden: Vec::with_capacity(rows * width),
-            added: Vec::with_capacity(rows * width),
-            queries: Vec::with_capacity(rows * heads * head_width),
-            attended: Vec::with_capacity(rows * heads * head_width),
-            keys: Vec::with_capacity(rows * kv_heads * head_width),
-            values: Vec::with_capacity(rows * kv_heads * head_width),
-            gate: Vec::with_capacity(rows * feed_forward),
-            up: Vec::with_capacity(rows * feed_forward),
-            logits: Vec::new(),
+            hidden: FloatBuffer::new(rows * width),
+            added: FloatBuffer::new(rows * width),
+            queries: FloatBuffer::new(rows * heads * head_width),
+            attended: FloatBuffer::new(rows * heads * head_width),
+            keys: FloatBuffer::new(rows * kv_heads * head_width),
+            values: FloatBuffer::new(rows * kv_heads * head_width),
+            gate: FloatBuffer::new(rows * feed_forward),
+            up: FloatBuffer::new(rows * feed_forward),
+            logits: FloatBuffer::new(BATCH_MAX * vocabulary),
         }
     }
 }

@@ -16,7 +16,7 @@ mod weights;
 
 use postern_kernels::{Cpu, Format, Pool};
 
-use self::decoder::Decoder;
+use self::decoder::{BATCH_MAX, Decoder};
 use self::sequences::{Sequences, Slots};
 use super::architecture::{Activation, Architecture};
 use super::{Backend, DecodeStep, NATIVE, SequenceId, threads};
@@ -24,9 +24,6 @@ use crate::config::EngineConfig;
 use crate::error::{EngineError, Result};
 use crate::gguf::Gguf;
 use crate::model_file::VerifiedModel;
-
-/// Most sequences that one pass over the weights serves.
-const BATCH_MAX: usize = 16;
 
 /// A decoder and its sequences.
 pub(crate) struct NativeBackend {

@@ -1,10 +1,9 @@
 //! From the verified bytes to packed weights.
 //!
-//! Tensors are packed in the order of the file, and the file's segments are given up behind them, so the model is
-//! not held twice.
+//! Tensors are packed in the order of the file, and given up behind it, so that hardly anything is
+//! held twice.
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom};
 
 use postern_kernels::{Format, PackedMatrix, Pool, dequantize};
 
@@ -12,6 +11,9 @@ use crate::backend::NATIVE;
 use crate::error::{EngineError, Result};
 use crate::gguf::{Gguf, TensorInfo};
 use crate::model_file::ModelReader;
+
+/// Stored bytes that are packed at a time.
+const PART_BYTES: usize = 4 << 20;
 
 /// Tensors of a model that have not been taken yet.
 pub(super) struct Tensors {
@@ -33,34 +35,34 @@ impl Tensors {
             matrices: HashMap::new(),
             vectors: HashMap::new(),
         };
-        let mut stored = Vec::new();
         for info in infos {
-            let offset = gguf.data_offset() + info.offset;
-            stored.resize(info.bytes as usize, 0);
-            reader
-                .seek(SeekFrom::Start(offset))
-                .and_then(|_| reader.read_exact(&mut stored))
-                .map_err(|error| failed("reading the weights", error))?;
-            reader.release(offset + info.bytes);
-            tensors.take_in(pool, info, &stored)?;
+            tensors.take_in(pool, reader, gguf.data_offset() + info.offset, info)?;
+            reader.release(gguf.data_offset() + info.offset + info.bytes);
         }
         Ok(tensors)
     }
 
-    fn take_in(&mut self, pool: &mut Pool, info: &TensorInfo, stored: &[u8]) -> Result<()> {
+    fn take_in(
+        &mut self,
+        pool: &mut Pool,
+        reader: &mut ModelReader<'_>,
+        offset: u64,
+        info: &TensorInfo,
+    ) -> Result<()> {
         let Some(format) = Format::from_id(info.type_id) else {
             return Ok(());
         };
         let name = info.name.clone();
         match info.shape[..] {
             [rows, columns] => {
-                let matrix =
-                    PackedMatrix::pack(pool, format, rows as usize, columns as usize, stored)
-                        .map_err(|error| failed("packing the weights", error))?;
-                self.matrices.insert(name, matrix);
+                let matrix = PackedMatrix::zeros(format, rows as usize, columns as usize)
+                    .map_err(|error| failed("packing the weights", error))?;
+                self.matrices
+                    .insert(name, pack(pool, reader, offset, matrix)?);
             }
             [length] => {
                 let mut vector = vec![0.0; length as usize];
+                let stored = stored(reader, offset, info.bytes)?;
                 dequantize(format, stored, &mut vector);
                 self.vectors.insert(name, vector);
             }
@@ -113,6 +115,34 @@ impl Tensors {
         };
         Ok(Linear { matrix, bias })
     }
+}
+
+/// Packs a matrix some rows at a time, and gives up what is packed.
+fn pack(
+    pool: &mut Pool,
+    reader: &mut ModelReader<'_>,
+    offset: u64,
+    mut matrix: PackedMatrix,
+) -> Result<PackedMatrix> {
+    let row_bytes = matrix.row_bytes();
+    let step = PART_BYTES / row_bytes.max(1) / PackedMatrix::ROWS_STEP * PackedMatrix::ROWS_STEP;
+    let step = step.max(PackedMatrix::ROWS_STEP);
+    for first in (0..matrix.rows()).step_by(step) {
+        let rows = first..matrix.rows().min(first + step);
+        let from = offset + (first * row_bytes) as u64;
+        let bytes = (rows.len() * row_bytes) as u64;
+        matrix
+            .pack_rows(pool, rows, stored(reader, from, bytes)?)
+            .map_err(|error| failed("packing the weights", error))?;
+        reader.release(from + bytes);
+    }
+    Ok(matrix)
+}
+
+fn stored<'a>(reader: &'a ModelReader<'_>, offset: u64, bytes: u64) -> Result<&'a [u8]> {
+    reader
+        .slice(offset, bytes)
+        .map_err(|error| failed("reading the weights", error))
 }
 
 fn missing(name: &str) -> EngineError {
