@@ -27,7 +27,7 @@ pub use format::Format;
 pub use isa::Cpu;
 pub use kv_cache::{HEAD_WIDTH_MAX, KvCache, KvShape, PAGE_TOKENS, PageId, Span};
 pub use matmul::{PRODUCTS_MAX, Product, matmul};
-pub use memory::{FloatBuffer, ReleasableBytes};
+pub use memory::{Arena, FloatBuffer, ReleasableBytes};
 pub use packed::{PackError, PackedMatrix};
 pub use pool::{Pool, THREADS_MAX};
 pub use rope::{RopeStyle, RopeTable};

@@ -6,13 +6,14 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// A cache line.
 pub(crate) const LINE_BYTES: usize = 64;
 /// From this size on, memory comes from the system by itself, and huge pages are asked for.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
-/// Memory is given back in multiples of this, which is a multiple of every page size.
-const RELEASE_STEP_BYTES: usize = 64 << 10;
+/// Memory is given back in multiples of this, so that no huge page is split.
+const RELEASE_STEP_BYTES: usize = HUGE_PAGE_BYTES;
 
 /// Zeroed bytes.
 #[derive(Debug)]
@@ -133,6 +134,63 @@ fn map(_: usize) -> Option<(NonNull<u8>, Mapping)> {
 
 #[cfg(not(all(target_os = "linux", not(miri))))]
 fn unmap(_: Mapping) {}
+
+/// One piece of memory for many matrices, so that all of it lies in huge pages.
+#[derive(Debug)]
+pub struct Arena {
+    memory: Arc<AlignedBytes>,
+    taken: usize,
+}
+
+/// A part of an [`Arena`] that has one owner.
+#[derive(Debug)]
+pub(crate) struct Region {
+    memory: Arc<AlignedBytes>,
+    offset: usize,
+    length: usize,
+}
+
+impl Arena {
+    /// Reserves `length` bytes, which the system backs as they are written.
+    #[must_use]
+    pub fn new(length: usize) -> Self {
+        Self {
+            memory: Arc::new(AlignedBytes::zeroed(length)),
+            taken: 0,
+        }
+    }
+
+    /// The next `length` bytes, zeroed, from a cache line on; none if they are not there.
+    pub(crate) fn take(&mut self, length: usize) -> Option<Region> {
+        let end = self.taken.checked_add(length)?;
+        if end > self.memory.len() {
+            return None;
+        }
+        let region = Region {
+            memory: Arc::clone(&self.memory),
+            offset: self.taken,
+            length,
+        };
+        self.taken = end.next_multiple_of(LINE_BYTES);
+        Some(region)
+    }
+}
+
+impl Region {
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const u8 {
+        self.memory.as_ptr().wrapping_add(self.offset)
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: the arena gave these bytes, which are initialized, to this region alone, and nobody makes a reference
+        // to the whole.
+        unsafe { std::slice::from_raw_parts_mut(self.as_ptr().cast_mut(), self.length) }
+    }
+}
 
 /// Bytes that are written once, then read, and given back to the system from the front as they are not needed any more.
 #[derive(Debug)]

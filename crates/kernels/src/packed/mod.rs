@@ -26,7 +26,7 @@ pub(crate) use scales::{Pair, Scales};
 
 use crate::format::Format;
 use crate::isa::{Cpu, Isa, LANES, each};
-use crate::memory::{AlignedBytes, LINE_BYTES, Shared};
+use crate::memory::{Arena, LINE_BYTES, Region, Shared};
 use crate::pool::Pool;
 
 /// A matrix `[rows, columns]`, packed.
@@ -37,7 +37,7 @@ pub struct PackedMatrix {
     columns: usize,
     row_bytes: usize,
     panel_bytes: usize,
-    memory: AlignedBytes,
+    memory: Region,
 }
 
 /// Why a matrix cannot be packed.
@@ -53,9 +53,9 @@ pub enum PackError {
         /// Elements of a block.
         block: usize,
     },
-    /// No memory can hold it.
-    #[error("a matrix of {rows} x {columns} in {format:?} does not fit the address space")]
-    TooLarge {
+    /// There is no room for it.
+    #[error("there is no room for a matrix of {rows} x {columns} in {format:?}")]
+    Room {
         /// The format.
         format: Format,
         /// Rows of the matrix.
@@ -156,25 +156,24 @@ impl PackedMatrix {
         columns: usize,
         stored: &[u8],
     ) -> Result<Self, PackError> {
-        let mut matrix = Self::zeros(format, rows, columns)?;
+        let mut arena = Arena::new(Self::packed_bytes(format, rows, columns)?);
+        let mut matrix = Self::zeros(&mut arena, format, rows, columns)?;
         matrix.pack_rows(pool, 0..rows, stored)?;
         Ok(matrix)
     }
 
-    /// A matrix of zeros, to be packed part by part.
+    /// A matrix of zeros in an arena, to be packed part by part.
     ///
     /// # Errors
-    /// Where rows are no whole blocks, or the matrix does not fit the address space.
-    pub fn zeros(format: Format, rows: usize, columns: usize) -> Result<Self, PackError> {
-        let row_bytes = format.row_bytes(columns).ok_or(PackError::Columns {
-            format,
-            columns,
-            block: format.block_elements(),
-        })?;
-        let panel_bytes = panel_bytes(format, columns);
-        let bytes = rows.div_ceil(LANES).checked_mul(panel_bytes);
-        let bytes = bytes.filter(|bytes| isize::try_from(*bytes).is_ok());
-        let memory = bytes.map(AlignedBytes::zeroed).ok_or(PackError::TooLarge {
+    /// Where rows are no whole blocks, or the arena has no room for the matrix.
+    pub fn zeros(
+        arena: &mut Arena,
+        format: Format,
+        rows: usize,
+        columns: usize,
+    ) -> Result<Self, PackError> {
+        let bytes = Self::packed_bytes(format, rows, columns)?;
+        let memory = arena.take(bytes).ok_or(PackError::Room {
             format,
             rows,
             columns,
@@ -183,9 +182,26 @@ impl PackedMatrix {
             format,
             rows,
             columns,
-            row_bytes,
-            panel_bytes,
+            row_bytes: row_bytes(format, columns)?,
+            panel_bytes: panel_bytes(format, columns),
             memory,
+        })
+    }
+
+    /// Bytes that a matrix takes in an arena.
+    ///
+    /// # Errors
+    /// Where rows are no whole blocks, or no memory can hold the matrix.
+    pub fn packed_bytes(format: Format, rows: usize, columns: usize) -> Result<usize, PackError> {
+        row_bytes(format, columns)?;
+        let bytes = rows
+            .div_ceil(LANES)
+            .checked_mul(panel_bytes(format, columns));
+        let bytes = bytes.filter(|bytes| isize::try_from(*bytes).is_ok());
+        bytes.ok_or(PackError::Room {
+            format,
+            rows,
+            columns,
         })
     }
 
@@ -298,6 +314,14 @@ impl PackedMatrix {
         assert!(panel < self.panels(), "panel {panel} of {}", self.panels());
         self.memory.as_ptr().wrapping_add(panel * self.panel_bytes)
     }
+}
+
+fn row_bytes(format: Format, columns: usize) -> Result<usize, PackError> {
+    format.row_bytes(columns).ok_or(PackError::Columns {
+        format,
+        columns,
+        block: format.block_elements(),
+    })
 }
 
 fn panel_bytes(format: Format, columns: usize) -> usize {

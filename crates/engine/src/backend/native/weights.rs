@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use postern_kernels::{Format, PackedMatrix, Pool, dequantize};
+use postern_kernels::{Arena, Format, PackedMatrix, Pool, dequantize};
 
 use crate::backend::NATIVE;
 use crate::error::{EngineError, Result};
@@ -35,8 +35,15 @@ impl Tensors {
             matrices: HashMap::new(),
             vectors: HashMap::new(),
         };
+        let mut arena = Arena::new(packed_bytes(&infos)?);
         for info in infos {
-            tensors.take_in(pool, reader, gguf.data_offset() + info.offset, info)?;
+            tensors.take_in(
+                pool,
+                &mut arena,
+                reader,
+                gguf.data_offset() + info.offset,
+                info,
+            )?;
             reader.release(gguf.data_offset() + info.offset + info.bytes);
         }
         Ok(tensors)
@@ -45,6 +52,7 @@ impl Tensors {
     fn take_in(
         &mut self,
         pool: &mut Pool,
+        arena: &mut Arena,
         reader: &mut ModelReader<'_>,
         offset: u64,
         info: &TensorInfo,
@@ -55,7 +63,7 @@ impl Tensors {
         let name = info.name.clone();
         match info.shape[..] {
             [rows, columns] => {
-                let matrix = PackedMatrix::zeros(format, rows as usize, columns as usize)
+                let matrix = PackedMatrix::zeros(arena, format, rows as usize, columns as usize)
                     .map_err(|error| failed("packing the weights", error))?;
                 self.matrices
                     .insert(name, pack(pool, reader, offset, matrix)?);
@@ -115,6 +123,19 @@ impl Tensors {
         };
         Ok(Linear { matrix, bias })
     }
+}
+
+/// Bytes that all matrices take.
+fn packed_bytes(infos: &[&TensorInfo]) -> Result<usize> {
+    let mut bytes = 0_usize;
+    for info in infos {
+        if let (Some(format), &[rows, columns]) = (Format::from_id(info.type_id), &info.shape[..]) {
+            let more = PackedMatrix::packed_bytes(format, rows as usize, columns as usize)
+                .map_err(|error| failed("packing the weights", error))?;
+            bytes = bytes.saturating_add(more);
+        }
+    }
+    Ok(bytes)
 }
 
 /// Packs a matrix some rows at a time, and gives up what is packed.
