@@ -84,6 +84,9 @@ pub(crate) fn load(
 /// Where the architecture or a storage type is not known, metadata makes no sense, or the wanted backend does not
 /// compute such models.
 pub(crate) fn choose(gguf: &Gguf, wanted: BackendChoice) -> Result<&'static str> {
+    if gguf.tensors().is_empty() {
+        return Err(EngineError::TensorsAbsent);
+    }
     let native = native::computes(gguf)?;
     match wanted {
         BackendChoice::Auto | BackendChoice::Native if native => Ok(NATIVE),

@@ -30,7 +30,7 @@ fn the_report_says_what_the_file_holds() {
         Some("<|im_end|>")
     );
     assert!(report.chat_template);
-    assert_eq!((report.backend, report.unsupported), (Some("candle"), None));
+    assert_eq!((report.backend, report.unsupported), (Some("native"), None));
     let names: Vec<_> = report
         .by_quantization
         .iter()

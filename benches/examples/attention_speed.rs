@@ -2,7 +2,7 @@
 //! Qwen2.5-0.5B (14 heads of 64 on 2 KV heads, 24 layers).
 //!
 //! ```text
-//! cargo run --release -p postern-kernels --example attention_speed [THREADS]
+//! cargo run --release -p postern-benches --example attention_speed [THREADS]
 //! ```
 #![expect(clippy::print_stdout, reason = "a program that prints its result")]
 
