@@ -1,8 +1,10 @@
 //! The other side of a product: activations, quantized to 8 bits in blocks of 32, with their sums.
 //!
-//! Tokens lie in tiles, as many as one kernel multiplies at a time; a single tile may be narrower. Within a tile of `T` tokens a block is `[8 groups][T tokens][4 columns]`, and what is known of each block `[T]`.
+//! Tokens lie in tiles, as many as one kernel multiplies at a time; a single tile may be narrower. Within a tile of `T`
+//! tokens a block is `[8 groups][T tokens][4 columns]`, and what is known of each block `[T]`.
 //!
-//! A value is `scale · code`, with codes in `-127..=127`. The sums of codes turn a product with shifted weights into the wanted one. A block with a number that is not finite has the scale NaN, so that it is seen in the result.
+//! A value is `scale · code`, with codes in `-127..=127`. The sums of codes turn a product with shifted weights into the
+//! wanted one. A block with a number that is not finite has the scale NaN, so that it is seen in the result.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
 use std::ops::Range;
@@ -159,6 +161,11 @@ impl Activations {
     /// How many tiles there are.
     pub(crate) fn tiles(&self) -> usize {
         self.tokens.div_ceil(self.tile)
+    }
+
+    /// Most tokens of a tile.
+    pub(crate) fn tile_tokens(&self) -> usize {
+        self.tile
     }
 
     pub(crate) fn keeps_floats(&self) -> bool {

@@ -47,10 +47,15 @@ use crate::pool::Pool;
 
 /// Most products of one call.
 pub const PRODUCTS_MAX: usize = 4;
-/// Weights that a task works on: enough to be worth a task, few enough to stay in cache while tokens are walked.
-const TASK_BYTES: usize = 64 << 10;
-/// At least this many tasks a thread, so that none waits long for the last.
+/// Most weights that a task works on where many tokens walk over them: they stay in the core's own cache.
+const TASK_BYTES_MAX: usize = 64 << 10;
+/// Most weights that a task works on where they are read once: long reads are fast, but no thread should wait long for
+/// the last task.
+const FEW_TASK_BYTES_MAX: usize = 512 << 10;
+/// At least this many tasks a thread, where there are as many panels.
 const TASKS_PER_THREAD: usize = 8;
+const FEW_TASKS_PER_THREAD: usize = 3;
+
 /// One matrix that the activations are multiplied with.
 #[derive(Debug)]
 pub struct Product<'a> {
@@ -78,6 +83,11 @@ pub fn matmul(pool: &mut Pool, activations: &Activations, products: &mut [Produc
         *job = Some(planned);
     }
     let cpu = pool.cpu();
+    assert_eq!(
+        activations.tile_tokens(),
+        cpu.tile(),
+        "activations for this instruction set"
+    );
     pool.run(tasks, &|task| {
         let mut task = task;
         for job in jobs.iter().flatten() {
@@ -108,8 +118,12 @@ fn plan<'a>(activations: &'a Activations, product: &'a mut Product<'_>, threads:
         matrix.format().block_elements() > 1 || activations.keeps_floats(),
         "an unquantized matrix needs unquantized activations"
     );
-    let by_bytes = (TASK_BYTES / matrix.panel_bytes().max(1)).max(1);
-    let by_threads = matrix.panels().div_ceil(threads * TASKS_PER_THREAD).max(1);
+    let (bytes_max, tasks_each) = match activations.tiles() {
+        1 => (FEW_TASK_BYTES_MAX, FEW_TASKS_PER_THREAD),
+        _ => (TASK_BYTES_MAX, TASKS_PER_THREAD),
+    };
+    let by_bytes = (bytes_max / matrix.panel_bytes().max(1)).max(1);
+    let by_threads = matrix.panels().div_ceil(threads * tasks_each).max(1);
     Job {
         matrix,
         activations,

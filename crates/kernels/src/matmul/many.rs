@@ -11,7 +11,7 @@ use super::accumulate::{Blocks, accumulate};
 use crate::activations::Tile;
 use crate::isa::{Isa, Kernel, LANES, each};
 use crate::memory::LINE_BYTES;
-use crate::packed::{BLOCK, Kind, Layout, Pair, Panel, Quads};
+use crate::packed::{BLOCK, Bits, Kind, Layout, Pair, Panel, Quads};
 
 /// Blocks that the scratch holds unpacked.
 const SCRATCH_BLOCKS: usize = 16;
@@ -174,11 +174,16 @@ impl Scratch {
             let codes = (&raw mut (*memory).codes).cast::<u8>();
             let factors = (&raw mut (*memory).factors).cast::<f32>();
             for (slot, block) in blocks.enumerate() {
-                let quads = Blocks::<S>::codes(from, isa, block);
+                // What comes next is asked for now: it arrives while this is multiplied.
+                let next = from.codes(block + SCRATCH_BLOCKS);
+                for line in 0..L::Bits::GROUPS {
+                    isa.prefetch(next.wrapping_add(line * LINE_BYTES));
+                }
+                let quads = from.quads(isa, block);
                 for (group, &bytes) in quads.iter().flatten().enumerate() {
                     isa.store_bytes(bytes, codes.add(slot * UNPACKED_BYTES + group * LINE_BYTES));
                 }
-                let (scales, mins) = Blocks::<S>::scales(from, isa, block);
+                let (scales, mins) = from.factors(isa, block);
                 for (factor, &floats) in scales.iter().chain(&mins).enumerate() {
                     isa.store(floats, factors.add((4 * slot + factor) * LANES));
                 }

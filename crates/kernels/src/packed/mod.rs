@@ -387,6 +387,16 @@ impl<L: Layout> Panel<L> {
         self.start.wrapping_add(run * run_bytes::<L>())
     }
 
+    /// The codes of a block, as [`Isa::dot`] takes them.
+    ///
+    /// # Safety
+    /// The block must be there, and the instruction set.
+    #[inline(always)]
+    pub(crate) unsafe fn quads<S: Isa>(self, isa: S, block: usize) -> Quads<S> {
+        // SAFETY: the caller's promise.
+        unsafe { L::finish(isa, L::Bits::unpack(isa, self.codes(block))) }
+    }
+
     /// Scales and minima of a block, for codes as they are unpacked.
     ///
     /// # Safety

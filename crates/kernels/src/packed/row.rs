@@ -1,7 +1,7 @@
 //! One row out of a packed matrix: how an embedding is looked up.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
-use super::{BLOCK, Bits, Element, Format, Kind, Layout, PackedMatrix, Panel, Scales, for_format};
+use super::{BLOCK, Element, Format, Kind, Layout, PackedMatrix, Panel, Scales, for_format};
 use crate::isa::{Cpu, Isa, Kernel, LANES};
 use crate::memory::LINE_BYTES;
 
@@ -41,7 +41,7 @@ impl Decode<'_> {
             let mut factors = [[0.0; LANES]; 4];
             // SAFETY: the block lies in the panel; the arrays hold what is stored.
             unsafe {
-                let codes = L::finish(isa, L::Bits::unpack(isa, panel.codes(block)));
+                let codes = panel.quads(isa, block);
                 for (group, &codes) in codes.iter().flatten().enumerate() {
                     isa.store_bytes(codes, bytes[group].as_mut_ptr());
                 }
