@@ -13,6 +13,7 @@ use crate::isa::{Cpu, Isa, Kernel, LANES, each};
 use crate::memory::{AlignedBytes, Shared};
 use crate::packed::BLOCK;
 use crate::pool::Pool;
+use crate::vector::inverse_rms;
 
 /// The largest code.
 const CODE_MAX: f32 = 127.0;
@@ -267,9 +268,12 @@ impl Kernel for QuantizeTile<'_> {
 unsafe fn quantize_row<S: Isa>(isa: S, rows: &Rows<'_>, row: &[f32], place: &Place) {
     // SAFETY: the caller's promise.
     unsafe {
-        let norm = rows
-            .norm
-            .map(|norm| (norm.weight, norm_factor(isa, row, norm.epsilon)));
+        let norm = rows.norm.map(|norm| {
+            (
+                norm.weight,
+                inverse_rms(isa, row.as_ptr(), row.len(), norm.epsilon),
+            )
+        });
         for block in 0..rows.columns.div_ceil(BLOCK) {
             let from = block * BLOCK;
             let count = BLOCK.min(rows.columns - from);
@@ -318,28 +322,6 @@ unsafe fn load_block<S: Isa>(isa: S, values: &[f32]) -> [S::Floats; 2] {
     };
     // SAFETY: the caller's promise; there are as many floats.
     unsafe { [isa.load(from), isa.load(from.add(LANES))] }
-}
-
-/// One over the root of the mean of the squares.
-#[inline(always)]
-unsafe fn norm_factor<S: Isa>(isa: S, row: &[f32], epsilon: f32) -> f32 {
-    // SAFETY: the caller's promise; loads stay in the row or in the array.
-    unsafe {
-        let mut squares = isa.splat(0.0);
-        let whole = row.chunks_exact(LANES);
-        let mut rest = [0.0; LANES];
-        rest[..whole.remainder().len()].copy_from_slice(whole.remainder());
-        for sixteen in whole {
-            let values = isa.load(sixteen.as_ptr());
-            squares = isa.mul_add(values, values, squares);
-        }
-        let values = isa.load(rest.as_ptr());
-        squares = isa.mul_add(values, values, squares);
-        let mut lanes = [0.0; LANES];
-        isa.store(squares, lanes.as_mut_ptr());
-        let sum: f32 = lanes.iter().sum();
-        1.0 / (sum / row.len() as f32 + epsilon).sqrt()
-    }
 }
 
 #[inline(always)]

@@ -195,6 +195,28 @@ fn per_task(rows: usize, threads: usize) -> usize {
     rows.div_ceil(threads * TASKS_PER_THREAD).max(1)
 }
 
+/// `1 / sqrt(mean(x^2) + epsilon)` of `width` floats.
+///
+/// # Safety
+/// `x` must be valid for as many, and the instruction set must be there.
+#[inline(always)]
+pub(crate) unsafe fn inverse_rms<S: Isa>(isa: S, x: *const f32, width: usize, epsilon: f32) -> f32 {
+    let whole = width / LANES * LANES;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut squares = isa.splat(0.0);
+        for at in (0..whole).step_by(LANES) {
+            let x = isa.load(x.add(at));
+            squares = isa.mul_add(x, x, squares);
+        }
+        let tail = isa.load(padded(x.add(whole), width - whole).as_ptr());
+        squares = isa.mul_add(tail, tail, squares);
+        let mut lanes = [0.0; LANES];
+        isa.store(squares, lanes.as_mut_ptr());
+        1.0 / (sum_lanes(&lanes) / width as f32 + epsilon).sqrt()
+    }
+}
+
 /// `out` may be `x`; both are as long as `weight`.
 struct RmsNorm<'a> {
     x: *const f32,
@@ -213,24 +235,16 @@ impl Kernel for RmsNorm<'_> {
         let weight = self.weight.as_ptr();
         // SAFETY: `whole` blocks and the tail lie within the rows, which are `width` long.
         unsafe {
-            let mut squares = isa.splat(0.0);
-            for at in (0..whole).step_by(LANES) {
-                let x = isa.load(self.x.add(at));
-                squares = isa.mul_add(x, x, squares);
-            }
+            let scale = isa.splat(inverse_rms(isa, self.x, width, self.epsilon));
             let rest = width - whole;
             let tail = isa.load(padded(self.x.add(whole), rest).as_ptr());
-            squares = isa.mul_add(tail, tail, squares);
-            let mut lanes = [0.0; LANES];
-            isa.store(squares, lanes.as_mut_ptr());
-            let mean = sum_lanes(&lanes) / width as f32;
-            let scale = isa.splat(1.0 / (mean + self.epsilon).sqrt());
             for at in (0..whole).step_by(LANES) {
                 let scaled = isa.mul(isa.load(self.x.add(at)), scale);
                 let weighted = isa.mul(scaled, isa.load(weight.add(at)));
                 isa.store(weighted, self.out.add(at));
             }
             let weights = isa.load(padded(weight.add(whole), rest).as_ptr());
+            let mut lanes = [0.0; LANES];
             isa.store(isa.mul(isa.mul(tail, scale), weights), lanes.as_mut_ptr());
             std::ptr::copy_nonoverlapping(lanes.as_ptr(), self.out.add(whole), rest);
         }

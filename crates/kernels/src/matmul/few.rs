@@ -1,7 +1,7 @@
 //! One tile of tokens: codes are used as they come from memory. This is how a token is decoded.
 //!
-//! Panels are read front to back, which processors notice by themselves; asking for memory ahead was measured and made it
-//! slower.
+//! Panels are read front to back, which processors notice by themselves; to ask for memory ahead only takes their room
+//! for outstanding reads.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
 use std::marker::PhantomData;

@@ -139,37 +139,20 @@ unsafe fn join<S: Isa>(isa: S, a: Quads<S>, b: Quads<S>) -> Quads<S> {
     unsafe { each!(2, half => each!(4, g => isa.or(a[half][g], b[half][g]))) }
 }
 
-/// Codes of 4 bits.
-pub(crate) struct FourBits<const UP: u32>;
+/// Codes whose low bits are nibbles, and `HIGH` more bits.
+pub(crate) struct Nibbles<const HIGH: u32, const UP: u32>;
 
-impl<const UP: u32> Bits for FourBits<UP> {
+/// Codes whose low bits are pairs, and `HIGH` more bits.
+pub(crate) struct Pairs<const HIGH: u32, const UP: u32>;
+
+impl<const HIGH: u32, const UP: u32> Bits for Nibbles<HIGH, UP> {
     const UP: u32 = UP;
-    const GROUPS: usize = 4;
+    const GROUPS: usize = 4 + HIGH as usize;
 
     fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
         let mut packed = [0; WORDS];
         nibbles(&codes, &mut packed);
-        packed
-    }
-
-    #[inline(always)]
-    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
-        // SAFETY: the caller's promise.
-        unsafe { unpack_nibbles(isa, from, UP) }
-    }
-}
-
-/// Codes of 5 bits.
-pub(crate) struct FiveBits<const UP: u32>;
-
-impl<const UP: u32> Bits for FiveBits<UP> {
-    const UP: u32 = UP;
-    const GROUPS: usize = 5;
-
-    fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
-        let mut packed = [0; WORDS];
-        nibbles(&codes, &mut packed);
-        packed[4] = singles(&codes, 4);
+        more::<HIGH>(&codes, 4, &mut packed, 4);
         packed
     }
 
@@ -178,54 +161,19 @@ impl<const UP: u32> Bits for FiveBits<UP> {
         // SAFETY: the caller's promise.
         unsafe {
             let low = unpack_nibbles(isa, from, UP);
-            join(
-                isa,
-                low,
-                unpack_singles(isa, from.add(4 * LINE_BYTES), UP + 4),
-            )
+            unpack_more::<S, HIGH>(isa, low, from.wrapping_add(4 * LINE_BYTES), UP + 4)
         }
     }
 }
 
-/// Codes of 6 bits.
-pub(crate) struct SixBits<const UP: u32>;
-
-impl<const UP: u32> Bits for SixBits<UP> {
+impl<const HIGH: u32, const UP: u32> Bits for Pairs<HIGH, UP> {
     const UP: u32 = UP;
-    const GROUPS: usize = 6;
-
-    fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
-        let mut packed = [0; WORDS];
-        nibbles(&codes, &mut packed);
-        pairs(&codes, 4, &mut packed, 4);
-        packed
-    }
-
-    #[inline(always)]
-    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let low = unpack_nibbles(isa, from, UP);
-            join(
-                isa,
-                low,
-                unpack_pairs(isa, from.add(4 * LINE_BYTES), UP + 4),
-            )
-        }
-    }
-}
-
-/// Codes of 3 bits.
-pub(crate) struct ThreeBits<const UP: u32>;
-
-impl<const UP: u32> Bits for ThreeBits<UP> {
-    const UP: u32 = UP;
-    const GROUPS: usize = 3;
+    const GROUPS: usize = 2 + HIGH as usize;
 
     fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
         let mut packed = [0; WORDS];
         pairs(&codes, 0, &mut packed, 0);
-        packed[2] = singles(&codes, 2);
+        more::<HIGH>(&codes, 2, &mut packed, 2);
         packed
     }
 
@@ -234,31 +182,38 @@ impl<const UP: u32> Bits for ThreeBits<UP> {
         // SAFETY: the caller's promise.
         unsafe {
             let low = unpack_pairs(isa, from, UP);
-            join(
-                isa,
-                low,
-                unpack_singles(isa, from.add(2 * LINE_BYTES), UP + 2),
-            )
+            unpack_more::<S, HIGH>(isa, low, from.wrapping_add(2 * LINE_BYTES), UP + 2)
         }
     }
 }
 
-/// Codes of 2 bits.
-pub(crate) struct TwoBits;
-
-impl Bits for TwoBits {
-    const GROUPS: usize = 2;
-
-    fn pack(codes: [u32; WORDS]) -> [u32; WORDS] {
-        let mut packed = [0; WORDS];
-        pairs(&codes, 0, &mut packed, 0);
-        packed
+/// Packs the `HIGH` bits from `shift` on, in words from `at` on: as many words as bits.
+fn more<const HIGH: u32>(codes: &[u32; WORDS], shift: u32, packed: &mut [u32; WORDS], at: usize) {
+    match HIGH {
+        0 => {}
+        1 => packed[at] = singles(codes, shift),
+        _ => pairs(codes, shift, packed, at),
     }
+}
 
-    #[inline(always)]
-    unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
-        // SAFETY: the caller's promise.
-        unsafe { unpack_pairs(isa, from, 0) }
+/// Adds the `HIGH` bits at bit `to` of the codes.
+///
+/// # Safety
+/// As [`Bits::unpack`], for as many groups as bits.
+#[inline(always)]
+unsafe fn unpack_more<S: Isa, const HIGH: u32>(
+    isa: S,
+    low: Quads<S>,
+    from: *const u8,
+    to: u32,
+) -> Quads<S> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match HIGH {
+            0 => low,
+            1 => join(isa, low, unpack_singles(isa, from, to)),
+            _ => join(isa, low, unpack_pairs(isa, from, to)),
+        }
     }
 }
 

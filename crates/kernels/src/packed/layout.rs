@@ -5,7 +5,7 @@ use crate::format::{Format, IQ4_NL_VALUES};
 use crate::isa::{Isa, LANES, each};
 use crate::specification::{k_scale_min, q3_k_scale};
 
-use super::bits::{Bits, EightBits, FiveBits, FourBits, Quads, SixBits, ThreeBits, TwoBits};
+use super::bits::{Bits, EightBits, Nibbles, Pairs, Quads};
 use super::scales::{Plain, PlainMin, Scales, SuperHalved, SuperHalvedMin, SuperMin};
 
 /// Codes of one row's block of 32 columns: a byte each.
@@ -118,7 +118,7 @@ fn negated(half: [u8; 2]) -> [u8; 2] {
 pub(crate) struct Q4_0;
 
 impl Layout for Q4_0 {
-    type Bits = FourBits<4>;
+    type Bits = Nibbles<0, 4>;
     type Scales = Plain;
     type Kind = Wide;
     const FORMAT: Format = Format::Q4_0;
@@ -135,7 +135,7 @@ impl Layout for Q4_0 {
 pub(crate) struct Q4_1;
 
 impl Layout for Q4_1 {
-    type Bits = FourBits<0>;
+    type Bits = Nibbles<0, 0>;
     type Scales = PlainMin;
     type Kind = Narrow;
     const FORMAT: Format = Format::Q4_1;
@@ -153,7 +153,7 @@ impl Layout for Q4_1 {
 pub(crate) struct Q5_0;
 
 impl Layout for Q5_0 {
-    type Bits = FiveBits<3>;
+    type Bits = Nibbles<1, 3>;
     type Scales = Plain;
     type Kind = Wide;
     const FORMAT: Format = Format::Q5_0;
@@ -170,7 +170,7 @@ impl Layout for Q5_0 {
 pub(crate) struct Q5_1;
 
 impl Layout for Q5_1 {
-    type Bits = FiveBits<0>;
+    type Bits = Nibbles<1, 0>;
     type Scales = PlainMin;
     type Kind = Narrow;
     const FORMAT: Format = Format::Q5_1;
@@ -211,7 +211,7 @@ impl Layout for Q8_0 {
 pub(crate) struct Iq4Nl;
 
 impl Layout for Iq4Nl {
-    type Bits = FourBits<0>;
+    type Bits = Nibbles<0, 0>;
     type Scales = Plain;
     type Kind = Wide;
     const FORMAT: Format = Format::IQ4_NL;
@@ -236,7 +236,7 @@ impl Layout for Iq4Nl {
 pub(crate) struct Q2K;
 
 impl Layout for Q2K {
-    type Bits = TwoBits;
+    type Bits = Pairs<0, 0>;
     type Scales = SuperHalvedMin;
     type Kind = NarrowHalved;
     const FORMAT: Format = Format::Q2_K;
@@ -258,7 +258,7 @@ impl Layout for Q2K {
 pub(crate) struct Q3K;
 
 impl Layout for Q3K {
-    type Bits = ThreeBits<5>;
+    type Bits = Pairs<1, 5>;
     type Scales = SuperHalved;
     type Kind = WideHalved;
     const FORMAT: Format = Format::Q3_K;
@@ -294,7 +294,7 @@ fn put_scales_and_mins(stored: &[u8], lane: usize, run: &mut [u8]) {
 pub(crate) struct Q4K;
 
 impl Layout for Q4K {
-    type Bits = FourBits<0>;
+    type Bits = Nibbles<0, 0>;
     type Scales = SuperMin;
     type Kind = Narrow;
     const FORMAT: Format = Format::Q4_K;
@@ -312,7 +312,7 @@ impl Layout for Q4K {
 pub(crate) struct Q5K;
 
 impl Layout for Q5K {
-    type Bits = FiveBits<0>;
+    type Bits = Nibbles<1, 0>;
     type Scales = SuperMin;
     type Kind = Narrow;
     const FORMAT: Format = Format::Q5_K;
@@ -334,7 +334,7 @@ impl Layout for Q5K {
 pub(crate) struct Q6K;
 
 impl Layout for Q6K {
-    type Bits = SixBits<2>;
+    type Bits = Nibbles<2, 2>;
     type Scales = SuperHalved;
     type Kind = WideHalved;
     const FORMAT: Format = Format::Q6_K;
