@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
+use postern_kernels::THREADS_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, Result};
 
-/// Most threads that may be asked for.
-pub(crate) const THREADS_MAX: usize = 256;
 /// Most prompt tokens that one forward pass may take.
 pub(crate) const PREFILL_CHUNK_TOKENS_MAX: usize = 4096;
 /// Most sequences that may be active at once.

@@ -13,6 +13,7 @@ mod rope;
 mod tests;
 mod threads;
 
+use self::architecture::Architecture;
 use crate::config::{BackendChoice, EngineConfig};
 use crate::error::{EngineError, Result};
 use crate::gguf::{Gguf, Quantization};
@@ -120,4 +121,17 @@ fn check_candle(gguf: &Gguf) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The model's context, or less where the configuration says so.
+fn context_tokens(config: &EngineConfig, architecture: &Architecture) -> usize {
+    let max = config.context_tokens_max.unwrap_or(usize::MAX);
+    architecture.context_tokens.min(max)
+}
+
+fn check_tokens(tokens: impl IntoIterator<Item = u32>, vocabulary: usize) -> Result<()> {
+    match tokens.into_iter().find(|&id| id as usize >= vocabulary) {
+        Some(id) => Err(EngineError::UnknownToken { id, vocabulary }),
+        None => Ok(()),
+    }
 }

@@ -4,21 +4,14 @@
 //! YaRN (arXiv:2309.00071, section 3); LongRoPE (arXiv:2402.13753). The per-dimension factors of
 //! Llama 3.1 and Phi-3 come as tensors of the file.
 
+pub(super) use postern_kernels::RopeStyle;
+
 use crate::error::{EngineError, Result};
 use crate::gguf::Metadata;
 
 /// Rotations within the original context at which YaRN stops interpolating, and at which it interpolates fully.
 const YARN_BETA_FAST: f64 = 32.0;
 const YARN_BETA_SLOW: f64 = 1.0;
-
-/// Which elements of a head form a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RopeStyle {
-    /// Elements 2i and 2i+1.
-    Adjacent,
-    /// Elements i and i + width/2.
-    Halves,
-}
 
 /// How a context beyond the original one is reached.
 #[derive(Debug, Clone, Copy, PartialEq)]

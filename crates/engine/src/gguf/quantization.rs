@@ -87,3 +87,19 @@ const TABLE: &[Quantization] = &[
     foreign(35, "TQ2_0", 256, 66),
     foreign(39, "MXFP4", 32, 17),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_kernels::Format;
+
+    #[test]
+    fn the_kernels_know_the_same_blocks() {
+        for format in Format::ALL {
+            let known = Quantization::from_id(format.id()).expect("every format of the kernels");
+            assert_eq!(known.name, format!("{format:?}"));
+            assert_eq!(known.block_elements, format.block_elements() as u64);
+            assert_eq!(known.block_bytes, format.block_bytes() as u64);
+        }
+    }
+}

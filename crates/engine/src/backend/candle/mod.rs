@@ -26,7 +26,7 @@ use candle_core::Device;
 use self::attention::KvCache;
 use self::decoder::Decoder;
 use super::architecture::Architecture;
-use super::{Backend, CANDLE, DecodeStep, SequenceId};
+use super::{Backend, CANDLE, DecodeStep, SequenceId, check_tokens, context_tokens};
 use crate::config::EngineConfig;
 use crate::error::{EngineError, Result};
 use crate::gguf::Gguf;
@@ -50,11 +50,7 @@ impl CandleBackend {
     ) -> Result<Self> {
         threads::fix(config.threads, model.bytes())?;
         let architecture = Architecture::read(gguf)?;
-        let context_tokens = config
-            .context_tokens_max
-            .map_or(architecture.context_tokens, |max| {
-                max.min(architecture.context_tokens)
-            });
+        let context_tokens = context_tokens(config, &architecture);
         let decoder = Decoder::load(&mut model.reader(), gguf, architecture, context_tokens)?;
         let mut backend = Self {
             decoder,
@@ -85,10 +81,7 @@ impl CandleBackend {
         tokens: &[u32],
         logits: Option<&mut Vec<f32>>,
     ) -> Result<()> {
-        let vocabulary = self.decoder.vocabulary();
-        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(EngineError::UnknownToken { id, vocabulary });
-        }
+        check_tokens(tokens.iter().copied(), self.decoder.vocabulary())?;
         let cache = self.sequences[sequence.0]
             .as_mut()
             .expect("a sequence is used only between open and close");

@@ -11,7 +11,7 @@ use postern_kernels::{
 use super::sequences::shape;
 use super::weights::{Linear, Tensors};
 use crate::backend::architecture::Architecture;
-use crate::backend::rope::{self, RopeSpec};
+use crate::backend::rope::RopeSpec;
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::model_file::ModelReader;
@@ -101,10 +101,7 @@ impl Decoder {
             .any(|matrix| matrix.format().block_elements() == 1);
         Ok(Self {
             rope: load_rope(&mut tensors, &architecture.rope, context_tokens)?,
-            rope_style: match architecture.rope.style() {
-                rope::RopeStyle::Adjacent => RopeStyle::Adjacent,
-                rope::RopeStyle::Halves => RopeStyle::Halves,
-            },
+            rope_style: architecture.rope.style(),
             norm: tensors.vector("output_norm.weight", width)?,
             buffers: Buffers::new(&pool, &architecture, rows_max, vocabulary, keep_floats),
             embedding,

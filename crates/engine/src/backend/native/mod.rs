@@ -4,7 +4,8 @@
 //! paged KV cache, and one pass over the weights serves all sequences that decode. A row of a batch gets
 //! the same bits whatever other rows are in it, so sharing a pass changes no text.
 //!
-//! Invariant: between loading and closing, nothing is allocated for a token but the first logits of a caller's vector.
+//! Invariant: a token allocates nothing but, at first, room for logits in the caller's vector, and the angles of positions
+//! that no sequence had reached before.
 //!
 //! What is absent: windows, fused tensors, other activations than SiLU. Architectures that need these run on candle.
 
@@ -19,7 +20,7 @@ use postern_kernels::{Cpu, Format, Pool};
 use self::decoder::{BATCH_MAX, Decoder};
 use self::sequences::{Sequences, Slots};
 use super::architecture::{Activation, Architecture};
-use super::{Backend, DecodeStep, NATIVE, SequenceId, threads};
+use super::{Backend, DecodeStep, NATIVE, SequenceId, check_tokens, context_tokens, threads};
 use crate::config::EngineConfig;
 use crate::error::{EngineError, Result};
 use crate::gguf::Gguf;
@@ -62,11 +63,7 @@ impl NativeBackend {
             source,
         })?;
         let architecture = Architecture::read(gguf)?;
-        let context_tokens = config
-            .context_tokens_max
-            .map_or(architecture.context_tokens, |max| {
-                max.min(architecture.context_tokens)
-            });
+        let context_tokens = context_tokens(config, &architecture);
         let rows_max = config.prefill_chunk_tokens.max(config.sequences_max);
         let sequences = Sequences::new(&architecture, context_tokens, config.sequences_max);
         let decoder = Decoder::load(
@@ -82,16 +79,6 @@ impl NativeBackend {
             sequences,
             context_tokens,
         })
-    }
-
-    fn check_tokens(&self, tokens: impl Iterator<Item = u32>) -> Result<()> {
-        let vocabulary = self.decoder.vocabulary();
-        for id in tokens {
-            if id as usize >= vocabulary {
-                return Err(EngineError::UnknownToken { id, vocabulary });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -122,7 +109,7 @@ impl Backend for NativeBackend {
         tokens: &[u32],
         logits: Option<&mut Vec<f32>>,
     ) -> Result<()> {
-        self.check_tokens(tokens.iter().copied())?;
+        check_tokens(tokens.iter().copied(), self.vocabulary())?;
         let mut logits = logits;
         let chunks = tokens.chunks(self.decoder.rows_max());
         let last = chunks.len().saturating_sub(1);
@@ -142,7 +129,7 @@ impl Backend for NativeBackend {
     }
 
     fn decode(&mut self, steps: &[DecodeStep], logits: &mut [Vec<f32>]) -> Result<()> {
-        self.check_tokens(steps.iter().map(|step| step.token))?;
+        check_tokens(steps.iter().map(|step| step.token), self.vocabulary())?;
         for (steps, logits) in steps
             .chunks(BATCH_MAX.min(self.decoder.rows_max()))
             .zip(logits.chunks_mut(BATCH_MAX.min(self.decoder.rows_max())))
