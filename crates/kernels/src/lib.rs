@@ -22,7 +22,7 @@ mod rope;
 mod specification;
 mod vector;
 
-pub use activations::{Activations, Norm};
+pub use activations::{Activations, Input};
 pub use attention::{Attention, SEGMENT_TOKENS};
 pub use format::Format;
 pub use isa::Cpu;
@@ -33,7 +33,4 @@ pub use packed::{PackError, PackedMatrix};
 pub use pool::{Pool, THREADS_MAX};
 pub use rope::{RopeStyle, RopeTable};
 pub use specification::dequantize;
-pub use vector::{
-    add_assign, add_assign_rows, exp_assign, rms_norm, rms_norm_rows, rms_norm_rows_in_place,
-    silu_mul, silu_mul_rows,
-};
+pub use vector::{exp_assign, rms_norm_rows};

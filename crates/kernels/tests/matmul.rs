@@ -3,7 +3,7 @@
 
 use half::f16;
 use postern_kernels::{
-    Activations, Cpu, Format, Norm, PackError, PackedMatrix, Pool, Product, dequantize, matmul,
+    Activations, Cpu, Format, Input, PackError, PackedMatrix, Pool, Product, dequantize, matmul,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -72,15 +72,14 @@ fn product(
 ) -> Vec<f32> {
     let tokens = values.len() / matrix.columns();
     let mut activations = Activations::new(pool.cpu(), tokens, matrix.columns(), true);
-    activations.quantize(pool, values, matrix.columns(), None);
+    activations.quantize(pool, Input::Plain(values), matrix.columns());
     let mut out = vec![f32::NAN; tokens * matrix.rows()];
     matmul(
         pool,
         &activations,
         &mut [Product {
-            matrix,
             bias,
-            out: &mut out,
+            ..Product::new(matrix, &mut out)
         }],
     );
     out
@@ -217,7 +216,7 @@ fn several_products_at_a_time_are_the_same_as_one_after_another() {
         });
     let values = values(tokens * columns, 5);
     let mut activations = Activations::new(pool.cpu(), 8, 512, false);
-    activations.quantize(&mut pool, &values, columns, None);
+    activations.quantize(&mut pool, Input::Plain(&values), columns);
     let mut outs = matrices
         .each_ref()
         .map(|matrix| vec![0.0; tokens * matrix.rows()]);
@@ -226,21 +225,9 @@ fn several_products_at_a_time_are_the_same_as_one_after_another() {
         &mut pool,
         &activations,
         &mut [
-            Product {
-                matrix: &matrices[0],
-                bias: None,
-                out: a,
-            },
-            Product {
-                matrix: &matrices[1],
-                bias: None,
-                out: b,
-            },
-            Product {
-                matrix: &matrices[2],
-                bias: None,
-                out: c,
-            },
+            Product::new(&matrices[0], a),
+            Product::new(&matrices[1], b),
+            Product::new(&matrices[2], c),
         ],
     );
     for (matrix, out) in matrices.iter().zip(&outs) {
@@ -265,27 +252,54 @@ fn a_norm_on_the_way_is_the_norm_and_then_the_product() {
         .collect();
     let expected = product(&mut pool, &matrix, None, &normed);
     let mut activations = Activations::new(pool.cpu(), 1, columns, false);
-    activations.quantize(
-        &mut pool,
-        &raw,
-        columns,
-        Some(Norm {
-            weight: &weight,
-            epsilon: 1e-6,
-        }),
-    );
+    let normed = Input::Normed {
+        values: &raw,
+        weight: &weight,
+        epsilon: 1e-6,
+    };
+    activations.quantize(&mut pool, normed, columns);
     let mut found = vec![0.0; rows];
     matmul(
         &mut pool,
         &activations,
-        &mut [Product {
-            matrix: &matrix,
-            bias: None,
-            out: &mut found,
-        }],
+        &mut [Product::new(&matrix, &mut found)],
     );
     for (found, expected) in found.iter().zip(&expected) {
         assert!((found - expected).abs() < 0.02, "{found} {expected}");
+    }
+}
+
+#[test]
+fn a_result_can_be_added_to_what_is_there() {
+    for (format, rows) in [(Format::Q4_0, 40), (Format::F16, 17)] {
+        let columns = columns_of(format, 3);
+        let stored = stored(format, rows, columns, 1);
+        let on_all = |tokens| Cpu::all().into_iter().map(move |cpu| (tokens, cpu));
+        for (tokens, cpu) in [1, 3, 70].into_iter().flat_map(on_all) {
+            let mut pool = pool(2, cpu);
+            let matrix = PackedMatrix::pack(&mut pool, format, rows, columns, &stored)
+                .expect("whole blocks");
+            let values = values(tokens * columns, 2);
+            let bias: Vec<f32> = (0..rows).map(|row| row as f32).collect();
+            let result = product(&mut pool, &matrix, Some(&bias), &values);
+            let there: Vec<f32> = (0..result.len()).map(|at| at as f32 / 8.0).collect();
+            let mut activations = Activations::new(cpu, tokens, columns, true);
+            activations.quantize(&mut pool, Input::Plain(&values), columns);
+            let mut found = there.clone();
+            let sum = Product {
+                bias: Some(&bias),
+                accumulate: true,
+                ..Product::new(&matrix, &mut found)
+            };
+            matmul(&mut pool, &activations, &mut [sum]);
+            let expected: Vec<f32> = there.iter().zip(&result).map(|(a, b)| a + b).collect();
+            assert_eq!(
+                found,
+                expected,
+                "{format:?}, {tokens} tokens, {}",
+                cpu.name()
+            );
+        }
     }
 }
 
