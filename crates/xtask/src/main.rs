@@ -2,6 +2,7 @@
 //!
 //! Each chore is a module with a clap argument struct and a `run`; this file only lists them.
 
+mod baseline;
 mod bench;
 mod ci;
 mod coffee;
