@@ -50,6 +50,7 @@ pub fn complete(engine: &Engine, prompt: Vec<u32>, tokens: usize) -> Result<Comp
         sampling: Sampling::greedy(),
         max_tokens: tokens,
         stop: Vec::new(),
+        tenant: String::new(),
     })?;
     collect(&generation)
 }

@@ -149,10 +149,15 @@ impl ChatTemplate {
         }
         let contents = messages.iter().map(|message| message.content.as_str());
         let guard = Guard::new(tokenizer, contents.chain([self.source.as_str()]))?;
+        let boundaries = messages
+            .iter()
+            .filter(|message| !message.is_fixed())
+            .count();
         let messages: Vec<Value> = messages
             .iter()
             .map(|message| {
-                context! { role => message.role.as_str(), content => guard.guarded(&message.content) }
+                let content = guard.guarded(&message.content, message.fixed_bytes);
+                context! { role => message.role.as_str(), content }
             })
             .collect();
         let special = tokenizer.special();
@@ -168,7 +173,8 @@ impl ChatTemplate {
             documents => Value::from(()),
             strftime_now => date.map_or(Value::UNDEFINED, strftime_now),
         };
-        self.run(context).map(|guarded| guard.prompt(guarded))
+        self.run(context)
+            .map(|guarded| guard.prompt(guarded, boundaries))
     }
 
     fn run(&self, context: Value) -> Result<String> {

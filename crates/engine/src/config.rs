@@ -11,6 +11,8 @@ use crate::error::{EngineError, Result};
 pub(crate) const PREFILL_CHUNK_TOKENS_MAX: usize = 4096;
 /// Most sequences that may be active at once.
 pub(crate) const SEQUENCES_MAX: usize = 64;
+/// Most memory for keys and values, in MiB.
+pub(crate) const KV_CACHE_MIB_MAX: usize = 1 << 20;
 /// Most jobs that may wait.
 pub(crate) const QUEUE_MAX: usize = 1024;
 
@@ -37,10 +39,19 @@ pub struct EngineConfig {
     pub threads: Option<usize>,
     /// Upper bound of the context in tokens; the model's own when absent.
     pub context_tokens_max: Option<usize>,
-    /// Prompt tokens of one forward pass: larger is faster, smaller lets other calls in sooner.
+    /// Prompt tokens of one pass when nothing else is being generated: larger is faster.
     pub prefill_chunk_tokens: usize,
+    /// Prompt tokens of one pass that also generates for others: smaller lets their text flow, larger ends the prompt
+    /// sooner. On candle the other bound is used for both.
+    pub prefill_chunk_tokens_busy: usize,
     /// Sequences that are generated side by side.
     pub sequences_max: usize,
+    /// Memory for keys and values of all sequences, which bounds the context, too. On candle each sequence has its own,
+    /// as large as its context.
+    pub kv_cache_mib: usize,
+    /// Guess tokens from what stands in the prompt and the text so far, and compute them ahead; it changes no text and is
+    /// not done where it does not pay. Only on the native backend.
+    pub prompt_lookup: bool,
     /// Jobs that may wait for a free sequence.
     pub queue_max: usize,
     /// A chat template to use instead of the model's own.
@@ -54,7 +65,10 @@ impl Default for EngineConfig {
             threads: None,
             context_tokens_max: None,
             prefill_chunk_tokens: 128,
+            prefill_chunk_tokens_busy: 16,
             sequences_max: 4,
+            kv_cache_mib: 512,
+            prompt_lookup: true,
             queue_max: 32,
             chat_template_file: None,
         }
@@ -79,8 +93,24 @@ impl EngineConfig {
             1,
             PREFILL_CHUNK_TOKENS_MAX,
         )?;
+        check_range(
+            "prefill-chunk-tokens-busy",
+            self.prefill_chunk_tokens_busy,
+            1,
+            PREFILL_CHUNK_TOKENS_MAX,
+        )?;
         check_range("sequences-max", self.sequences_max, 1, SEQUENCES_MAX)?;
+        check_range("kv-cache-mib", self.kv_cache_mib, 1, KV_CACHE_MIB_MAX)?;
         check_range("queue-max", self.queue_max, 1, QUEUE_MAX)
+    }
+
+    /// Most rows of one pass: a chunk of a prompt, or as many tokens ahead, beside one token for each sequence.
+    pub(crate) fn batch_rows_max(&self) -> usize {
+        self.prefill_chunk_tokens + self.sequences_max
+    }
+
+    pub(crate) fn kv_cache_bytes(&self) -> usize {
+        self.kv_cache_mib << 20
     }
 }
 

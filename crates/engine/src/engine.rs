@@ -3,7 +3,7 @@
 //! Invariant: only messages cross to the worker: a job goes in, events come out. The worker owns
 //! the model; no caller ever touches it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -14,6 +14,7 @@ use crate::error::{EngineError, Result};
 use crate::job::{EngineStats, Event, Job, ModelInfo};
 use crate::model_file::VerifiedModel;
 use crate::queue::{Queue, Refused};
+use crate::stats::StatsCell;
 use crate::worker::{Request, Worker};
 
 const WORKER_THREAD: &str = "engine";
@@ -29,7 +30,7 @@ pub struct Engine {
 struct Shared {
     info: ModelInfo,
     queue: Arc<Queue<Request>>,
-    active: Arc<AtomicUsize>,
+    stats: Arc<StatsCell>,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -41,14 +42,14 @@ impl Engine {
     pub fn start(model: VerifiedModel, config: &EngineConfig) -> Result<Self> {
         config.check()?;
         let queue = Arc::new(Queue::new(config.queue_max));
-        let active = Arc::new(AtomicUsize::new(0));
+        let stats = Arc::<StatsCell>::default();
         let (loaded, outcome) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name(WORKER_THREAD.to_owned())
             .spawn({
-                let (config, queue, active) =
-                    (config.clone(), Arc::clone(&queue), Arc::clone(&active));
-                move || match Worker::load(model, &config, queue, active) {
+                let (config, queue, stats) =
+                    (config.clone(), Arc::clone(&queue), Arc::clone(&stats));
+                move || match Worker::load(model, &config, queue, stats) {
                     Ok(worker) => {
                         let _starter_waits = loaded.send(Ok(worker.info().clone()));
                         worker.run();
@@ -66,7 +67,7 @@ impl Engine {
         let shared = Shared {
             info,
             queue,
-            active,
+            stats,
             worker: Mutex::new(Some(thread)),
         };
         Ok(Self {
@@ -84,11 +85,17 @@ impl Engine {
     /// # Errors
     /// [`EngineError::QueueFull`] and [`EngineError::Stopped`].
     pub fn submit(&self, job: Job) -> Result<Generation> {
+        self.submit_scripted(job, None)
+    }
+
+    /// The same with tokens to take instead of choosing any.
+    pub(crate) fn submit_scripted(&self, job: Job, script: Option<Vec<u32>>) -> Result<Generation> {
         // Bounded by the job: one `Started`, at most `max_tokens` tokens, one end.
         let (events, received) = mpsc::channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let request = Request {
             job,
+            script,
             events,
             cancelled: Arc::clone(&cancelled),
             submitted: Instant::now(),
@@ -106,10 +113,7 @@ impl Engine {
 
     /// How busy the engine is right now.
     pub fn stats(&self) -> EngineStats {
-        EngineStats {
-            queued: self.shared.queue.len(),
-            active: self.shared.active.load(Ordering::Relaxed),
-        }
+        self.shared.stats.read(self.shared.queue.len())
     }
 
     /// Whether jobs are taken. Once it is not, after [`Engine::stop`] or because the worker's thread

@@ -4,7 +4,7 @@
 //! What is absent: the model, the clock, and the receiver.
 
 use crate::error::Result;
-use crate::job::{FinishReason, Sampling};
+use crate::job::FinishReason;
 use crate::sampler::Sampler;
 use crate::stop::StopStrings;
 use crate::tokenizer::{TokenStream, Tokenizer};
@@ -42,14 +42,14 @@ impl GenerationState {
     pub(crate) fn new(
         tokenizer: Tokenizer,
         prompt: Vec<u32>,
-        sampling: Sampling,
+        sampler: Sampler,
         stop: Vec<String>,
         max_tokens: usize,
     ) -> Result<Self> {
         Ok(Self {
             prompt_tokens: prompt.len(),
             max_tokens,
-            sampler: Sampler::new(sampling)?,
+            sampler,
             stream: tokenizer.stream(prompt.last().copied())?,
             stop: StopStrings::new(stop)?,
             tokens: prompt,
@@ -67,6 +67,16 @@ impl GenerationState {
 
     pub(crate) fn completion_tokens(&self) -> usize {
         self.tokens.len() - self.prompt_tokens
+    }
+
+    /// Prompt, then what was generated.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Tokens that may still be generated.
+    pub(crate) fn tokens_left(&self) -> usize {
+        self.max_tokens - self.completion_tokens()
     }
 
     pub(crate) fn last_token(&self) -> u32 {

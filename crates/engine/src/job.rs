@@ -1,5 +1,6 @@
 //! What goes into the engine and what comes out: plain data that crosses threads.
 
+use crate::backend::Cache;
 use crate::digest::Sha256Digest;
 use crate::error::EngineError;
 
@@ -19,6 +20,9 @@ pub struct Job {
     pub max_tokens: usize,
     /// Generation ends before any of these strings; at most [`STOP_STRINGS_MAX`].
     pub stop: Vec<String>,
+    /// Whose job it is. What was computed for a prompt serves later jobs of the same tenant that begin alike; only the
+    /// fixed part of messages serves everybody's.
+    pub tenant: String,
 }
 
 /// What a generation continues.
@@ -39,6 +43,25 @@ pub struct ChatMessage {
     pub role: Role,
     /// What is said.
     pub content: String,
+    /// Leading bytes of the content that are not anybody's, but the same in every call of a template: what was computed
+    /// for them is shared between tenants. 0 shares nothing.
+    pub fixed_bytes: usize,
+}
+
+impl ChatMessage {
+    /// A message that is all the tenant's own.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self {
+            role,
+            content: content.into(),
+            fixed_bytes: 0,
+        }
+    }
+
+    /// Whether all of it is the same in every call.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.fixed_bytes >= self.content.len()
+    }
 }
 
 /// Who speaks in a conversation.
@@ -144,6 +167,8 @@ pub enum FinishReason {
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them that did not need to be computed, because an earlier prompt began alike.
+    pub cached_prompt_tokens: usize,
     /// Tokens generated, the end token included.
     pub completion_tokens: usize,
 }
@@ -180,11 +205,34 @@ pub struct ModelInfo {
     pub chat_template_sha256: Option<Sha256Digest>,
 }
 
-/// How busy the engine is.
+/// How busy the engine is, and what it has done since it was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EngineStats {
     /// Jobs that wait.
     pub queued: usize,
     /// Jobs that are being generated.
     pub active: usize,
+    /// How full the KV cache is.
+    pub cache: Cache,
+    /// What was computed.
+    pub work: Work,
+}
+
+/// Counts of what was computed; they only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Passes over the weights.
+    pub passes: u64,
+    /// Sequences that these passes served, together: divided by the passes, the size of a batch.
+    pub sequences: u64,
+    /// Tokens of prompts.
+    pub prompt_tokens: u64,
+    /// Those of them that were found in the KV cache.
+    pub cached_prompt_tokens: u64,
+    /// Tokens generated.
+    pub completion_tokens: u64,
+    /// Tokens guessed from the prompt and the text so far, and computed ahead.
+    pub guessed_tokens: u64,
+    /// Those of them that were right.
+    pub right_guesses: u64,
 }

@@ -10,6 +10,7 @@
 //!
 //! What is absent: HTTP, async, policy, templates of the product, audit. This crate knows none of them.
 
+mod active;
 mod backend;
 pub mod chat_template;
 mod config;
@@ -21,27 +22,29 @@ mod generation;
 pub mod gguf;
 mod inspect;
 mod job;
+mod lookup;
 mod manifest;
 mod model_file;
 mod queue;
 mod sampler;
+mod stats;
 mod stop;
 mod tokenizer;
 mod worker;
 
-pub use backend::KNOWN_ARCHITECTURES;
+pub use backend::{Cache, KNOWN_ARCHITECTURES};
 pub use chat_template::{ChatDate, ChatTemplate};
 pub use config::{BackendChoice, EngineConfig};
 pub use digest::Sha256Digest;
 pub use engine::{Canceller, Engine, Generation, Next};
 pub use error::{EngineError, Result};
-pub use forced::forced_logits;
+pub use forced::{forced_generation, forced_logits};
 pub use inspect::{
     ModelReport, QuantizationReport, SpecialToken, TensorReport, VocabularyReport, inspect,
 };
 pub use job::{
     ChatMessage, EngineStats, Event, FinishReason, Finished, Job, ModelInfo, Prompt, Role,
-    STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, Sampling, Timings, Usage,
+    STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, Sampling, Timings, Usage, Work,
 };
 pub use manifest::ModelManifest;
 pub use model_file::{LoadProgress, VerifiedModel};

@@ -3,6 +3,7 @@
 //! Invariant: at most `capacity` items wait; once closed, nothing enters, and nothing that waited is lost.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// A queue for many senders and one receiver.
@@ -11,6 +12,9 @@ pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
     capacity: usize,
+    /// What the lock guards, for looking at without it.
+    length: AtomicUsize,
+    is_closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -36,6 +40,8 @@ impl<T> Queue<T> {
             state: Mutex::new(state),
             changed: Condvar::new(),
             capacity,
+            length: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -50,14 +56,21 @@ impl<T> Queue<T> {
             });
         }
         state.items.push_back(item);
+        self.length.store(state.items.len(), Ordering::Release);
         drop(state);
         self.changed.notify_one();
         Ok(())
     }
 
-    /// The next item, if one waits.
+    /// The next item, if one waits. An empty queue takes no lock.
     pub(crate) fn try_pop(&self) -> Option<T> {
-        self.lock().items.pop_front()
+        if self.len() == 0 {
+            return None;
+        }
+        let mut state = self.lock();
+        let item = state.items.pop_front();
+        self.length.store(state.items.len(), Ordering::Release);
+        item
     }
 
     /// Blocks until an item waits or the queue is closed.
@@ -71,8 +84,11 @@ impl<T> Queue<T> {
         );
     }
 
-    /// Takes out the items that `wanted` picks.
+    /// Takes out the items that `wanted` picks. An empty queue takes no lock.
     pub(crate) fn take_if(&self, wanted: impl Fn(&T) -> bool) -> Vec<T> {
+        if self.len() == 0 {
+            return Vec::new();
+        }
         let mut state = self.lock();
         if !state.items.iter().any(&wanted) {
             return Vec::new();
@@ -81,20 +97,22 @@ impl<T> Queue<T> {
             .into_iter()
             .partition(wanted);
         state.items = kept;
+        self.length.store(state.items.len(), Ordering::Release);
         Vec::from(taken)
     }
 
     pub(crate) fn close(&self) {
         self.lock().closed = true;
+        self.is_closed.store(true, Ordering::Release);
         self.changed.notify_all();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.is_closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().items.len()
+        self.length.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

@@ -23,6 +23,8 @@ const REPETITION_PENALTY_MAX: f32 = 10.0;
 pub(crate) struct Sampler {
     sampling: Sampling,
     random: ChaCha12Rng,
+    /// Tokens to take instead, in their order.
+    script: std::vec::IntoIter<u32>,
     candidates: Vec<Candidate>,
     penalized: Vec<u32>,
 }
@@ -43,9 +45,18 @@ impl Sampler {
         Ok(Self {
             sampling,
             random,
+            script: Vec::new().into_iter(),
             candidates: Vec::new(),
             penalized: Vec::new(),
         })
+    }
+
+    /// Takes the tokens of `script` first, then the likeliest.
+    pub(crate) fn scripted(script: Vec<u32>) -> Self {
+        Self {
+            script: script.into_iter(),
+            ..Self::new(Sampling::greedy()).expect("greedy sampling is within all bounds")
+        }
     }
 
     /// Chooses a token after `history`. The logits are changed where the penalty applies.
@@ -55,6 +66,9 @@ impl Sampler {
     pub(crate) fn choose(&mut self, logits: &mut [f32], history: &[u32]) -> Result<u32> {
         if let Some(token) = logits.iter().position(|logit| !logit.is_finite()) {
             return Err(EngineError::NonFiniteLogits { token });
+        }
+        if let Some(token) = self.script.next() {
+            return Ok(token);
         }
         self.penalize(logits, history);
         if self.sampling.temperature == 0.0 {

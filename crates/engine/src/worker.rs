@@ -1,32 +1,43 @@
 //! The thread that owns the model and serves all generations.
 //!
-//! It goes round: take in waiting jobs while there is room, process one chunk of one prompt, generate one
-//! token for every active sequence. So a long prompt delays the others by one chunk at a
-//! time, and a cancelled job ends within one token.
+//! It goes round: take in waiting jobs while there is room, compute one batch, tell what came of it. A batch holds the
+//! latest token of every generation that runs, and a part of a prompt beside them, as large as lets the others flow. So
+//! each pass over the weights serves everybody, and a cancelled job ends within one pass.
+//!
+//! A job enters once the KV cache has room for all that it may become; the first in the queue waits for that, and those
+//! behind it wait, too, so that none is overtaken for ever.
 //!
 //! Invariant: every job that entered gets exactly one last event, unless its receiver is gone.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::backend::{self, Backend, DecodeStep, SequenceId};
+use crate::active::{Active, Outcome, milliseconds, send};
+use crate::backend::{self, Backend, Batch, Opening, SequenceId};
 use crate::chat_template::ChatTemplate;
 use crate::config::EngineConfig;
 use crate::error::{EngineError, Result};
-use crate::generation::{GenerationState, Step};
+use crate::generation::GenerationState;
 use crate::gguf::Gguf;
-use crate::job::{Event, FinishReason, Finished, Job, ModelInfo, Prompt, Timings, Usage};
+use crate::job::{
+    EngineStats, Event, FinishReason, Finished, Job, ModelInfo, Prompt, Timings, Usage,
+};
+use crate::lookup::{GUESS_TOKENS_MAX, Payoff, PromptLookup};
 use crate::model_file::VerifiedModel;
 use crate::queue::Queue;
+use crate::sampler::Sampler;
+use crate::stats::StatsCell;
 use crate::tokenizer::Tokenizer;
 
 /// A job on its way to the worker.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) job: Job,
+    /// Tokens to take instead of choosing any; see [`crate::forced_generation`].
+    pub(crate) script: Option<Vec<u32>>,
     pub(crate) events: Sender<Event>,
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) submitted: Instant,
@@ -38,31 +49,36 @@ pub(crate) struct Worker {
     backend: Box<dyn Backend>,
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
-    prefill_chunk_tokens: usize,
-    sequences_max: usize,
+    config: EngineConfig,
     queue: Arc<Queue<Request>>,
-    active_count: Arc<AtomicUsize>,
+    stats: EngineStats,
+    published: Arc<StatsCell>,
+    /// The first of the queue, prepared, while it waits for room.
+    next: Option<Prepared>,
     active: Vec<Active>,
-    steps: Vec<DecodeStep>,
-    logits: Vec<Vec<f32>>,
+    batch: Batch,
+    /// What each part of the batch is.
+    plan: Vec<Planned>,
+    logits: Vec<f32>,
+    payoff: Payoff,
 }
 
-/// A generation that has a sequence.
-struct Active {
-    sequence: SequenceId,
+/// A job whose parameters are sound and whose prompt is tokens.
+struct Prepared {
+    request: Request,
     state: GenerationState,
-    /// Prompt tokens that the sequence holds.
-    prefilled: usize,
-    events: Sender<Event>,
-    cancelled: Arc<AtomicBool>,
-    clock: Clock,
+    /// Leading tokens of the prompt that are the same for everybody.
+    shared_tokens: usize,
+    started: Instant,
 }
 
-/// When what happened.
-struct Clock {
-    submitted: Instant,
-    started: Instant,
-    first_token: Option<Instant>,
+/// A part of a batch.
+#[derive(Clone, Copy)]
+struct Planned {
+    sequence: SequenceId,
+    /// Rows of logits; none in the middle of a prompt.
+    logits: usize,
+    guessed: usize,
 }
 
 impl Worker {
@@ -71,14 +87,14 @@ impl Worker {
         model: VerifiedModel,
         config: &EngineConfig,
         queue: Arc<Queue<Request>>,
-        active_count: Arc<AtomicUsize>,
+        stats: Arc<StatsCell>,
     ) -> Result<Self> {
         let given_chat_template = match &config.chat_template_file {
             Some(path) => Some(ChatTemplate::from_file(path)?),
             None => None,
         };
         let path = model.path().map(Path::to_owned);
-        Self::assemble(model, config, given_chat_template, queue, active_count)
+        Self::assemble(model, config, given_chat_template, queue, stats)
             .map_err(|error| error.of_model(path.as_deref()))
     }
 
@@ -87,7 +103,7 @@ impl Worker {
         config: &EngineConfig,
         given_chat_template: Option<ChatTemplate>,
         queue: Arc<Queue<Request>>,
-        active_count: Arc<AtomicUsize>,
+        stats: Arc<StatsCell>,
     ) -> Result<Self> {
         let length = model.bytes();
         let gguf = Gguf::read(model.reader(), length)?;
@@ -120,19 +136,24 @@ impl Worker {
             tokenizer_sha256: tokenizer.sha256(),
             chat_template_sha256: chat_template.as_ref().map(ChatTemplate::sha256),
         };
-        Ok(Self {
+        let mut worker = Self {
             info,
             backend,
             tokenizer,
             chat_template,
-            prefill_chunk_tokens: config.prefill_chunk_tokens,
-            sequences_max: config.sequences_max,
+            config: config.clone(),
             queue,
-            active_count,
-            active: Vec::new(),
-            steps: Vec::new(),
+            stats: EngineStats::default(),
+            published: stats,
+            next: None,
+            active: Vec::with_capacity(config.sequences_max),
+            batch: Batch::default(),
+            plan: Vec::with_capacity(config.sequences_max),
             logits: Vec::new(),
-        })
+            payoff: Payoff::default(),
+        };
+        worker.report();
+        Ok(worker)
     }
 
     pub(crate) fn info(&self) -> &ModelInfo {
@@ -142,15 +163,14 @@ impl Worker {
     /// Serves until the queue is closed.
     pub(crate) fn run(mut self) {
         while !self.queue.is_closed() {
-            if self.active.is_empty() {
+            if self.active.is_empty() && self.next.is_none() {
                 self.queue.wait();
             }
             self.drop_cancelled();
             self.admit();
-            self.prefill();
-            self.decode();
-            self.active_count
-                .store(self.active.len(), Ordering::Relaxed);
+            self.plan_batch();
+            self.compute();
+            self.report();
         }
         for index in (0..self.active.len()).rev() {
             self.finish(index, FinishReason::Cancelled);
@@ -159,57 +179,61 @@ impl Worker {
 
     /// Ends what nobody wants any more, waiting or active.
     fn drop_cancelled(&mut self) {
-        let is_cancelled = |cancelled: &AtomicBool| cancelled.load(Ordering::Relaxed);
-        for request in self
-            .queue
-            .take_if(|request| is_cancelled(&request.cancelled))
-        {
-            let queued = request.submitted.elapsed();
-            let timings = Timings {
-                queued_ms: milliseconds(queued),
-                ..Timings::default()
-            };
-            let finished = Finished {
-                finish_reason: FinishReason::Cancelled,
-                text_tail: String::new(),
-                usage: Usage::default(),
-                timings,
-            };
-            send(&request.events, Event::Done(finished));
+        let waiting = self.queue.take_if(Request::is_cancelled);
+        let next = self.next.take_if(|next| next.request.is_cancelled());
+        for request in waiting.into_iter().chain(next.map(|next| next.request)) {
+            request.end_unstarted();
         }
         for index in (0..self.active.len()).rev() {
-            if is_cancelled(&self.active[index].cancelled) {
+            if self.active[index].is_cancelled() {
                 self.finish(index, FinishReason::Cancelled);
             }
         }
     }
 
-    /// Takes in waiting jobs while there is room.
+    /// Takes in waiting jobs, in their order, while there is room.
     fn admit(&mut self) {
-        while self.active.len() < self.sequences_max {
-            let Some(request) = self.queue.try_pop() else {
+        loop {
+            let Some(next) = self.next.take().or_else(|| self.prepare_next()) else {
                 return;
             };
+            let tokens_max = next.state.prompt_tokens() + next.state.tokens_left();
+            let opening = Opening {
+                prompt: next.state.prompt(),
+                shared_tokens: next.shared_tokens,
+                tenant: &next.request.job.tenant,
+                tokens_max,
+            };
+            let Some(place) = self.backend.open(&opening) else {
+                self.next = Some(next);
+                return;
+            };
+            let lookup = (self.config.prompt_lookup && self.backend.rows_are_independent())
+                .then(|| PromptLookup::new(tokens_max));
+            self.stats.work.prompt_tokens += next.state.prompt_tokens() as u64;
+            self.stats.work.cached_prompt_tokens += place.1 as u64;
+            self.active.push(Active::start(
+                next.request,
+                next.state,
+                place,
+                lookup,
+                next.started,
+            ));
+        }
+    }
+
+    /// The next job of the queue that makes sense; those that do not are told so.
+    fn prepare_next(&self) -> Option<Prepared> {
+        loop {
+            let mut request = self.queue.try_pop()?;
             let started = Instant::now();
-            match self.prepare(request.job) {
-                Ok(state) => {
-                    send(
-                        &request.events,
-                        Event::Started {
-                            prompt_tokens: state.prompt_tokens(),
-                        },
-                    );
-                    self.active.push(Active {
-                        sequence: self.backend.open(),
+            match self.prepare(&mut request) {
+                Ok((state, shared_tokens)) => {
+                    return Some(Prepared {
+                        request,
                         state,
-                        prefilled: 0,
-                        events: request.events,
-                        cancelled: request.cancelled,
-                        clock: Clock {
-                            submitted: request.submitted,
-                            started,
-                            first_token: None,
-                        },
+                        shared_tokens,
+                        started,
                     });
                 }
                 Err(error) => send(&request.events, Event::Failed(error)),
@@ -217,7 +241,8 @@ impl Worker {
         }
     }
 
-    fn prepare(&self, job: Job) -> Result<GenerationState> {
+    fn prepare(&self, request: &mut Request) -> Result<(GenerationState, usize)> {
+        let job = &mut request.job;
         if job.max_tokens == 0 {
             return Err(EngineError::ParameterInvalid {
                 parameter: "max_tokens",
@@ -225,7 +250,7 @@ impl Worker {
                 expected: "at least 1".to_owned(),
             });
         }
-        let prompt = self.tokenize(job.prompt)?;
+        let (prompt, shared_tokens) = self.tokenize(&mut job.prompt)?;
         if prompt.is_empty() {
             return Err(EngineError::PromptEmpty);
         }
@@ -237,164 +262,202 @@ impl Worker {
                 context_tokens,
             });
         }
-        GenerationState::new(
-            self.tokenizer.clone(),
-            prompt,
-            job.sampling,
-            job.stop,
-            job.max_tokens,
-        )
+        let sampler = match request.script.take() {
+            Some(script) => Sampler::scripted(script),
+            None => Sampler::new(job.sampling.clone())?,
+        };
+        let stop = std::mem::take(&mut job.stop);
+        let tokenizer = self.tokenizer.clone();
+        let state = GenerationState::new(tokenizer, prompt, sampler, stop, job.max_tokens)?;
+        Ok((state, shared_tokens))
     }
 
-    fn tokenize(&self, prompt: Prompt) -> Result<Vec<u32>> {
+    /// The prompt's tokens, and how many of the first are the same for everybody.
+    fn tokenize(&self, prompt: &mut Prompt) -> Result<(Vec<u32>, usize)> {
         match prompt {
             Prompt::Chat(messages) => {
                 let template = self
                     .chat_template
                     .as_ref()
                     .ok_or(EngineError::ChatTemplateMissing)?;
-                let rendered = template.render(&self.tokenizer, &messages, None)?;
-                self.tokenizer.encode_chat(&rendered)
+                let rendered = template.render(&self.tokenizer, messages, None)?;
+                let ids = self.tokenizer.encode_chat(&rendered)?;
+                let shared_tokens = self.tokenizer.shared_tokens(&rendered, &ids)?;
+                Ok((ids, shared_tokens))
             }
             Prompt::Text(text) => {
-                let mut ids = self.tokenizer.encode(&text, false)?;
+                let mut ids = self.tokenizer.encode(text, false)?;
                 let special = self.tokenizer.special();
                 if let (true, Some(bos)) = (special.add_bos, special.bos) {
                     ids.insert(0, bos);
                 }
-                Ok(ids)
+                Ok((ids, 0))
             }
             Prompt::Tokens(ids) => {
                 let vocabulary = self.tokenizer.len();
                 match ids.iter().find(|&&id| id as usize >= vocabulary) {
                     Some(&id) => Err(EngineError::UnknownToken { id, vocabulary }),
-                    None => Ok(ids),
+                    None => Ok((std::mem::take(ids), 0)),
                 }
             }
         }
     }
 
-    /// Processes one chunk of the prompt that has waited longest, and takes turns after it.
-    fn prefill(&mut self) {
-        let Some(index) = self.active.iter().position(Active::is_prefilling) else {
-            return;
+    /// Fills the batch: the latest token of all that are generated, then prompts.
+    fn plan_batch(&mut self) {
+        self.batch.clear();
+        self.plan.clear();
+        let running = self
+            .active
+            .iter()
+            .filter(|active| !active.is_prefilling())
+            .count();
+        let prefills = running < self.active.len();
+        let mut guesses_left = match !prefills && running > 0 && self.payoff.allows(running) {
+            true => (GUESS_TOKENS_MAX + 1).saturating_sub(running),
+            false => 0,
         };
-        // Chunks begin at multiples of the chunk length whatever else is going on, so that
-        // the same prompt is always computed in the same steps.
-        let active = &self.active[index];
-        let prompt = active.state.prompt();
-        let end = prompt
-            .len()
-            .min(active.prefilled + self.prefill_chunk_tokens);
-        let chunk = &prompt[active.prefilled..end];
-        let mut logits = self.logits.pop().unwrap_or_default();
-        let wanted = (end == prompt.len()).then_some(&mut logits);
-        match self.backend.prefill(active.sequence, chunk, wanted) {
-            Err(error) => self.fail(index, error),
-            Ok(()) => {
-                let mut active = self.active.remove(index);
-                active.prefilled = end;
-                let is_complete = !active.is_prefilling();
-                self.active.push(active);
-                if is_complete {
-                    let last = self.active.len() - 1;
-                    self.step(last, &mut logits);
-                }
-            }
+        for active in self
+            .active
+            .iter_mut()
+            .filter(|active| !active.is_prefilling())
+        {
+            let guessed = active.push_token(&mut self.batch, guesses_left.min(GUESS_TOKENS_MAX));
+            guesses_left -= guessed;
+            self.plan.push(Planned {
+                sequence: active.sequence,
+                logits: 1 + guessed,
+                guessed,
+            });
         }
-        self.logits.push(logits);
+        if prefills {
+            self.plan_prompts(running > 0);
+        }
     }
 
-    /// Generates one token for every sequence whose prompt is complete.
-    fn decode(&mut self) {
-        let mut steps = std::mem::take(&mut self.steps);
-        let mut logits = std::mem::take(&mut self.logits);
-        steps.clear();
-        steps.extend(
-            self.active
-                .iter()
-                .filter(|active| !active.is_prefilling())
-                .map(|active| DecodeStep {
-                    sequence: active.sequence,
-                    token: active.state.last_token(),
-                }),
-        );
-        logits.resize_with(steps.len().max(logits.len()), Vec::new);
-        let outcome = self.backend.decode(&steps, &mut logits[..steps.len()]);
-        let failure = outcome.err().map(|error| error.to_string());
-        for (step, logits) in steps.iter().zip(&mut logits) {
-            let Some(index) = self
-                .active
-                .iter()
-                .position(|active| active.sequence == step.sequence)
-            else {
-                continue;
+    /// Adds a chunk of the prompt that has waited longest, which waits longest again afterwards.
+    fn plan_prompts(&mut self, is_busy: bool) {
+        let chunk = self.config.prefill_chunk_tokens;
+        let mut left = match is_busy && self.backend.rows_are_independent() {
+            true => self.config.prefill_chunk_tokens_busy.min(chunk),
+            false => chunk,
+        };
+        for _ in 0..self.active.len() {
+            let Some(index) = self.active.iter().position(|active| {
+                active.is_prefilling()
+                    && self
+                        .plan
+                        .iter()
+                        .all(|planned| planned.sequence != active.sequence)
+            }) else {
+                return;
             };
-            match &failure {
-                None => self.step(index, logits),
-                Some(reason) => {
-                    let backend = self.backend.name();
-                    self.fail(
-                        index,
-                        EngineError::Backend {
-                            backend,
-                            doing: "computing",
-                            reason: reason.clone(),
-                        },
-                    );
-                }
+            let mut active = self.active.remove(index);
+            left -= active.push_prompt(&mut self.batch, left);
+            self.plan.push(Planned {
+                sequence: active.sequence,
+                logits: usize::from(!active.is_prefilling()),
+                guessed: 0,
+            });
+            self.active.push(active);
+            // Where rows depend on the batch, chunks begin at multiples of the chunk length whatever else is going
+            // on, so that the same prompt is always computed in the same steps.
+            if left == 0 || !self.backend.rows_are_independent() {
+                return;
             }
         }
-        self.steps = steps;
+    }
+
+    /// Computes the batch and lets every generation of it go on.
+    fn compute(&mut self) {
+        if self.plan.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        let mut logits = std::mem::take(&mut self.logits);
+        let plan = std::mem::take(&mut self.plan);
+        match self.backend.forward(&self.batch, &mut logits) {
+            Ok(()) => self.advance(&plan, &mut logits, begun),
+            Err(error) => self.fail_all(&plan, &error),
+        }
+        self.plan = plan;
         self.logits = logits;
     }
 
-    /// Chooses a token for one generation and tells its receiver.
-    fn step(&mut self, index: usize, logits: &mut [f32]) {
-        let active = &mut self.active[index];
-        let outcome = active.state.step(logits);
-        active.clock.first_token.get_or_insert_with(Instant::now);
-        match outcome {
-            Ok(Step::Token { id, text }) => {
-                if active.events.send(Event::Token { id, text }).is_err() {
-                    self.finish(index, FinishReason::Cancelled);
+    fn advance(&mut self, plan: &[Planned], logits: &mut [f32], begun: Instant) {
+        let took = begun.elapsed();
+        let vocabulary = self.backend.vocabulary();
+        let mut rest = logits;
+        let (mut guessed, mut right, mut generated) = (0, 0, 0);
+        for planned in plan.iter().filter(|planned| planned.logits > 0) {
+            let (rows, after) = rest.split_at_mut(planned.logits * vocabulary);
+            rest = after;
+            let Some(index) = self.place(planned.sequence) else {
+                continue;
+            };
+            let (outcome, right_guesses) = self.active[index].advance(rows, vocabulary);
+            guessed += planned.guessed;
+            right += right_guesses;
+            generated += 1 + right_guesses;
+            match outcome {
+                Outcome::GoesOn { keeps } if planned.guessed > 0 => {
+                    self.backend.truncate(planned.sequence, keeps);
                 }
+                Outcome::GoesOn { .. } => {}
+                Outcome::Ended(reason) => self.finish(index, reason),
+                Outcome::Failed(error) => self.fail(index, error),
             }
-            Ok(Step::Last { id, text, reason }) => {
-                send(&active.events, Event::Token { id, text });
-                self.finish(index, reason);
+        }
+        if self.batch.tokens.len() == plan.len() + guessed {
+            self.payoff.measure(guessed > 0, generated, took);
+        }
+        let work = &mut self.stats.work;
+        work.passes += 1;
+        work.sequences += plan.len() as u64;
+        work.completion_tokens += generated as u64;
+        work.guessed_tokens += guessed as u64;
+        work.right_guesses += right as u64;
+    }
+
+    fn fail_all(&mut self, plan: &[Planned], error: &EngineError) {
+        for planned in plan {
+            if let Some(index) = self.place(planned.sequence) {
+                let error = EngineError::Backend {
+                    backend: self.backend.name(),
+                    doing: "computing",
+                    reason: error.to_string(),
+                };
+                self.fail(index, error);
             }
-            Ok(Step::End) => self.finish(index, FinishReason::Stop),
-            Err(error) => self.fail(index, error),
         }
     }
 
+    fn place(&self, sequence: SequenceId) -> Option<usize> {
+        self.active
+            .iter()
+            .position(|active| active.sequence == sequence)
+    }
+
     fn finish(&mut self, index: usize, finish_reason: FinishReason) {
-        let mut active = self.remove(index);
-        let finished = Finished {
-            finish_reason,
-            text_tail: active.state.tail(),
-            usage: Usage {
-                prompt_tokens: active.state.prompt_tokens(),
-                completion_tokens: active.state.completion_tokens(),
-            },
-            timings: active.clock.timings(Instant::now()),
-        };
-        send(&active.events, Event::Done(finished));
+        self.remove(index).finish(finish_reason);
     }
 
     fn fail(&mut self, index: usize, error: EngineError) {
-        let active = self.remove(index);
-        send(&active.events, Event::Failed(error));
+        self.remove(index).fail(error);
     }
 
     /// Frees the sequence before its receiver hears of the end.
     fn remove(&mut self, index: usize) -> Active {
         let active = self.active.remove(index);
         self.backend.close(active.sequence);
-        self.active_count
-            .store(self.active.len(), Ordering::Relaxed);
+        self.report();
         active
+    }
+
+    fn report(&mut self) {
+        self.stats.active = self.active.len();
+        self.stats.cache = self.backend.cache();
+        self.published.publish(&self.stats);
     }
 }
 
@@ -402,27 +465,35 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.queue.close();
-        while let Some(request) = self.queue.try_pop() {
+        let next = self.next.take().map(|next| next.request);
+        for request in next
+            .into_iter()
+            .chain(std::iter::from_fn(|| self.queue.try_pop()))
+        {
             send(&request.events, Event::Failed(EngineError::Stopped));
         }
-        self.active_count.store(0, Ordering::Relaxed);
+        self.stats.active = 0;
+        self.published.publish(&self.stats);
     }
 }
 
-impl Active {
-    fn is_prefilling(&self) -> bool {
-        self.prefilled < self.state.prompt_tokens()
+impl Request {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(std::sync::atomic::Ordering::Relaxed)
     }
-}
 
-impl Clock {
-    fn timings(&self, now: Instant) -> Timings {
-        let first_token = self.first_token.unwrap_or(now);
-        Timings {
-            queued_ms: milliseconds(self.started - self.submitted),
-            prefill_ms: milliseconds(first_token - self.started),
-            decode_ms: milliseconds(now - first_token),
-        }
+    /// Ends a job as cancelled that was never started.
+    fn end_unstarted(self) {
+        let finished = Finished {
+            finish_reason: FinishReason::Cancelled,
+            text_tail: String::new(),
+            usage: Usage::default(),
+            timings: Timings {
+                queued_ms: milliseconds(self.submitted.elapsed()),
+                ..Timings::default()
+            },
+        };
+        send(&self.events, Event::Done(finished));
     }
 }
 
@@ -434,15 +505,6 @@ fn own_chat_template(gguf: &Gguf) -> Result<Option<ChatTemplate>> {
     }
 }
 
-/// A receiver that is gone needs no answer; its generation is ended as cancelled.
-fn send(events: &Sender<Event>, event: Event) {
-    let _receiver_may_be_gone = events.send(event);
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -451,7 +513,7 @@ mod tests {
     use postern_testkit::gguf::TinyModel;
 
     use super::*;
-    use crate::job::Sampling;
+    use crate::job::{Job, Sampling};
     use crate::manifest::ModelManifest;
     use crate::queue::Refused;
 
@@ -462,9 +524,11 @@ mod tests {
             sampling: Sampling::greedy(),
             max_tokens: 1,
             stop: Vec::new(),
+            tenant: String::new(),
         };
         let request = Request {
             job,
+            script: None,
             events,
             cancelled: Arc::default(),
             submitted: Instant::now(),
@@ -480,17 +544,20 @@ mod tests {
         let manifest = ModelManifest::pin(&file, "tiny").expect("a model file");
         let model = VerifiedModel::load(&manifest, &mut |_| {}).expect("the file was just pinned");
         let queue = Arc::new(Queue::new(2));
-        let active = Arc::new(AtomicUsize::new(0));
+        let stats = Arc::<StatsCell>::default();
         let worker = Worker::load(
             model,
             &EngineConfig::default(),
             Arc::clone(&queue),
-            Arc::clone(&active),
+            Arc::clone(&stats),
         )
         .expect("a sound model");
         let (waiting, received) = request();
         queue.push(waiting).expect("room in the queue");
-        active.store(1, Ordering::Relaxed);
+        stats.publish(&EngineStats {
+            active: 1,
+            ..EngineStats::default()
+        });
         let ended = catch_unwind(AssertUnwindSafe(move || {
             let _worker = worker;
             panic!("a defect that this test makes on purpose");
@@ -501,6 +568,6 @@ mod tests {
             Ok(Event::Failed(EngineError::Stopped))
         ));
         assert_eq!(queue.push(request().0), Err(Refused::Closed));
-        assert_eq!(active.load(Ordering::Relaxed), 0);
+        assert_eq!(stats.read(0).active, 0);
     }
 }

@@ -131,13 +131,9 @@ fn template(source: &str) -> ChatTemplate {
 fn chat(contents: &[&str]) -> Vec<ChatMessage> {
     (0..)
         .zip(contents)
-        .map(|(index, content)| ChatMessage {
-            role: if index % 2 == 0 {
-                Role::User
-            } else {
-                Role::Assistant
-            },
-            content: (*content).to_owned(),
+        .map(|(index, content)| {
+            let role = [Role::User, Role::Assistant][index % 2];
+            ChatMessage::new(role, *content)
         })
         .collect()
 }
@@ -191,13 +187,7 @@ fn published_shapes_render_as_their_models_expect() {
         &messages[..1],
         "<s><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\n",
     );
-    messages.insert(
-        0,
-        ChatMessage {
-            role: Role::System,
-            content: "Be\nkind. ".into(),
-        },
-    );
+    messages.insert(0, ChatMessage::new(Role::System, "Be\nkind. "));
     check(
         LLAMA_3,
         &messages[..2],

@@ -60,6 +60,14 @@ impl KvShape {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PageId(u32);
 
+impl PageId {
+    /// Its number: below [`KvCache::pages`] of its cache.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Rows of one sequence in a batch: `tokens` rows, the first of which stands at `first_position` of the sequence.
 #[derive(Debug, Clone, Copy)]
 pub struct Span<'a> {

@@ -166,6 +166,7 @@ impl Service {
             },
             max_tokens: admission.prompt.max_tokens as usize,
             stop: Vec::new(),
+            tenant: admission.identity.to_string(),
         };
         self.engine
             .submit(job)

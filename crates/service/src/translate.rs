@@ -44,12 +44,12 @@ pub(crate) fn admitted(
 pub(crate) fn messages(messages: &[Message]) -> Vec<ChatMessage> {
     messages
         .iter()
-        .map(|message| ChatMessage {
-            role: match message.role {
+        .map(|message| {
+            let role = match message.role {
                 governance::Role::System => Role::System,
                 governance::Role::User => Role::User,
-            },
-            content: message.content.clone(),
+            };
+            ChatMessage::new(role, message.content.clone())
         })
         .collect()
 }

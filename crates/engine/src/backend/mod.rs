@@ -30,11 +30,77 @@ const CANDLE: &str = "candle";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SequenceId(usize);
 
-/// One token of one sequence.
+/// What a sequence is opened for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct DecodeStep {
+pub(crate) struct Opening<'a> {
+    /// What it begins with.
+    pub(crate) prompt: &'a [u32],
+    /// Leading tokens of the prompt that are a template's own text, the same for everybody.
+    pub(crate) shared_tokens: usize,
+    /// Whose the rest is: it is found again for this name only.
+    pub(crate) tenant: &'a str,
+    /// Most tokens that it may have, at most the backend's context.
+    pub(crate) tokens_max: usize,
+}
+
+/// Rows of one pass: tokens to append to sequences, one after another.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// What a pass appends to one sequence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
     pub(crate) sequence: SequenceId,
-    pub(crate) token: u32,
+    /// How many of the batch's tokens, at least one.
+    pub(crate) tokens: usize,
+    /// How many of them, from the last one back, logits are wanted for.
+    pub(crate) logits: usize,
+}
+
+/// How full the KV cache is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cache {
+    /// Pages of the whole cache; 0 where a backend has no pages.
+    pub pages: usize,
+    /// Pages of sequences that are being generated.
+    pub pages_in_use: usize,
+    /// Pages that are kept in case that a prompt begins as theirs did; they are given up when room is needed.
+    pub pages_kept: usize,
+}
+
+impl Batch {
+    pub(crate) fn clear(&mut self) {
+        self.tokens.clear();
+        self.parts.clear();
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        sequence: SequenceId,
+        tokens: impl IntoIterator<Item = u32>,
+        logits: usize,
+    ) {
+        let before = self.tokens.len();
+        self.tokens.extend(tokens);
+        self.parts.push(Part {
+            sequence,
+            tokens: self.tokens.len() - before,
+            logits,
+        });
+    }
+
+    /// Each part with its tokens.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Part, &[u32])> {
+        let mut rest = &self.tokens[..];
+        self.parts.iter().map(move |part| {
+            let (tokens, after) = rest.split_at(part.tokens);
+            rest = after;
+            (*part, tokens)
+        })
+    }
 }
 
 /// Computes logits for sequences that grow at their end.
@@ -48,23 +114,26 @@ pub(crate) trait Backend {
     /// Number of logits of one token.
     fn vocabulary(&self) -> usize;
 
-    /// Makes room for a new, empty sequence.
-    fn open(&mut self) -> SequenceId;
+    /// Whether a row's result has the same bits whatever else is in the batch and however a sequence was cut into
+    /// batches. Only then may batches be cut freely, and tokens be computed ahead.
+    fn rows_are_independent(&self) -> bool;
 
-    /// Frees a sequence and its KV cache.
+    /// Makes room for a new sequence, and says how many tokens of its prompt it has already; `None` where there is no room now.
+    fn open(&mut self, opening: &Opening<'_>) -> Option<(SequenceId, usize)>;
+
+    /// Frees a sequence.
     fn close(&mut self, sequence: SequenceId);
 
-    /// Appends `tokens` (at least one) to a sequence. Where `logits` is given, it becomes the logits
-    /// that follow the last of them.
-    fn prefill(
-        &mut self,
-        sequence: SequenceId,
-        tokens: &[u32],
-        logits: Option<&mut Vec<f32>>,
-    ) -> Result<()>;
+    /// Appends the batch's tokens to its sequences, of which each is there once. `logits` becomes what is wanted of each part, row
+    /// by row `[rows, vocabulary]`.
+    fn forward(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<()>;
 
-    /// Appends one token to each of several sequences; `logits[i]` becomes what follows `steps[i]`.
-    fn decode(&mut self, steps: &[DecodeStep], logits: &mut [Vec<f32>]) -> Result<()>;
+    /// Takes back what a sequence has beyond its first `tokens` tokens, at most what the last batch appended to it. Only
+    /// where rows are independent.
+    fn truncate(&mut self, sequence: SequenceId, tokens: usize);
+
+    /// How full the KV cache is.
+    fn cache(&self) -> Cache;
 }
 
 /// Loads the model into the backend that computes it. The verified bytes are given up on the way.

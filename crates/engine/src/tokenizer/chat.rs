@@ -7,6 +7,9 @@
 //! so none is found there: not whole, not nested in another, not half in the template or in the next
 //! message, and not after the template trimmed or cut the content.
 //!
+//! A second private-use character, the *boundary*, is put where the text that is the same for everybody ends, so that it is
+//! known which tokens are.
+//!
 //! Two consequences: a template that searches contents for such texts does not find them, and reserved
 //! tokens of one character are never recognised in chats.
 
@@ -26,15 +29,49 @@ const PRIVATE_USE: [std::ops::RangeInclusive<char>; 2] =
 #[derive(Clone)]
 pub struct ChatPrompt {
     guarded: String,
-    guard: char,
+    marks: Marks,
+    /// Boundaries that went into the template.
+    boundaries: usize,
     tokenizer: Sha256Digest,
+}
+
+/// Characters that stand in guarded text only.
+#[derive(Clone, Copy)]
+struct Marks {
+    guard: char,
+    boundary: char,
 }
 
 impl ChatPrompt {
     /// The prompt as the template wrote it, for people to read. Encoding this text instead of the prompt
     /// would let contents become special tokens.
     pub fn text(&self) -> String {
-        self.guarded.replace(self.guard, "")
+        self.marks.without(&self.guarded).into_owned()
+    }
+
+    /// The part that is the same for everybody: up to the first boundary, and without the white space before it, which may
+    /// be a content's. Nothing where the template lost a boundary, as it may have moved what that belonged to.
+    fn shared(&self) -> &str {
+        let Marks { guard, boundary } = self.marks;
+        if self.guarded.matches(boundary).count() != self.boundaries {
+            return "";
+        }
+        match self.guarded.find(boundary) {
+            Some(end) => self.guarded[..end]
+                .trim_end_matches(|last: char| last == guard || last.is_whitespace()),
+            None => &self.guarded,
+        }
+    }
+}
+
+impl Marks {
+    fn without(self, text: &str) -> Cow<'_, str> {
+        let marks = [self.guard, self.boundary];
+        if text.contains(marks) {
+            Cow::Owned(text.replace(marks, ""))
+        } else {
+            Cow::Borrowed(text)
+        }
     }
 }
 
@@ -50,7 +87,7 @@ impl std::fmt::Debug for ChatPrompt {
 
 /// Guards contents for one tokenizer and one chat.
 pub(crate) struct Guard {
-    guard: char,
+    marks: Marks,
     first: BTreeSet<char>,
     last: BTreeSet<char>,
     tokenizer: Sha256Digest,
@@ -77,15 +114,17 @@ impl Guard {
             .flat_map(str::chars)
             .filter(|character| PRIVATE_USE.iter().any(|range| range.contains(character)))
             .collect();
-        let guard = PRIVATE_USE
+        let mut free = PRIVATE_USE
             .into_iter()
             .flatten()
-            .find(|character| !taken.contains(character))
-            .ok_or_else(|| EngineError::ChatTemplate {
-                reason: "the messages use every private-use character, so contents cannot be marked; leave one out".to_owned(),
-            })?;
+            .filter(|character| !taken.contains(character));
+        let (Some(guard), Some(boundary)) = (free.next(), free.next()) else {
+            return Err(EngineError::ChatTemplate {
+                reason: "the messages use every private-use character, so contents cannot be marked; leave two out".to_owned(),
+            });
+        };
         Ok(Self {
-            guard,
+            marks: Marks { guard, boundary },
             first: reserved
                 .iter()
                 .filter_map(|text| text.chars().next())
@@ -98,35 +137,53 @@ impl Guard {
         })
     }
 
-    /// A content with guards. White space around it stays outside of them, so that templates can trim it.
-    pub(crate) fn guarded(&self, content: &str) -> String {
+    /// A content with guards, and a boundary after its first `fixed_bytes` bytes unless all of it is fixed. White space
+    /// around it stays outside of them, so that templates can trim it.
+    pub(crate) fn guarded(&self, content: &str, fixed_bytes: usize) -> String {
+        let Marks { guard, boundary } = self.marks;
         let body = content.trim();
-        if body.is_empty() {
-            return content.to_owned();
-        }
         let lead = content.len() - content.trim_start().len();
         let mut guarded = String::with_capacity(content.len() + content.len() / 4);
         guarded.push_str(&content[..lead]);
-        guarded.push(self.guard);
+        if !body.is_empty() {
+            guarded.push(guard);
+        }
+        // What is trimmed is not counted: a boundary stands in the body, or where it would be.
+        let has_boundary = fixed_bytes < content.len();
+        let mut left = has_boundary.then(|| fixed_bytes.saturating_sub(lead));
         for character in body.chars() {
+            left = match left {
+                Some(bytes) if bytes < character.len_utf8() => {
+                    guarded.push(boundary);
+                    None
+                }
+                Some(bytes) => Some(bytes - character.len_utf8()),
+                None => None,
+            };
             if self.last.contains(&character) {
-                guarded.push(self.guard);
+                guarded.push(guard);
             }
             guarded.push(character);
             if self.first.contains(&character) {
-                guarded.push(self.guard);
+                guarded.push(guard);
             }
         }
-        guarded.push(self.guard);
+        if left.is_some() {
+            guarded.push(boundary);
+        }
+        if !body.is_empty() {
+            guarded.push(guard);
+        }
         guarded.push_str(&content[lead + body.len()..]);
         guarded
     }
 
-    /// The prompt that a template made of guarded contents.
-    pub(crate) fn prompt(&self, guarded: String) -> ChatPrompt {
+    /// The prompt that a template made of guarded contents, of which `boundaries` have a boundary.
+    pub(crate) fn prompt(&self, guarded: String, boundaries: usize) -> ChatPrompt {
         ChatPrompt {
             guarded,
-            guard: self.guard,
+            marks: self.marks,
+            boundaries,
             tokenizer: self.tokenizer,
         }
     }
@@ -149,14 +206,28 @@ impl Tokenizer {
                 ),
             });
         }
+        self.encode_guarded(&prompt.guarded, prompt.marks)
+    }
+
+    /// How many tokens of a chat's `ids`, from the first on, are the same for everybody: those of the text before the first
+    /// boundary, as far as what follows did not become part of them.
+    ///
+    /// # Errors
+    /// As [`Self::encode_chat`].
+    pub(crate) fn shared_tokens(&self, prompt: &ChatPrompt, ids: &[u32]) -> Result<usize> {
+        let alone = self.encode_guarded(prompt.shared(), prompt.marks)?;
+        Ok(ids.iter().zip(&alone).take_while(|(a, b)| a == b).count())
+    }
+
+    fn encode_guarded(&self, guarded: &str, marks: Marks) -> Result<Vec<u32>> {
         let scans = &self.inner.scans;
         let parts: Vec<Part<'_>> = scans
             .reserved
-            .segments(&prompt.guarded)
+            .segments(guarded)
             .into_iter()
             .map(|segment| match segment {
                 Segment::Special(id) => Part::Special(id),
-                Segment::Text(text) => Part::Text(without(text, prompt.guard)),
+                Segment::Text(text) => Part::Text(marks.without(text)),
             })
             .collect();
         let bytes = parts.iter().map(Part::bytes).sum::<usize>();
@@ -190,13 +261,5 @@ impl Part<'_> {
             Self::Special(_) => 0,
             Self::Text(text) => text.len(),
         }
-    }
-}
-
-fn without(text: &str, guard: char) -> Cow<'_, str> {
-    if text.contains(guard) {
-        Cow::Owned(text.replace(guard, ""))
-    } else {
-        Cow::Borrowed(text)
     }
 }

@@ -17,7 +17,7 @@ fn warm(seed: u64) -> Sampling {
     }
 }
 
-fn sampled(prompt: &str, seed: u64, max_tokens: usize) -> Job {
+pub(crate) fn sampled(prompt: &str, seed: u64, max_tokens: usize) -> Job {
     Job {
         sampling: warm(seed),
         ..job(prompt, max_tokens)
@@ -428,10 +428,7 @@ fn weights_that_are_not_numbers_fail_the_generation_and_not_the_engine() {
 fn a_chat_goes_through_the_template_and_cannot_forge_special_tokens() {
     let engine = tiny_llama();
     let chat = |content: &str| Job {
-        prompt: Prompt::Chat(vec![ChatMessage {
-            role: Role::User,
-            content: content.to_owned(),
-        }]),
+        prompt: Prompt::Chat(vec![ChatMessage::new(Role::User, content)]),
         ..job("", 1)
     };
     let tokens = |content: &str| run(&engine, chat(content)).unwrap().prompt_tokens;
@@ -451,10 +448,7 @@ fn a_chat_without_a_template_says_what_to_do() {
         .without_entry("tokenizer.chat_template")
         .build();
     let chat = || Job {
-        prompt: Prompt::Chat(vec![ChatMessage {
-            role: Role::User,
-            content: "hello".to_owned(),
-        }]),
+        prompt: Prompt::Chat(vec![ChatMessage::new(Role::User, "hello")]),
         ..job("", 1)
     };
     let engine = start(&file, &EngineConfig::default());

@@ -9,6 +9,7 @@ mod generation;
 mod gguf_reader;
 mod inspection;
 mod model_files;
+mod scheduling;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -51,6 +52,7 @@ fn job(prompt: &str, max_tokens: usize) -> Job {
         sampling: Sampling::greedy(),
         max_tokens,
         stop: Vec::new(),
+        tenant: String::new(),
     }
 }
 

@@ -126,15 +126,13 @@ impl Guide {
     }
 
     fn answer(&self, message: &str) -> Result<String> {
-        let say = |role, content: &str| ChatMessage {
-            role,
-            content: content.to_owned(),
-        };
+        let say = ChatMessage::new;
         let generation = self.engine.submit(Job {
             prompt: Prompt::Chat(vec![say(Role::System, SYSTEM), say(Role::User, message)]),
             sampling: Sampling::greedy(),
             max_tokens: ANSWER_TOKENS_MAX,
             stop: Vec::new(),
+            tenant: String::new(),
         })?;
         let mut answer = String::new();
         loop {

@@ -26,7 +26,7 @@ use candle_core::Device;
 use self::attention::KvCache;
 use self::decoder::Decoder;
 use super::architecture::Architecture;
-use super::{Backend, CANDLE, DecodeStep, SequenceId, check_tokens, context_tokens};
+use super::{Backend, Batch, CANDLE, Cache, Opening, SequenceId, check_tokens, context_tokens};
 use crate::config::EngineConfig;
 use crate::error::{EngineError, Result};
 use crate::gguf::Gguf;
@@ -40,6 +40,8 @@ pub(crate) struct CandleBackend {
     decoder: Decoder,
     context_tokens: usize,
     sequences: Vec<Option<KvCache>>,
+    /// Logits of one row.
+    row: Vec<f32>,
 }
 
 impl CandleBackend {
@@ -55,7 +57,8 @@ impl CandleBackend {
         let mut backend = Self {
             decoder,
             context_tokens,
-            sequences: Vec::new(),
+            sequences: (0..config.sequences_max).map(|_| None).collect(),
+            row: Vec::new(),
         };
         backend.warm_up()?;
         Ok(backend)
@@ -64,18 +67,26 @@ impl CandleBackend {
     /// Computes a few tokens for nothing: a model that cannot compute fails here and not in its first call,
     /// and that call need not wait for candle to repack the weights.
     fn warm_up(&mut self) -> Result<()> {
-        let sequence = self.open();
-        let tokens = [0; WARM_UP_TOKENS];
-        let outcome = self.forward(
+        let mut batch = Batch::default();
+        let (sequence, _) = self
+            .open(&Opening {
+                prompt: &[],
+                shared_tokens: 0,
+                tenant: "",
+                tokens_max: self.context_tokens,
+            })
+            .expect("there is room for at least one sequence");
+        batch.push(
             sequence,
-            &tokens[..WARM_UP_TOKENS.min(self.context_tokens)],
-            Some(&mut Vec::new()),
+            [0; WARM_UP_TOKENS].into_iter().take(self.context_tokens),
+            1,
         );
+        let outcome = self.forward(&batch, &mut Vec::new());
         self.close(sequence);
         outcome
     }
 
-    fn forward(
+    fn append(
         &mut self,
         sequence: SequenceId,
         tokens: &[u32],
@@ -106,38 +117,41 @@ impl Backend for CandleBackend {
         self.decoder.vocabulary()
     }
 
-    fn open(&mut self) -> SequenceId {
-        let cache = self.decoder.empty_cache(self.context_tokens);
-        match self.sequences.iter().position(Option::is_none) {
-            Some(free) => {
-                self.sequences[free] = Some(cache);
-                SequenceId(free)
-            }
-            None => {
-                self.sequences.push(Some(cache));
-                SequenceId(self.sequences.len() - 1)
-            }
-        }
+    fn rows_are_independent(&self) -> bool {
+        false
+    }
+
+    fn open(&mut self, _: &Opening<'_>) -> Option<(SequenceId, usize)> {
+        let free = self.sequences.iter().position(Option::is_none)?;
+        self.sequences[free] = Some(self.decoder.empty_cache(self.context_tokens));
+        Some((SequenceId(free), 0))
     }
 
     fn close(&mut self, sequence: SequenceId) {
         self.sequences[sequence.0] = None;
     }
 
-    fn prefill(
-        &mut self,
-        sequence: SequenceId,
-        tokens: &[u32],
-        logits: Option<&mut Vec<f32>>,
-    ) -> Result<()> {
-        self.forward(sequence, tokens, logits)
+    fn forward(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<()> {
+        logits.clear();
+        let mut row = std::mem::take(&mut self.row);
+        for (part, tokens) in batch.iter() {
+            assert!(part.logits <= 1, "only the last row's logits are computed");
+            let wanted = (part.logits == 1).then_some(&mut row);
+            self.append(part.sequence, tokens, wanted)?;
+            if part.logits == 1 {
+                logits.extend_from_slice(&row);
+            }
+        }
+        self.row = row;
+        Ok(())
     }
 
-    fn decode(&mut self, steps: &[DecodeStep], logits: &mut [Vec<f32>]) -> Result<()> {
-        for (step, logits) in steps.iter().zip(logits) {
-            self.forward(step.sequence, &[step.token], Some(logits))?;
-        }
-        Ok(())
+    fn truncate(&mut self, _: SequenceId, _: usize) {
+        unreachable!("no tokens are computed ahead where rows depend on each other");
+    }
+
+    fn cache(&self) -> Cache {
+        Cache::default()
     }
 }
 

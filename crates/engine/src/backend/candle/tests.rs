@@ -11,8 +11,10 @@ use candle_transformers::models::{
 use postern_testkit::gguf::{Entry, GgufBuilder, Storage, TinyModel};
 
 use super::CandleBackend;
-use crate::backend::tests::{PROMPT, ROUNDING, Specification, difference, logits, verified};
-use crate::backend::{Backend, DecodeStep, KNOWN_ARCHITECTURES};
+use crate::backend::tests::{
+    PROMPT, ROUNDING, Specification, append, difference, logits, open, verified,
+};
+use crate::backend::{Backend, KNOWN_ARCHITECTURES};
 use crate::config::{BackendChoice, EngineConfig};
 use crate::error::EngineError;
 use crate::gguf::Gguf;
@@ -233,32 +235,23 @@ fn sequences_side_by_side_compute_what_each_computes_alone() {
 
 /// Twelve greedy tokens for each prompt, and the bits of all logits on the way.
 fn greedy(backend: &mut CandleBackend, prompts: &[&[u32]]) -> Vec<(Vec<u32>, Vec<u32>)> {
-    let mut logits = vec![Vec::new(); prompts.len()];
+    let sequences: Vec<_> = prompts.iter().map(|_| open(backend)).collect();
     let mut found = vec![(Vec::new(), Vec::new()); prompts.len()];
-    let sequences: Vec<_> = prompts.iter().map(|_| backend.open()).collect();
-    for (index, prompt) in prompts.iter().enumerate() {
-        backend
-            .prefill(sequences[index], prompt, Some(&mut logits[index]))
-            .unwrap();
-    }
+    let mut parts: Vec<_> = sequences
+        .iter()
+        .copied()
+        .zip(prompts.iter().copied())
+        .collect();
+    let mut tokens = vec![0; prompts.len()];
     for _ in 0..12 {
-        let mut steps = Vec::new();
-        for (index, logits) in logits.iter().enumerate() {
-            let token = (0..)
-                .zip(logits)
-                .max_by(|a, b| a.1.total_cmp(b.1))
-                .unwrap()
-                .0;
-            found[index].0.push(token);
-            found[index]
-                .1
-                .extend(logits.iter().map(|logit| logit.to_bits()));
-            steps.push(DecodeStep {
-                sequence: sequences[index],
-                token,
-            });
+        let logits = append(backend, &parts);
+        for ((logits, found), token) in logits.iter().zip(&mut found).zip(&mut tokens) {
+            let numbered = (0..).zip(logits);
+            *token = numbered.max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
+            found.0.push(*token);
+            found.1.extend(logits.iter().map(|logit| logit.to_bits()));
         }
-        backend.decode(&steps, &mut logits).unwrap();
+        parts = sequences.iter().copied().zip(tokens.chunks(1)).collect();
     }
     sequences
         .into_iter()

@@ -10,14 +10,12 @@ use postern_kernels::{
 
 use super::sequences::shape;
 use super::weights::{Linear, Tensors};
+use crate::backend::Batch;
 use crate::backend::architecture::Architecture;
 use crate::backend::rope::RopeSpec;
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::model_file::ModelReader;
-
-/// Most sequences that one pass over the weights serves.
-pub(super) const BATCH_MAX: usize = 16;
 
 const EMBEDDING: &str = "token_embd.weight";
 const OUTPUT: &str = "output.weight";
@@ -33,7 +31,6 @@ pub(super) struct Decoder {
     layers: Vec<Layer>,
     rope: RopeTable,
     rope_style: RopeStyle,
-    rows_max: usize,
     buffers: Buffers,
 }
 
@@ -58,8 +55,8 @@ struct Buffers {
     positions: Vec<usize>,
     /// `[rows, width]`.
     hidden: FloatBuffer,
-    /// `[sequences, width]`.
-    last_rows: FloatBuffer,
+    /// `[rows, width]`: of those whose logits are wanted.
+    wanted: FloatBuffer,
     /// `[rows, heads * head_width]`.
     queries: FloatBuffer,
     attended: FloatBuffer,
@@ -69,8 +66,6 @@ struct Buffers {
     /// `[rows, feed_forward]`.
     gate: FloatBuffer,
     up: FloatBuffer,
-    /// `[sequences, vocabulary]`, where there is more than one.
-    logits: FloatBuffer,
 }
 
 impl Decoder {
@@ -103,13 +98,12 @@ impl Decoder {
             rope: load_rope(&mut tensors, &architecture.rope, context_tokens)?,
             rope_style: architecture.rope.style(),
             norm: tensors.vector("output_norm.weight", width)?,
-            buffers: Buffers::new(&pool, &architecture, rows_max, vocabulary, keep_floats),
+            buffers: Buffers::new(&pool, &architecture, rows_max, keep_floats),
             embedding,
             output,
             layers,
             pool,
             architecture,
-            rows_max,
         })
     }
 
@@ -118,28 +112,24 @@ impl Decoder {
         self.embedding.rows()
     }
 
-    /// Most rows of one pass.
-    pub(super) fn rows_max(&self) -> usize {
-        self.rows_max
-    }
-
-    /// Appends `tokens`, which are the rows of the spans one after another. `logits` is empty, or gets for each span
-    /// the logits that follow its last row.
+    /// Appends a batch, whose parts are the rows of the spans one after another. `logits` becomes `[rows, vocabulary]`
+    /// of those that are wanted.
+    ///
+    /// # Panics
+    /// If the batch has more rows than there were made buffers for.
     pub(super) fn forward(
         &mut self,
         cache: &mut KvCache,
         spans: &[Span<'_>],
-        tokens: &[u32],
-        logits: &mut [Vec<f32>],
+        batch: &Batch,
+        logits: &mut Vec<f32>,
     ) {
-        self.embed(spans, tokens);
+        self.embed(spans, &batch.tokens);
         for layer in 0..self.layers.len() {
             self.attend(layer, cache, spans);
             self.feed_forward(layer);
         }
-        if !logits.is_empty() {
-            self.logits(spans, logits);
-        }
+        self.logits(batch, logits);
     }
 
     fn embed(&mut self, spans: &[Span<'_>], tokens: &[u32]) {
@@ -264,7 +254,7 @@ impl Decoder {
         );
     }
 
-    fn logits(&mut self, spans: &[Span<'_>], logits: &mut [Vec<f32>]) {
+    fn logits(&mut self, batch: &Batch, logits: &mut Vec<f32>) {
         let Self {
             pool,
             architecture,
@@ -272,40 +262,31 @@ impl Decoder {
             ..
         } = self;
         let width = architecture.width;
-        let last_rows = buffers.last_rows.first_mut(spans.len() * width);
-        let hidden = buffers.hidden.first(buffers.positions.len() * width);
-        let mut end = 0;
-        for (span, last) in spans.iter().zip(last_rows.chunks_exact_mut(width)) {
-            end += span.tokens;
-            last.copy_from_slice(&hidden[(end - 1) * width..end * width]);
+        let wanted = batch.parts.iter().map(|part| part.logits).sum::<usize>();
+        let matrix = self.output.as_ref().unwrap_or(&self.embedding);
+        // What is in it does not matter.
+        logits.resize(wanted * matrix.rows(), 0.0);
+        if wanted == 0 {
+            return;
+        }
+        let rows = buffers.wanted.first_mut(wanted * width);
+        let hidden = buffers.hidden.first(batch.tokens.len() * width);
+        let (mut end, mut to) = (0, 0);
+        for part in &batch.parts {
+            end += part.tokens;
+            let from = (end - part.logits) * width..end * width;
+            rows[to..to + from.len()].copy_from_slice(&hidden[from.clone()]);
+            to += from.len();
         }
         let normed = Input::Normed {
-            values: last_rows,
+            values: rows,
             weight: &self.norm,
             epsilon: architecture.norm_epsilon,
         };
         buffers.activations.quantize(pool, normed, width);
-        let matrix = self.output.as_ref().unwrap_or(&self.embedding);
-        let vocabulary = matrix.rows();
-        let mut product = |out| {
-            matmul(pool, &buffers.activations, &mut [Product::new(matrix, out)]);
-        };
-        if let [logits] = logits {
-            product(resized(logits, vocabulary));
-            return;
-        }
-        let out = buffers.logits.first_mut(spans.len() * vocabulary);
-        product(out);
-        for (logits, row) in logits.iter_mut().zip(out.chunks_exact(vocabulary)) {
-            resized(logits, vocabulary).copy_from_slice(row);
-        }
+        let product = Product::new(matrix, logits);
+        matmul(pool, &buffers.activations, &mut [product]);
     }
-}
-
-/// The vector with this length; what is in it does not matter.
-fn resized(vector: &mut Vec<f32>, length: usize) -> &mut [f32] {
-    vector.resize(length, 0.0);
-    vector
 }
 
 impl Linear {
@@ -325,13 +306,7 @@ impl Linear {
 }
 
 impl Buffers {
-    fn new(
-        pool: &Pool,
-        architecture: &Architecture,
-        rows: usize,
-        vocabulary: usize,
-        keep_floats: bool,
-    ) -> Self {
+    fn new(pool: &Pool, architecture: &Architecture, rows: usize, keep_floats: bool) -> Self {
         let Architecture {
             width,
             feed_forward,
@@ -346,14 +321,13 @@ impl Buffers {
             attention: Attention::new(shape(architecture), heads),
             positions: Vec::with_capacity(rows),
             hidden: FloatBuffer::new(rows * width),
-            last_rows: FloatBuffer::new(BATCH_MAX * width),
+            wanted: FloatBuffer::new(rows * width),
             queries: FloatBuffer::new(rows * heads * head_width),
             attended: FloatBuffer::new(rows * heads * head_width),
             keys: FloatBuffer::new(rows * kv_heads * head_width),
             values: FloatBuffer::new(rows * kv_heads * head_width),
             gate: FloatBuffer::new(rows * feed_forward),
             up: FloatBuffer::new(rows * feed_forward),
-            logits: FloatBuffer::new(BATCH_MAX * vocabulary),
         }
     }
 }

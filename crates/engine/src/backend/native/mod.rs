@@ -1,8 +1,8 @@
 //! The backend that computes with our own kernels: the llama family (with Mistral and SmolLM2), Qwen 2 and Qwen 3.
 //!
 //! Weights are packed once while the model is loaded, and the bytes of the file are given up tensor by tensor. All sequences share one
-//! paged KV cache, and one pass over the weights serves all sequences that decode. A row of a batch gets
-//! the same bits whatever other rows are in it, so sharing a pass changes no text.
+//! paged KV cache, and one pass over the weights serves all sequences. A row of a batch gets the same bits whatever other
+//! rows are in it, so neither sharing a pass nor sharing pages changes a text.
 //!
 //! Invariant: a token allocates nothing but, at first, room for logits in the caller's vector, and the angles of positions
 //! that no sequence had reached before.
@@ -10,18 +10,21 @@
 //! What is absent: windows, fused tensors, other activations than SiLU. Architectures that need these run on candle.
 
 mod decoder;
+mod prefix_cache;
 mod sequences;
 #[cfg(test)]
 mod tests;
 mod weights;
 
-use postern_kernels::{Cpu, Format, Pool};
+use postern_kernels::{Cpu, Format, PAGE_TOKENS, Pool};
 
-use self::decoder::{BATCH_MAX, Decoder};
-use self::sequences::{Sequences, Slots};
+use self::decoder::Decoder;
+use self::sequences::{Rows, Sequences};
 use super::architecture::{Activation, Architecture};
-use super::{Backend, DecodeStep, NATIVE, SequenceId, check_tokens, context_tokens, threads};
-use crate::config::EngineConfig;
+use super::{
+    Backend, Batch, Cache, NATIVE, Opening, SequenceId, check_tokens, context_tokens, threads,
+};
+use crate::config::{EngineConfig, SEQUENCES_MAX};
 use crate::error::{EngineError, Result};
 use crate::gguf::Gguf;
 use crate::model_file::VerifiedModel;
@@ -63,16 +66,16 @@ impl NativeBackend {
             source,
         })?;
         let architecture = Architecture::read(gguf)?;
-        let context_tokens = context_tokens(config, &architecture);
-        let rows_max = config.prefill_chunk_tokens.max(config.sequences_max);
-        let sequences = Sequences::new(&architecture, context_tokens, config.sequences_max);
+        let (pages, context_tokens) = room(config, &architecture)?;
+        let sequences =
+            Sequences::new(sequences::shape(&architecture), pages, config.sequences_max);
         let decoder = Decoder::load(
             pool,
             &mut model.reader(),
             gguf,
             architecture,
             context_tokens,
-            rows_max,
+            config.batch_rows_max(),
         )?;
         Ok(Self {
             decoder,
@@ -80,6 +83,32 @@ impl NativeBackend {
             context_tokens,
         })
     }
+}
+
+/// Pages of the KV cache, and tokens of the longest sequence that fits them.
+fn room(config: &EngineConfig, architecture: &Architecture) -> Result<(usize, usize)> {
+    let wanted_tokens = context_tokens(config, architecture);
+    let page_bytes = sequences::shape(architecture).page_bytes();
+    let pages_wanted = wanted_tokens.div_ceil(PAGE_TOKENS) * config.sequences_max;
+    let pages = (config.kv_cache_bytes() / page_bytes).min(pages_wanted);
+    if pages == 0 {
+        return Err(EngineError::ConfigInvalid {
+            field: "kv-cache-mib",
+            found: config.kv_cache_mib.to_string(),
+            expected: format!(
+                "at least {}, one page of this model",
+                page_bytes.div_ceil(1 << 20)
+            ),
+        });
+    }
+    let tokens = wanted_tokens.min(pages * PAGE_TOKENS);
+    if tokens < wanted_tokens {
+        log::warn!(
+            kv_cache_mib = config.kv_cache_mib, context_tokens = tokens;
+            "the KV cache holds fewer tokens than the context of {wanted_tokens}"
+        );
+    }
+    Ok((pages, tokens))
 }
 
 impl Backend for NativeBackend {
@@ -95,62 +124,38 @@ impl Backend for NativeBackend {
         self.decoder.vocabulary()
     }
 
-    fn open(&mut self) -> SequenceId {
-        self.sequences.open()
+    fn rows_are_independent(&self) -> bool {
+        true
+    }
+
+    fn open(&mut self, opening: &Opening<'_>) -> Option<(SequenceId, usize)> {
+        self.sequences.open(opening)
     }
 
     fn close(&mut self, sequence: SequenceId) {
         self.sequences.close(sequence);
     }
 
-    fn prefill(
-        &mut self,
-        sequence: SequenceId,
-        tokens: &[u32],
-        logits: Option<&mut Vec<f32>>,
-    ) -> Result<()> {
-        check_tokens(tokens.iter().copied(), self.vocabulary())?;
-        let mut logits = logits;
-        let chunks = tokens.chunks(self.decoder.rows_max());
-        let last = chunks.len().saturating_sub(1);
-        for (index, chunk) in chunks.enumerate() {
-            self.sequences.grow(sequence, chunk.len())?;
-            let (cache, slots) = self.sequences.parts();
-            let wanted = logits.as_deref_mut().filter(|_| index == last);
-            self.decoder.forward(
-                cache,
-                &[slots.span(sequence, chunk.len())],
-                chunk,
-                wanted.map_or(&mut [], std::slice::from_mut),
-            );
-            self.sequences.advance(sequence, chunk.len());
+    fn forward(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<()> {
+        check_tokens(batch.tokens.iter().copied(), self.vocabulary())?;
+        for (part, tokens) in batch.iter() {
+            self.sequences.append(part.sequence, tokens);
         }
+        let (cache, rows) = self.sequences.parts();
+        let mut spans = [Rows::none(); SEQUENCES_MAX];
+        for (span, part) in spans.iter_mut().zip(&batch.parts) {
+            *span = rows.last(part.sequence, part.tokens);
+        }
+        let spans = &spans[..batch.parts.len()];
+        self.decoder.forward(cache, spans, batch, logits);
         Ok(())
     }
 
-    fn decode(&mut self, steps: &[DecodeStep], logits: &mut [Vec<f32>]) -> Result<()> {
-        check_tokens(steps.iter().map(|step| step.token), self.vocabulary())?;
-        for (steps, logits) in steps
-            .chunks(BATCH_MAX.min(self.decoder.rows_max()))
-            .zip(logits.chunks_mut(BATCH_MAX.min(self.decoder.rows_max())))
-        {
-            for step in steps {
-                self.sequences.grow(step.sequence, 1)?;
-            }
-            let (cache, slots) = self.sequences.parts();
-            let mut spans = [Slots::empty_span(); BATCH_MAX];
-            let mut tokens = [0; BATCH_MAX];
-            for ((span, token), step) in spans.iter_mut().zip(&mut tokens).zip(steps) {
-                *span = slots.span(step.sequence, 1);
-                *token = step.token;
-            }
-            let count = steps.len();
-            self.decoder
-                .forward(cache, &spans[..count], &tokens[..count], logits);
-            for step in steps {
-                self.sequences.advance(step.sequence, 1);
-            }
-        }
-        Ok(())
+    fn truncate(&mut self, sequence: SequenceId, tokens: usize) {
+        self.sequences.truncate(sequence, tokens);
+    }
+
+    fn cache(&self) -> Cache {
+        self.sequences.usage()
     }
 }

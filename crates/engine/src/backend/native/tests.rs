@@ -5,8 +5,8 @@ use postern_testkit::gguf::{Entry, Storage, TinyModel};
 
 use super::NativeBackend;
 use crate::backend::candle::CandleBackend;
-use crate::backend::tests::{PROMPT, Specification, difference, logits, verified};
-use crate::backend::{Backend, DecodeStep};
+use crate::backend::tests::{PROMPT, Specification, append, difference, logits, open, verified};
+use crate::backend::{Backend, Batch, Opening, SequenceId};
 use crate::config::EngineConfig;
 use crate::gguf::Gguf;
 
@@ -113,22 +113,18 @@ fn sequences_side_by_side_change_no_bit_of_each_other() {
         })
         .collect();
     let mut backend = backend(&file);
-    let sequences = continuations.map(|_| {
-        let sequence = backend.open();
-        backend.prefill(sequence, &PROMPT, None).unwrap();
-        sequence
-    });
-    let mut found = vec![Vec::new(); 3];
+    let sequences = continuations.map(|_| open(&mut backend));
+    for sequence in sequences {
+        append(&mut backend, &[(sequence, &PROMPT)]);
+    }
+    let mut found = Vec::new();
     for step in 0..4 {
-        let steps: Vec<DecodeStep> = sequences
-            .iter()
+        let parts: Vec<_> = sequences
+            .into_iter()
             .zip(&continuations)
-            .map(|(&sequence, tokens)| DecodeStep {
-                sequence,
-                token: tokens[step],
-            })
+            .map(|(sequence, tokens)| (sequence, &tokens[step..=step]))
             .collect();
-        backend.decode(&steps, &mut found).unwrap();
+        found = append(&mut backend, &parts);
     }
     assert_eq!(found, alone);
 }
@@ -145,16 +141,62 @@ fn a_closed_sequence_leaves_its_place_to_the_next() {
     assert_eq!(logits(&mut backend, &PROMPT, 5), first);
 }
 
+/// The likeliest token after each of `tokens` more.
+fn greedy(
+    backend: &mut NativeBackend,
+    sequence: SequenceId,
+    first: &[u32],
+    tokens: usize,
+) -> Vec<u32> {
+    let mut found: Vec<u32> = Vec::new();
+    for _ in 0..tokens {
+        let next = found.last().map_or(first, std::slice::from_ref);
+        let logits = append(backend, &[(sequence, next)]).remove(0);
+        let likeliest = (0..).zip(logits).max_by(|a, b| a.1.total_cmp(&b.1));
+        found.push(likeliest.expect("a vocabulary is not empty").0);
+    }
+    found
+}
+
 #[test]
-fn too_many_sequences_are_an_error_and_not_a_panic() {
-    let config = EngineConfig {
-        sequences_max: 1,
-        ..EngineConfig::default()
+fn a_prompt_that_is_known_already_changes_no_bit() {
+    let file = stored("qwen2", Storage::Q8_0);
+    let mut backend = backend(&file);
+    let prompt: Vec<u32> = (0..100).map(|at| at * 7 % 250).collect();
+    let cold = logits(&mut backend, &prompt, 33);
+    let opening = Opening {
+        prompt: &prompt,
+        shared_tokens: 0,
+        tenant: "",
+        tokens_max: 110,
     };
-    let mut backend = backend_with(&stored("llama", Storage::Q8_0), &config);
-    let context = vec![1; backend.context_tokens()];
-    let (first, second) = (backend.open(), backend.open());
-    backend.prefill(first, &context, None).unwrap();
-    let error = backend.prefill(second, &[1], None).unwrap_err();
-    assert!(error.to_string().contains("KV cache"), "{error}");
+    let (sequence, found) = backend.open(&opening).expect("there is room");
+    assert_eq!(found, 96);
+    let warm = append(&mut backend, &[(sequence, &prompt[found..])]).remove(0);
+    assert_eq!(warm, cold);
+}
+
+#[test]
+fn tokens_computed_ahead_and_taken_back_change_no_bit() {
+    let file = stored("llama", Storage::Q8_0);
+    let mut backend = backend(&file);
+    let plain = open(&mut backend);
+    let expected = greedy(&mut backend, plain, &PROMPT, 12);
+    let sequence = open(&mut backend);
+    let mut batch = Batch::default();
+    let mut rows = Vec::new();
+    batch.push(sequence, PROMPT, 1);
+    backend.forward(&batch, &mut rows).unwrap();
+    for at in 0..8 {
+        // Two right guesses and three wrong ones behind each token.
+        let guess = [expected[at], expected[at + 1], expected[at + 2], 9, 9, 9];
+        batch.clear();
+        batch.push(sequence, guess, 6);
+        backend.forward(&batch, &mut rows).unwrap();
+        for (ahead, row) in rows.chunks(backend.vocabulary()).take(3).enumerate() {
+            let likeliest = (0..).zip(row).max_by(|a, b| a.1.total_cmp(b.1));
+            assert_eq!(likeliest.unwrap().0, expected[at + ahead + 1]);
+        }
+        backend.truncate(sequence, PROMPT.len() + at + 1);
+    }
 }

@@ -2,7 +2,7 @@
 
 mod specification;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Batch, Opening, SequenceId};
 use crate::digest::Sha256Digest;
 use crate::manifest::ModelManifest;
 use crate::model_file::VerifiedModel;
@@ -27,18 +27,41 @@ pub(in crate::backend) fn verified(file: &[u8]) -> VerifiedModel {
     VerifiedModel::from_embedded(file, &manifest).unwrap()
 }
 
+/// A sequence that begins with nothing, may have the whole context, and shares with nobody.
+pub(in crate::backend) fn open(backend: &mut impl Backend) -> SequenceId {
+    let opening = Opening {
+        prompt: &[],
+        shared_tokens: 0,
+        tenant: "",
+        tokens_max: backend.context_tokens(),
+    };
+    backend.open(&opening).expect("there is room").0
+}
+
+/// Appends some tokens to each of some sequences in one pass, and gives the logits after the last of each.
+pub(in crate::backend) fn append(
+    backend: &mut impl Backend,
+    parts: &[(SequenceId, &[u32])],
+) -> Vec<Vec<f32>> {
+    let (mut batch, mut logits) = (Batch::default(), Vec::new());
+    for &(sequence, tokens) in parts {
+        batch.push(sequence, tokens.iter().copied(), 1);
+    }
+    backend.forward(&batch, &mut logits).unwrap();
+    let rows = logits.chunks(backend.vocabulary());
+    rows.map(<[f32]>::to_vec).collect()
+}
+
 /// Logits after `tokens`, fed in chunks of `chunk`.
 pub(in crate::backend) fn logits(
     backend: &mut impl Backend,
     tokens: &[u32],
     chunk: usize,
 ) -> Vec<f32> {
-    let sequence = backend.open();
+    let sequence = open(backend);
     let mut logits = Vec::new();
     for tokens in tokens.chunks(chunk) {
-        backend
-            .prefill(sequence, tokens, Some(&mut logits))
-            .unwrap();
+        logits = append(backend, &[(sequence, tokens)]).remove(0);
     }
     backend.close(sequence);
     logits
