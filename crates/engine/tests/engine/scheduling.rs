@@ -41,6 +41,7 @@ fn a_text_depends_on_nothing_but_its_job() {
     for architecture in ["llama", "qwen2", "qwen3", "gemma3"] {
         let alone = EngineConfig {
             sequences_max: 1,
+            prefill_chunk_tokens: 64,
             prompt_lookup: false,
             ..EngineConfig::default()
         };
@@ -208,7 +209,7 @@ fn whoever_comes_and_goes_leaves_no_page_behind() {
                 0 => drop(generation),
                 1 => {
                     generation.cancel();
-                    let _ = collect(&generation);
+                    while next(&generation).is_some() {}
                 }
                 _ => {
                     let _ = next(&generation);
