@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::backend::{self, Backend, DecodeStep, SequenceId};
 use crate::chat_template::ChatTemplate;
 use crate::config::EngineConfig;
+use crate::constraint::{Constraint, Grammars};
 use crate::error::{EngineError, Result};
 use crate::generation::{GenerationState, Step};
 use crate::gguf::Gguf;
@@ -27,6 +28,8 @@ use crate::tokenizer::Tokenizer;
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) job: Job,
+    /// What the job's output is held to, compiled.
+    pub(crate) constraint: Option<Constraint>,
     pub(crate) events: Sender<Event>,
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) submitted: Instant,
@@ -139,6 +142,11 @@ impl Worker {
         &self.info
     }
 
+    /// Grammars over the model's vocabulary.
+    pub(crate) fn grammars(&self) -> Grammars {
+        Grammars::new(self.tokenizer.clone())
+    }
+
     /// Serves until the queue is closed.
     pub(crate) fn run(mut self) {
         while !self.queue.is_closed() {
@@ -191,7 +199,7 @@ impl Worker {
                 return;
             };
             let started = Instant::now();
-            match self.prepare(request.job) {
+            match self.prepare(request.job, request.constraint) {
                 Ok(state) => {
                     send(
                         &request.events,
@@ -217,7 +225,7 @@ impl Worker {
         }
     }
 
-    fn prepare(&self, job: Job) -> Result<GenerationState> {
+    fn prepare(&self, job: Job, constraint: Option<Constraint>) -> Result<GenerationState> {
         if job.max_tokens == 0 {
             return Err(EngineError::ParameterInvalid {
                 parameter: "max_tokens",
@@ -243,6 +251,7 @@ impl Worker {
             job.sampling,
             job.stop,
             job.max_tokens,
+            constraint,
         )
     }
 
@@ -451,7 +460,7 @@ mod tests {
     use postern_testkit::gguf::TinyModel;
 
     use super::*;
-    use crate::job::Sampling;
+    use crate::job::{OutputFormat, Sampling};
     use crate::manifest::ModelManifest;
     use crate::queue::Refused;
 
@@ -462,9 +471,11 @@ mod tests {
             sampling: Sampling::greedy(),
             max_tokens: 1,
             stop: Vec::new(),
+            output: OutputFormat::Text,
         };
         let request = Request {
             job,
+            constraint: None,
             events,
             cancelled: Arc::default(),
             submitted: Instant::now(),

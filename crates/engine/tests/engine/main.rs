@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use postern_engine::{
     Engine, EngineConfig, EngineError, Event, Finished, Generation, Job, ModelManifest, Next,
-    Prompt, Result, Sampling, VerifiedModel,
+    OutputFormat, Prompt, Result, Sampling, VerifiedModel,
 };
 use postern_testkit::gguf::TinyModel;
 
@@ -51,6 +51,7 @@ fn job(prompt: &str, max_tokens: usize) -> Job {
         sampling: Sampling::greedy(),
         max_tokens,
         stop: Vec::new(),
+        output: OutputFormat::Text,
     }
 }
 

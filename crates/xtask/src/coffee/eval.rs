@@ -9,8 +9,8 @@ use super::{
 };
 use anyhow::{Result, bail};
 use postern_engine::{
-    ChatMessage, Engine, EngineConfig, Event, Job, ModelManifest, Next, Prompt, Role, Sampling,
-    VerifiedModel,
+    ChatMessage, Engine, EngineConfig, Event, Job, ModelManifest, Next, OutputFormat, Prompt, Role,
+    Sampling, VerifiedModel,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -135,6 +135,7 @@ impl Guide {
             sampling: Sampling::greedy(),
             max_tokens: ANSWER_TOKENS_MAX,
             stop: Vec::new(),
+            output: OutputFormat::Text,
         })?;
         let mut answer = String::new();
         loop {
