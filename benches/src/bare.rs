@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use postern_engine::{
-    Engine, EngineConfig, Event, Finished, Generation, Job, ModelManifest, Next, Prompt, Sampling,
-    VerifiedModel,
+    Engine, EngineConfig, Event, Finished, Generation, Job, ModelManifest, Next, OutputFormat,
+    Prompt, Sampling, VerifiedModel,
 };
 
 /// How long one look for an event waits; it only bounds how late an end is noticed.
@@ -51,6 +51,7 @@ pub fn complete(engine: &Engine, prompt: Vec<u32>, tokens: usize) -> Result<Comp
         max_tokens: tokens,
         stop: Vec::new(),
         tenant: String::new(),
+        output: OutputFormat::Text,
     })?;
     collect(&generation)
 }

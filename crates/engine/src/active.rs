@@ -1,6 +1,7 @@
 //! A generation that has a sequence: what it computes next, and what it tells its receiver.
 //!
-//! Invariant: its sequence holds a prefix of its prompt, or all of its text but the latest token.
+//! Invariant: its sequence holds its text up to the tokens that were not computed yet: the rest of its prompt, or the
+//! latest token and those that a constraint forced behind it.
 //! Absent: the backend, and other generations.
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use crate::backend::{Batch, SequenceId};
-use crate::error::EngineError;
+use crate::error::{EngineError, Result};
 use crate::generation::{GenerationState, Step};
 use crate::job::{Event, FinishReason, Finished, Timings, Usage};
 use crate::lookup::PromptLookup;
@@ -19,8 +20,8 @@ use crate::worker::Request;
 pub(crate) struct Active {
     pub(crate) sequence: SequenceId,
     state: GenerationState,
-    /// Prompt tokens that the sequence holds.
-    prefilled: usize,
+    /// Tokens that the sequence holds.
+    computed: usize,
     /// Those that it held from the start.
     cached: usize,
     /// Tokens that the next pass computes ahead; each follows from the one before if the guess is right.
@@ -38,10 +39,27 @@ struct Clock {
     first_token: Option<Instant>,
 }
 
+/// A generation's part of a batch.
+#[derive(Clone, Copy)]
+pub(crate) struct Pushed {
+    pub(crate) sequence: SequenceId,
+    /// Tokens of its text.
+    pub(crate) tokens: usize,
+    /// Tokens behind them that are only guessed.
+    pub(crate) guessed: usize,
+    /// Rows of logits; none where more of the text is to be computed first.
+    pub(crate) logits: usize,
+}
+
 /// What a pass meant for a generation.
 pub(crate) enum Outcome {
-    /// It goes on. Its sequence keeps this many tokens.
-    GoesOn { keeps: usize },
+    /// It goes on.
+    GoesOn {
+        /// Tokens that its sequence keeps; what was guessed wrong goes.
+        keeps: usize,
+        /// Guesses that were right.
+        right: usize,
+    },
     /// It is over.
     Ended(FinishReason),
     /// It failed.
@@ -62,7 +80,7 @@ impl Active {
         Self {
             sequence,
             state,
-            prefilled: cached,
+            computed: cached,
             cached,
             guess: Vec::new(),
             lookup,
@@ -80,13 +98,8 @@ impl Active {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Prompt tokens that are still to be computed.
-    pub(crate) fn prompt_left(&self) -> usize {
-        self.state.prompt_tokens() - self.prefilled
-    }
-
     pub(crate) fn is_prefilling(&self) -> bool {
-        self.prompt_left() > 0
+        self.computed < self.state.prompt_tokens()
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -97,39 +110,55 @@ impl Active {
         }
     }
 
-    /// Puts up to `tokens_max` tokens of the prompt into the batch.
-    pub(crate) fn push_prompt(&mut self, batch: &mut Batch, tokens_max: usize) -> usize {
-        let count = self.prompt_left().min(tokens_max);
-        let chunk = &self.state.prompt()[self.prefilled..][..count];
-        let logits = usize::from(count == self.prompt_left());
-        batch.push(self.sequence, chunk.iter().copied(), logits);
-        self.prefilled += count;
-        count
-    }
-
-    /// Puts the latest token into the batch, and up to `guess_max` guesses behind it. Says how many guesses.
-    pub(crate) fn push_token(&mut self, batch: &mut Batch, guess_max: usize) -> usize {
-        let guess_max = guess_max.min(self.state.tokens_left().saturating_sub(1));
+    /// Puts what is to be computed next into the batch, up to `tokens_max` tokens, and up to `guess_max` guesses behind
+    /// it if that is all.
+    pub(crate) fn push(
+        &mut self,
+        batch: &mut Batch,
+        tokens_max: usize,
+        guess_max: usize,
+    ) -> Pushed {
+        let pending = &self.state.tokens()[self.computed..];
+        let tokens = pending.len().min(tokens_max);
+        let is_all = tokens == pending.len();
         self.guess.clear();
-        if let Some(lookup) = &mut self.lookup {
+        if let (Some(lookup), true) = (&mut self.lookup, is_all && guess_max > 0) {
+            let guess_max = guess_max.min(self.state.tokens_left().saturating_sub(1));
             self.guess
                 .extend_from_slice(lookup.guess(self.state.tokens(), guess_max));
         }
-        let tokens = std::iter::once(self.state.last_token()).chain(self.guess.iter().copied());
-        batch.push(self.sequence, tokens, 1 + self.guess.len());
-        self.guess.len()
+        let pushed = Pushed {
+            sequence: self.sequence,
+            tokens,
+            guessed: self.guess.len(),
+            logits: if is_all { 1 + self.guess.len() } else { 0 },
+        };
+        let guess = self.guess.iter().copied();
+        batch.push(
+            self.sequence,
+            pending[..tokens].iter().copied().chain(guess),
+            pushed.logits,
+        );
+        self.computed += tokens;
+        pushed
     }
 
     /// Chooses tokens from the logits `[rows, vocabulary]` after the latest token and each guess, as far as the guesses
-    /// are right, and tells the receiver. Also says how many guesses were.
+    /// are right, and tells the receiver. Also says how many tokens there are more.
     pub(crate) fn advance(&mut self, logits: &mut [f32], vocabulary: usize) -> (Outcome, usize) {
+        let before = self.state.completion_tokens();
+        let outcome = self.choose(logits, vocabulary);
+        (outcome, self.state.completion_tokens() - before)
+    }
+
+    fn choose(&mut self, logits: &mut [f32], vocabulary: usize) -> Outcome {
         let mut right = 0;
         for row in logits.chunks_exact_mut(vocabulary) {
-            let token = match self.step(row) {
+            let token = match self.take(|state| state.step(row).map(Some)) {
                 Ok(token) => token,
-                Err(outcome) => return (outcome, right),
+                Err(outcome) => return outcome,
             };
-            if self.guess.get(right) != Some(&token) {
+            if token.is_none() || self.guess.get(right).copied() != token {
                 break;
             }
             right += 1;
@@ -137,25 +166,42 @@ impl Active {
         if let (Some(lookup), false) = (&mut self.lookup, self.guess.is_empty()) {
             lookup.learn(self.guess.len(), right);
         }
-        // The latest token was chosen and not computed.
-        let keeps = self.state.tokens().len() - 1;
-        (Outcome::GoesOn { keeps }, right)
+        self.computed += right;
+        // What follows without a choice needs no logits.
+        loop {
+            match self.take(GenerationState::forced_step) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    return Outcome::GoesOn {
+                        keeps: self.computed,
+                        right,
+                    };
+                }
+                Err(outcome) => return outcome,
+            }
+        }
     }
 
-    /// Chooses one token and tells the receiver; what ends the generation is the error.
-    fn step(&mut self, logits: &mut [f32]) -> Result<u32, Outcome> {
-        let step = self.state.step(logits);
+    /// Takes one token, if there is one, and tells the receiver; what ends the generation is the error.
+    fn take(
+        &mut self,
+        next: impl FnOnce(&mut GenerationState) -> Result<Option<Step>>,
+    ) -> std::result::Result<Option<u32>, Outcome> {
+        let step = next(&mut self.state);
         self.clock.first_token.get_or_insert_with(Instant::now);
         match step {
-            Ok(Step::Token { id, text }) => match self.events.send(Event::Token { id, text }) {
-                Ok(()) => Ok(id),
-                Err(_) => Err(Outcome::Ended(FinishReason::Cancelled)),
-            },
-            Ok(Step::Last { id, text, reason }) => {
+            Ok(None) => Ok(None),
+            Ok(Some(Step::Token { id, text })) => {
+                match self.events.send(Event::Token { id, text }) {
+                    Ok(()) => Ok(Some(id)),
+                    Err(_) => Err(Outcome::Ended(FinishReason::Cancelled)),
+                }
+            }
+            Ok(Some(Step::Last { id, text, reason })) => {
                 send(&self.events, Event::Token { id, text });
                 Err(Outcome::Ended(reason))
             }
-            Ok(Step::End) => Err(Outcome::Ended(FinishReason::Stop)),
+            Ok(Some(Step::End)) => Err(Outcome::Ended(FinishReason::Stop)),
             Err(error) => Err(Outcome::Failed(error)),
         }
     }

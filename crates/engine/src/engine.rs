@@ -10,8 +10,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::config::EngineConfig;
+use crate::constraint::{Constraint, Grammars};
 use crate::error::{EngineError, Result};
-use crate::job::{EngineStats, Event, Job, ModelInfo};
+use crate::job::{EngineStats, Event, Job, ModelInfo, OutputFormat};
 use crate::model_file::VerifiedModel;
 use crate::queue::{Queue, Refused};
 use crate::stats::StatsCell;
@@ -29,6 +30,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Shared {
     info: ModelInfo,
+    grammars: Grammars,
     queue: Arc<Queue<Request>>,
     stats: Arc<StatsCell>,
     worker: Mutex<Option<JoinHandle<()>>>,
@@ -51,7 +53,8 @@ impl Engine {
                     (config.clone(), Arc::clone(&queue), Arc::clone(&stats));
                 move || match Worker::load(model, &config, queue, stats) {
                     Ok(worker) => {
-                        let _starter_waits = loaded.send(Ok(worker.info().clone()));
+                        let _starter_waits =
+                            loaded.send(Ok((worker.info().clone(), worker.grammars())));
                         worker.run();
                     }
                     Err(error) => {
@@ -63,9 +66,10 @@ impl Engine {
             name: WORKER_THREAD,
             source,
         })?;
-        let info = outcome.recv().map_err(|_| EngineError::Stopped)??;
+        let (info, grammars) = outcome.recv().map_err(|_| EngineError::Stopped)??;
         let shared = Shared {
             info,
+            grammars,
             queue,
             stats,
             worker: Mutex::new(Some(thread)),
@@ -82,20 +86,30 @@ impl Engine {
 
     /// Hands a job to the worker. What becomes of it comes through the [`Generation`].
     ///
+    /// A schema is compiled here, on the caller's time, so that it delays no running generation.
+    ///
     /// # Errors
-    /// [`EngineError::QueueFull`] and [`EngineError::Stopped`].
+    /// [`EngineError::QueueFull`], [`EngineError::Stopped`], and what makes the schema of the output unusable; see
+    /// [`Constraint::new`].
     pub fn submit(&self, job: Job) -> Result<Generation> {
         self.submit_scripted(job, None)
     }
 
     /// The same with tokens to take instead of choosing any.
     pub(crate) fn submit_scripted(&self, job: Job, script: Option<Vec<u32>>) -> Result<Generation> {
+        let constraint = match &job.output {
+            OutputFormat::Text => None,
+            OutputFormat::JsonSchema(schema) => {
+                Some(Constraint::new(&self.shared.grammars, schema)?)
+            }
+        };
         // Bounded by the job: one `Started`, at most `max_tokens` tokens, one end.
         let (events, received) = mpsc::channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let request = Request {
             job,
             script,
+            constraint,
             events,
             cancelled: Arc::clone(&cancelled),
             submitted: Instant::now(),

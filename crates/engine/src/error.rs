@@ -304,6 +304,20 @@ pub enum EngineError {
         /// What is allowed.
         expected: String,
     },
+    /// Output cannot be kept to the schema that was asked for.
+    #[error("the output schema is not usable: {reason}; change the schema")]
+    SchemaInvalid {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A generation cannot go on within its schema.
+    #[error(
+        "the output cannot be kept to its schema any longer: {reason}; simplify the schema's patterns and alternatives"
+    )]
+    ConstraintFailed {
+        /// Why.
+        reason: &'static str,
+    },
     /// The prompt is empty once it is tokenized.
     #[error("the prompt has no tokens; give at least one")]
     PromptEmpty,

@@ -23,6 +23,20 @@ pub struct Job {
     /// Whose job it is. What was computed for a prompt serves later jobs of the same tenant that begin alike; only the
     /// fixed part of messages serves everybody's.
     pub tenant: String,
+    /// What the output has to be.
+    pub output: OutputFormat,
+}
+
+/// What the output of a generation has to be.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum OutputFormat {
+    /// Any text.
+    #[default]
+    Text,
+    /// JSON that this schema accepts, written compactly and with its members in the order of the schema. The
+    /// generation ends when the JSON is whole. Output that `max_tokens` or a stop string cuts short is not whole, and
+    /// a number without bounds may have more digits than its reader takes.
+    JsonSchema(serde_json::Value),
 }
 
 /// What a generation continues.

@@ -14,6 +14,7 @@ mod active;
 mod backend;
 pub mod chat_template;
 mod config;
+mod constraint;
 mod digest;
 mod engine;
 mod error;
@@ -35,6 +36,10 @@ mod worker;
 pub use backend::{Cache, KNOWN_ARCHITECTURES};
 pub use chat_template::{ChatDate, ChatTemplate};
 pub use config::{BackendChoice, EngineConfig};
+pub use constraint::{
+    Constraint, Grammars, SCHEMA_BYTES_MAX, SCHEMA_COUNT_MAX, SCHEMA_MEMBERS_MAX,
+    SCHEMA_NESTING_MAX, SCHEMA_REFERENCES_MAX, TokenMask,
+};
 pub use digest::Sha256Digest;
 pub use engine::{Canceller, Engine, Generation, Next};
 pub use error::{EngineError, Result};
@@ -43,8 +48,8 @@ pub use inspect::{
     ModelReport, QuantizationReport, SpecialToken, TensorReport, VocabularyReport, inspect,
 };
 pub use job::{
-    ChatMessage, EngineStats, Event, FinishReason, Finished, Job, ModelInfo, Prompt, Role,
-    STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, Sampling, Timings, Usage, Work,
+    ChatMessage, EngineStats, Event, FinishReason, Finished, Job, ModelInfo, OutputFormat, Prompt,
+    Role, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, Sampling, Timings, Usage, Work,
 };
 pub use manifest::ModelManifest;
 pub use model_file::{LoadProgress, VerifiedModel};

@@ -15,10 +15,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use crate::active::{Active, Outcome, milliseconds, send};
+use crate::active::{Active, Outcome, Pushed, milliseconds, send};
 use crate::backend::{self, Backend, Batch, Opening, SequenceId};
 use crate::chat_template::ChatTemplate;
 use crate::config::EngineConfig;
+use crate::constraint::{Constraint, Grammars};
 use crate::error::{EngineError, Result};
 use crate::generation::GenerationState;
 use crate::gguf::Gguf;
@@ -38,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) job: Job,
     /// Tokens to take instead of choosing any; see [`crate::forced_generation`].
     pub(crate) script: Option<Vec<u32>>,
+    /// What the job's output is held to, compiled.
+    pub(crate) constraint: Option<Constraint>,
     pub(crate) events: Sender<Event>,
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) submitted: Instant,
@@ -58,7 +61,7 @@ pub(crate) struct Worker {
     active: Vec<Active>,
     batch: Batch,
     /// What each part of the batch is.
-    plan: Vec<Planned>,
+    plan: Vec<Pushed>,
     logits: Vec<f32>,
     payoff: Payoff,
 }
@@ -70,15 +73,6 @@ struct Prepared {
     /// Leading tokens of the prompt that are the same for everybody.
     shared_tokens: usize,
     started: Instant,
-}
-
-/// A part of a batch.
-#[derive(Clone, Copy)]
-struct Planned {
-    sequence: SequenceId,
-    /// Rows of logits; none in the middle of a prompt.
-    logits: usize,
-    guessed: usize,
 }
 
 impl Worker {
@@ -158,6 +152,11 @@ impl Worker {
 
     pub(crate) fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// Grammars over the model's vocabulary.
+    pub(crate) fn grammars(&self) -> Grammars {
+        Grammars::new(self.tokenizer.clone())
     }
 
     /// Serves until the queue is closed.
@@ -268,7 +267,14 @@ impl Worker {
         };
         let stop = std::mem::take(&mut job.stop);
         let tokenizer = self.tokenizer.clone();
-        let state = GenerationState::new(tokenizer, prompt, sampler, stop, job.max_tokens)?;
+        let state = GenerationState::new(
+            tokenizer,
+            prompt,
+            sampler,
+            stop,
+            job.max_tokens,
+            request.constraint.take(),
+        )?;
         Ok((state, shared_tokens))
     }
 
@@ -303,63 +309,58 @@ impl Worker {
         }
     }
 
-    /// Fills the batch: the latest token of all that are generated, then prompts.
+    /// Fills the batch: the latest tokens of all that are generated, then prompts.
     fn plan_batch(&mut self) {
         self.batch.clear();
         self.plan.clear();
-        let running = self
-            .active
-            .iter()
-            .filter(|active| !active.is_prefilling())
-            .count();
+        let (whole_chunk, free) = (
+            self.config.prefill_chunk_tokens,
+            self.backend.rows_are_independent(),
+        );
+        let is_running = |active: &&mut Active| !active.is_prefilling();
+        let running = self.active.iter_mut().filter(is_running).count();
         let prefills = running < self.active.len();
+        let chunk = match running > 0 && free {
+            true => self.config.prefill_chunk_tokens_busy.min(whole_chunk),
+            false => whole_chunk,
+        };
         let mut guesses_left = match !prefills && running > 0 && self.payoff.allows(running) {
             true => (GUESS_TOKENS_MAX + 1).saturating_sub(running),
             false => 0,
         };
-        for active in self
-            .active
-            .iter_mut()
-            .filter(|active| !active.is_prefilling())
-        {
-            let guessed = active.push_token(&mut self.batch, guesses_left.min(GUESS_TOKENS_MAX));
-            guesses_left -= guessed;
-            self.plan.push(Planned {
-                sequence: active.sequence,
-                logits: 1 + guessed,
-                guessed,
-            });
+        // One token each has room beside the chunk. Where rows depend on the batch, everybody has a chunk of his own.
+        let mut left = chunk;
+        for active in self.active.iter_mut().filter(is_running) {
+            let guess_max = guesses_left.min(GUESS_TOKENS_MAX).min(left);
+            let pushed = active.push(&mut self.batch, 1 + left, guess_max);
+            if free {
+                left = left.saturating_sub(pushed.tokens + pushed.guessed - 1);
+            }
+            guesses_left -= pushed.guessed;
+            self.plan.push(pushed);
         }
-        if prefills {
-            self.plan_prompts(running > 0);
+        if prefills && left > 0 {
+            self.plan_prompts(left);
         }
     }
 
-    /// Adds a chunk of the prompt that has waited longest, which waits longest again afterwards.
-    fn plan_prompts(&mut self, is_busy: bool) {
-        let chunk = self.config.prefill_chunk_tokens;
-        let mut left = match is_busy && self.backend.rows_are_independent() {
-            true => self.config.prefill_chunk_tokens_busy.min(chunk),
-            false => chunk,
-        };
+    /// Adds chunks of the prompts that have waited longest, `left` tokens in all; they wait longest again afterwards.
+    fn plan_prompts(&mut self, mut left: usize) {
         for _ in 0..self.active.len() {
             let Some(index) = self.active.iter().position(|active| {
                 active.is_prefilling()
                     && self
                         .plan
                         .iter()
-                        .all(|planned| planned.sequence != active.sequence)
+                        .all(|pushed| pushed.sequence != active.sequence)
             }) else {
                 return;
             };
             let mut active = self.active.remove(index);
-            left -= active.push_prompt(&mut self.batch, left);
-            self.plan.push(Planned {
-                sequence: active.sequence,
-                logits: usize::from(!active.is_prefilling()),
-                guessed: 0,
-            });
+            let pushed = active.push(&mut self.batch, left, 0);
             self.active.push(active);
+            left -= pushed.tokens;
+            self.plan.push(pushed);
             // Where rows depend on the batch, chunks begin at multiples of the chunk length whatever else is going
             // on, so that the same prompt is always computed in the same steps.
             if left == 0 || !self.backend.rows_are_independent() {
@@ -384,30 +385,34 @@ impl Worker {
         self.logits = logits;
     }
 
-    fn advance(&mut self, plan: &[Planned], logits: &mut [f32], begun: Instant) {
+    fn advance(&mut self, plan: &[Pushed], logits: &mut [f32], begun: Instant) {
         let took = begun.elapsed();
         let vocabulary = self.backend.vocabulary();
         let mut rest = logits;
-        let (mut guessed, mut right, mut generated) = (0, 0, 0);
-        for planned in plan.iter().filter(|planned| planned.logits > 0) {
-            let (rows, after) = rest.split_at_mut(planned.logits * vocabulary);
+        let (mut right, mut generated) = (0, 0);
+        for pushed in plan.iter().filter(|pushed| pushed.logits > 0) {
+            let (rows, after) = rest.split_at_mut(pushed.logits * vocabulary);
             rest = after;
-            let Some(index) = self.place(planned.sequence) else {
+            let Some(index) = self.place(pushed.sequence) else {
                 continue;
             };
-            let (outcome, right_guesses) = self.active[index].advance(rows, vocabulary);
-            guessed += planned.guessed;
-            right += right_guesses;
-            generated += 1 + right_guesses;
+            let (outcome, tokens) = self.active[index].advance(rows, vocabulary);
+            generated += tokens;
             match outcome {
-                Outcome::GoesOn { keeps } if planned.guessed > 0 => {
-                    self.backend.truncate(planned.sequence, keeps);
+                Outcome::GoesOn {
+                    keeps,
+                    right: guesses,
+                } => {
+                    right += guesses;
+                    if guesses < pushed.guessed {
+                        self.backend.truncate(pushed.sequence, keeps);
+                    }
                 }
-                Outcome::GoesOn { .. } => {}
                 Outcome::Ended(reason) => self.finish(index, reason),
                 Outcome::Failed(error) => self.fail(index, error),
             }
         }
+        let guessed = plan.iter().map(|pushed| pushed.guessed).sum::<usize>();
         if self.batch.tokens.len() == plan.len() + guessed {
             self.payoff.measure(guessed > 0, generated, took);
         }
@@ -419,9 +424,9 @@ impl Worker {
         work.right_guesses += right as u64;
     }
 
-    fn fail_all(&mut self, plan: &[Planned], error: &EngineError) {
-        for planned in plan {
-            if let Some(index) = self.place(planned.sequence) {
+    fn fail_all(&mut self, plan: &[Pushed], error: &EngineError) {
+        for pushed in plan {
+            if let Some(index) = self.place(pushed.sequence) {
                 let error = EngineError::Backend {
                     backend: self.backend.name(),
                     doing: "computing",
@@ -513,7 +518,7 @@ mod tests {
     use postern_testkit::gguf::TinyModel;
 
     use super::*;
-    use crate::job::{Job, Sampling};
+    use crate::job::{Job, OutputFormat, Sampling};
     use crate::manifest::ModelManifest;
     use crate::queue::Refused;
 
@@ -525,10 +530,12 @@ mod tests {
             max_tokens: 1,
             stop: Vec::new(),
             tenant: String::new(),
+            output: OutputFormat::Text,
         };
         let request = Request {
             job,
             script: None,
+            constraint: None,
             events,
             cancelled: Arc::default(),
             submitted: Instant::now(),

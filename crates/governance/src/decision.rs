@@ -76,6 +76,23 @@ pub struct Message {
     pub role: Role,
     /// The rendered text.
     pub content: String,
+    /// Leading bytes of the text that the template itself wrote, before its first variable: the same in every call.
+    pub fixed_bytes: usize,
+}
+
+impl Message {
+    fn new(role: Role, source: &str, content: String) -> Self {
+        let first_tag = source.find("{{").into_iter();
+        let first_tag = first_tag.chain(source.find("{%")).chain(source.find("{#"));
+        let literal = &source[..first_tag.min().unwrap_or(source.len())];
+        // Rendering may have trimmed white space before a tag.
+        let kept = literal.bytes().zip(content.bytes());
+        Self {
+            role,
+            fixed_bytes: kept.take_while(|(written, found)| written == found).count(),
+            content,
+        }
+    }
 }
 
 /// What is allowed to reach a model, and what has to be recorded about it.
@@ -293,15 +310,9 @@ fn render(
             })
     };
     let mut messages = Vec::new();
-    if template.system.is_some() {
-        messages.push(Message {
-            role: Role::System,
-            content: body(SYSTEM)?,
-        });
+    if let Some(system) = &template.system {
+        messages.push(Message::new(Role::System, system, body(SYSTEM)?));
     }
-    messages.push(Message {
-        role: Role::User,
-        content: body(USER)?,
-    });
+    messages.push(Message::new(Role::User, &template.user, body(USER)?));
     Ok(messages)
 }

@@ -172,6 +172,8 @@ pub enum AnswerEnd {
 pub struct AnswerUsage {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them that did not need to be computed, because an earlier prompt began alike.
+    pub cached_prompt_tokens: usize,
     /// Tokens that were generated.
     pub completion_tokens: usize,
 }

@@ -3,9 +3,13 @@
 //! Label values come from closed sets: ids of loaded templates, codes of
 //! outcomes, names of rules. What a caller writes never becomes a label.
 
+use std::sync::Mutex;
+
+use postern_engine::{EngineStats, Work};
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Template label of calls that named no loaded template.
@@ -30,6 +34,9 @@ pub(crate) struct Metrics {
     rate: Histogram,
     queue_depth: IntGauge,
     in_flight: IntGauge,
+    cache_pages: IntGaugeVec,
+    /// Totals of the engine, which counts by itself, in the order of [`totals`].
+    engine: Mutex<[IntCounter; 6]>,
 }
 
 impl Metrics {
@@ -90,6 +97,42 @@ impl Metrics {
                 "postern_calls_in_flight",
                 "Calls admitted and not ended.",
             ),
+            cache_pages: registered(
+                r,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "postern_kv_cache_pages",
+                        "Pages of the KV cache: in use, kept for prompts that begin alike, or free.",
+                    ),
+                    &["state"],
+                ),
+            ),
+            engine: Mutex::new(
+                [
+                    ("postern_engine_passes_total", "Passes over the weights."),
+                    (
+                        "postern_engine_pass_sequences_total",
+                        "Sequences that passes served; divided by the passes, the size of a batch.",
+                    ),
+                    (
+                        "postern_engine_prompt_tokens_total",
+                        "Tokens of prompts that the engine took in.",
+                    ),
+                    (
+                        "postern_engine_cached_prompt_tokens_total",
+                        "Those of them that were found in the KV cache.",
+                    ),
+                    (
+                        "postern_engine_guessed_tokens_total",
+                        "Tokens computed ahead on a guess.",
+                    ),
+                    (
+                        "postern_engine_right_guesses_total",
+                        "Guesses that were right.",
+                    ),
+                ]
+                .map(|(name, about)| registered(r, IntCounter::new(name, about))),
+            ),
             registry,
         }
     }
@@ -124,14 +167,50 @@ impl Metrics {
         self.rate.observe(tokens_per_s);
     }
 
-    /// Everything in the text format, with the gauges set to the given values.
-    pub(crate) fn text(&self, queued: usize, in_flight: usize) -> String {
-        self.queue_depth.set(gauge(queued));
+    /// Everything in the text format, with what the engine says of itself.
+    pub(crate) fn text(&self, engine: &EngineStats, in_flight: usize) -> String {
+        self.queue_depth.set(gauge(engine.queued));
         self.in_flight.set(gauge(in_flight));
+        let cache = engine.cache;
+        for (state, pages) in [
+            ("in-use", cache.pages_in_use),
+            ("kept", cache.pages_kept),
+            // The figures may be of two passes.
+            (
+                "free",
+                cache
+                    .pages
+                    .saturating_sub(cache.pages_in_use + cache.pages_kept),
+            ),
+        ] {
+            self.cache_pages
+                .with_label_values(&[state])
+                .set(gauge(pages));
+        }
+        // Under a lock, or two readers at a time would both add what is new.
+        let counters = self
+            .engine
+            .lock()
+            .expect("nothing panics while the lock is held");
+        for (counter, total) in counters.iter().zip(totals(&engine.work)) {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+        drop(counters);
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("names and labels were checked when they were registered")
     }
+}
+
+fn totals(work: &Work) -> [u64; 6] {
+    [
+        work.passes,
+        work.sequences,
+        work.prompt_tokens,
+        work.cached_prompt_tokens,
+        work.guessed_tokens,
+        work.right_guesses,
+    ]
 }
 
 fn gauge(value: usize) -> i64 {

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_audit::{Entry, Receipt};
-use postern_engine::{EngineError, Event, FinishReason, Generation, Job, Next, Prompt, Sampling};
+use postern_engine::{
+    EngineError, Event, FinishReason, Generation, Job, Next, OutputFormat, Prompt, Sampling,
+};
 use postern_governance::{
     CallRequest, Decision, GovernedPrompt, Identity, OutputFilter, TemplateId, decide,
 };
@@ -167,6 +169,7 @@ impl Service {
             max_tokens: admission.prompt.max_tokens as usize,
             stop: Vec::new(),
             tenant: admission.identity.to_string(),
+            output: OutputFormat::Text,
         };
         self.engine
             .submit(job)

@@ -16,6 +16,7 @@ pub(crate) struct Progress {
     arrived: Instant,
     first_token: Option<Duration>,
     pub(crate) prompt_tokens: usize,
+    pub(crate) cached_prompt_tokens: usize,
     pub(crate) completion_tokens: usize,
     pub(crate) queued_ms: f64,
     decode_ms: f64,
@@ -30,6 +31,7 @@ impl Progress {
             arrived,
             first_token: None,
             prompt_tokens: 0,
+            cached_prompt_tokens: 0,
             completion_tokens: 0,
             queued_ms: 0.0,
             decode_ms: 0.0,
@@ -54,6 +56,7 @@ impl Progress {
     /// Takes over the engine's own counts and times.
     pub(crate) fn finished(&mut self, finished: &Finished) {
         self.prompt_tokens = finished.usage.prompt_tokens;
+        self.cached_prompt_tokens = finished.usage.cached_prompt_tokens;
         self.completion_tokens = finished.usage.completion_tokens;
         self.queued_ms = finished.timings.queued_ms;
         self.decode_ms = finished.timings.decode_ms;

@@ -97,6 +97,7 @@ impl Service {
             finish_reason: end,
             usage: AnswerUsage {
                 prompt_tokens: progress.prompt_tokens,
+                cached_prompt_tokens: progress.cached_prompt_tokens,
                 completion_tokens: progress.completion_tokens,
             },
             timings: AnswerTimings {

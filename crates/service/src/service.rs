@@ -267,7 +267,7 @@ impl Service {
     #[must_use]
     pub fn metrics_text(&self) -> String {
         let in_flight = self.config.calls_max - self.slots.available_permits();
-        self.metrics.text(self.engine.stats().queued, in_flight)
+        self.metrics.text(&self.engine.stats(), in_flight)
     }
 
     /// Closes the service: new calls are refused, running ones may finish until

@@ -44,12 +44,13 @@ pub(crate) fn admitted(
 pub(crate) fn messages(messages: &[Message]) -> Vec<ChatMessage> {
     messages
         .iter()
-        .map(|message| {
-            let role = match message.role {
+        .map(|message| ChatMessage {
+            role: match message.role {
                 governance::Role::System => Role::System,
                 governance::Role::User => Role::User,
-            };
-            ChatMessage::new(role, message.content.clone())
+            },
+            content: message.content.clone(),
+            fixed_bytes: message.fixed_bytes,
         })
         .collect()
 }

@@ -132,6 +132,19 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// Encodes text that goes on from other text: no space is put before it, and no special token is looked for in it.
+    pub(crate) fn encode_continuation(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        self.encode_text(text, false, &mut ids);
+        ids
+    }
+
+    /// Appends the bytes that token `id` adds to a text that goes on, if it is one that text may become; control
+    /// tokens and markup add none.
+    pub(crate) fn append_text(&self, id: u32, out: &mut Vec<u8>) {
+        stream::append_text(&self.inner.vocabulary, id, out);
+    }
+
     /// Puts BOS before and EOS after `ids` where the model asks for it.
     pub fn enclose(&self, ids: &mut Vec<u32>) {
         let special = &self.inner.vocabulary.special;

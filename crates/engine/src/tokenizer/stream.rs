@@ -35,6 +35,14 @@ fn append_bytes(vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) -> Result<K
     Ok(kind)
 }
 
+/// Appends the bytes of token `id` if it is one that text may become.
+pub(super) fn append_text(vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) {
+    if vocabulary.is_mergeable(id) || vocabulary.kind(id) == Some(Kind::Byte) {
+        // An unknown id has no kind and is not mergeable.
+        let _kind = append_bytes(vocabulary, id, out);
+    }
+}
+
 /// Appends the bytes of tokens, leaving out the spaces that encoding put in.
 pub(super) struct Joiner {
     vocabulary: Arc<Vocabulary>,

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use postern_engine::{
     Engine, EngineConfig, EngineError, Event, Finished, Generation, Job, ModelManifest, Next,
-    Prompt, Result, Sampling, VerifiedModel,
+    OutputFormat, Prompt, Result, Sampling, VerifiedModel,
 };
 use postern_testkit::gguf::TinyModel;
 
@@ -53,6 +53,7 @@ fn job(prompt: &str, max_tokens: usize) -> Job {
         max_tokens,
         stop: Vec::new(),
         tenant: String::new(),
+        output: OutputFormat::Text,
     }
 }
 

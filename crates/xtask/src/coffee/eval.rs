@@ -9,8 +9,8 @@ use super::{
 };
 use anyhow::{Result, bail};
 use postern_engine::{
-    ChatMessage, Engine, EngineConfig, Event, Job, ModelManifest, Next, Prompt, Role, Sampling,
-    VerifiedModel,
+    ChatMessage, Engine, EngineConfig, Event, Job, ModelManifest, Next, OutputFormat, Prompt, Role,
+    Sampling, VerifiedModel,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -133,6 +133,7 @@ impl Guide {
             max_tokens: ANSWER_TOKENS_MAX,
             stop: Vec::new(),
             tenant: String::new(),
+            output: OutputFormat::Text,
         })?;
         let mut answer = String::new();
         loop {

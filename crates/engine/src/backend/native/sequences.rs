@@ -146,8 +146,8 @@ impl Sequences {
     fn make_known(&mut self, sequence: SequenceId) {
         let slot = open(&mut self.slots, sequence);
         let (full, _) = slot.tokens.as_chunks::<PAGE_TOKENS>();
-        for index in slot.known_pages..full.len() {
-            let (page, key) = (slot.pages[index], slot.key(index, full[index]));
+        for (index, tokens) in full.iter().enumerate().skip(slot.known_pages) {
+            let (page, key) = (slot.pages[index], slot.key(index, *tokens));
             match self.prefixes.find(&key) {
                 None => self.prefixes.insert(&mut self.cache, page, key),
                 Some(known) => {
