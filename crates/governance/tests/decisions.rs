@@ -275,10 +275,12 @@ fn an_allowed_call_carries_everything_that_is_recorded() {
             {
                 "role": "system",
                 "content": "You repeat in a password=[REDACTED:password-assignment:1] tone.",
+                "fixed_bytes": "You repeat".len(),
             },
             {
                 "role": "user",
                 "content": "<pay [REDACTED:payment-card:1], [REDACTED:payment-card:1]>",
+                "fixed_bytes": "<".len(),
             },
         ],
         "variables": {

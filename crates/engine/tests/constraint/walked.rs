@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use postern_engine::gguf::{Array, Value as Entry};
 use postern_engine::{Constraint, Grammars, Tokenizer};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::made_vocabulary::{changed, entry, made, strings};
+use crate::made_vocabulary::made;
 use crate::{fault, schemas};
 
 /// More than any output of the bounded schemas has, at one token a byte.
