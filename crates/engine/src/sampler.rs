@@ -208,14 +208,17 @@ fn likeliest(logits: &[f32], allowed: Option<&TokenMask>) -> u32 {
     let mut last = [f32::NEG_INFINITY; 8];
     last[..rest.len()].copy_from_slice(rest);
     for (index, eight) in whole.iter().chain([&last]).enumerate() {
-        let offsets = &MASK_OFFSETS[usize::from(allowed.map_or(u8::MAX, |mask| mask.octet(index)))];
-        let masked = |(logit, offset): (&f32, &f32)| logit + offset;
-        let larger = |a: f32, b: f32| if b > a { b } else { a };
-        let values = eight.iter().zip(offsets).map(masked);
-        if values.clone().fold(largest, larger) > largest {
-            for (place, value) in values.enumerate() {
-                if value > largest {
-                    (best, largest) = (index * 8 + place, value);
+        let octet = allowed.map_or(u8::MAX, |mask| mask.octet(index));
+        let mut masked = *eight;
+        let mut is_larger = false;
+        for (logit, offset) in masked.iter_mut().zip(&MASK_OFFSETS[usize::from(octet)]) {
+            *logit += offset;
+            is_larger |= *logit > largest;
+        }
+        if is_larger {
+            for (place, logit) in masked.into_iter().enumerate() {
+                if logit > largest {
+                    (best, largest) = (index * 8 + place, logit);
                 }
             }
         }
