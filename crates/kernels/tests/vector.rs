@@ -4,6 +4,7 @@ use postern_kernels::{
     Cpu, Pool, RopeStyle, RopeTable, add_assign, add_assign_rows, exp_assign, rms_norm,
     rms_norm_rows, rms_norm_rows_in_place, silu_mul, silu_mul_rows,
 };
+use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -102,67 +103,79 @@ fn the_exponential_function_saturates_and_keeps_what_is_no_number() {
     }
 }
 
+fn check_norm(width: usize, seed: u64) {
+    let (x, weight) = (floats(width, seed), floats(width, seed ^ 1));
+    let found = on_all(|cpu| {
+        let mut out = vec![0.0; width];
+        rms_norm(cpu, &x, &weight, 1e-6, &mut out);
+        out
+    });
+    let squares: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
+    let root = (squares / width as f64 + 1e-6).sqrt();
+    let expected = x.iter().zip(&weight);
+    let expected = expected.map(|(x, weight)| f64::from(*x) / root * f64::from(*weight));
+    assert_close(&found, expected, 2e-6);
+}
+
 #[test]
 fn a_norm_divides_by_the_root_of_the_mean_square() {
     for width in WIDTHS {
-        let (x, weight) = (floats(width, 1), floats(width, 2));
-        let found = on_all(|cpu| {
-            let mut out = vec![0.0; width];
-            rms_norm(cpu, &x, &weight, 1e-6, &mut out);
-            out
-        });
-        let squares: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
-        let root = (squares / width as f64 + 1e-6).sqrt();
-        let expected = x.iter().zip(&weight);
-        let expected = expected.map(|(x, weight)| f64::from(*x) / root * f64::from(*weight));
-        assert_close(&found, expected, 2e-6);
+        check_norm(width, 1);
     }
+}
+
+fn check_norms_of_rows(rows: usize, width: usize, seed: u64) {
+    let (x, weight) = (floats(rows * width, seed), floats(width, seed ^ 1));
+    let mut expected = vec![0.0; x.len()];
+    for (x, out) in x.chunks(width).zip(expected.chunks_mut(width)) {
+        rms_norm(Cpu::scalar(), x, &weight, 1e-5, out);
+    }
+    let apart = in_all_pools(|pool| {
+        let mut out = vec![0.0; x.len()];
+        rms_norm_rows(pool, &x, &weight, 1e-5, &mut out);
+        out
+    });
+    let in_place = in_all_pools(|pool| {
+        let mut out = x.clone();
+        rms_norm_rows_in_place(pool, &mut out, &weight, 1e-5);
+        out
+    });
+    assert_eq!(bits(&apart), bits(&expected));
+    assert_eq!(bits(&in_place), bits(&expected));
 }
 
 #[test]
 fn norms_of_rows_are_norms_of_each_row() {
     for (rows, width) in [(1, 64), (7, 33), (40, 16)] {
-        let (x, weight) = (floats(rows * width, 3), floats(width, 4));
-        let mut expected = vec![0.0; x.len()];
-        for (x, out) in x.chunks(width).zip(expected.chunks_mut(width)) {
-            rms_norm(Cpu::scalar(), x, &weight, 1e-5, out);
-        }
-        let apart = in_all_pools(|pool| {
-            let mut out = vec![0.0; x.len()];
-            rms_norm_rows(pool, &x, &weight, 1e-5, &mut out);
-            out
-        });
-        let in_place = in_all_pools(|pool| {
-            let mut out = x.clone();
-            rms_norm_rows_in_place(pool, &mut out, &weight, 1e-5);
-            out
-        });
-        assert_eq!(bits(&apart), bits(&expected));
-        assert_eq!(bits(&in_place), bits(&expected));
+        check_norms_of_rows(rows, width, 3);
     }
+}
+
+fn check_gate_and_sum(width: usize, seed: u64) {
+    let (x, y) = (floats(width, seed), floats(width, seed ^ 1));
+    let sum = on_all(|cpu| {
+        let mut sum = x.clone();
+        add_assign(cpu, &mut sum, &y);
+        sum
+    });
+    let plain: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+    assert_eq!(bits(&sum), bits(&plain));
+    let gated = on_all(|cpu| {
+        let mut gated = x.clone();
+        silu_mul(cpu, &mut gated, &y);
+        gated
+    });
+    let expected = x.iter().zip(&y).map(|(x, y)| {
+        let x = f64::from(*x);
+        x / (1.0 + (-x).exp()) * f64::from(*y)
+    });
+    assert_close(&gated, expected, 1e-6);
 }
 
 #[test]
 fn the_gate_and_the_sum_are_as_defined() {
     for width in WIDTHS {
-        let (x, y) = (floats(width, 5), floats(width, 6));
-        let sum = on_all(|cpu| {
-            let mut sum = x.clone();
-            add_assign(cpu, &mut sum, &y);
-            sum
-        });
-        let plain: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
-        assert_eq!(bits(&sum), bits(&plain));
-        let gated = on_all(|cpu| {
-            let mut gated = x.clone();
-            silu_mul(cpu, &mut gated, &y);
-            gated
-        });
-        let expected = x.iter().zip(&y).map(|(x, y)| {
-            let x = f64::from(*x);
-            x / (1.0 + (-x).exp()) * f64::from(*y)
-        });
-        assert_close(&gated, expected, 1e-6);
+        check_gate_and_sum(width, 5);
     }
 }
 
@@ -198,6 +211,41 @@ fn a_gate_far_from_zero_is_closed_or_open() {
     }
 }
 
+fn check_rotation(heads: usize, head_width: usize, pairs: usize, seed: u64) {
+    let frequencies: Vec<f32> = (0..pairs)
+        .map(|pair| 10_000_f32.powf(-(pair as f32) / pairs as f32))
+        .collect();
+    let table = RopeTable::new(&frequencies, 1.25, 500);
+    assert_eq!(table.width(), 2 * pairs);
+    let positions = [0, 1, 63, 64, 499];
+    let x = floats(positions.len() * heads * head_width, seed);
+    for style in [RopeStyle::Adjacent, RopeStyle::Halves] {
+        let found = in_all_pools(|pool| {
+            let mut x = x.clone();
+            table.rotate(pool, style, &mut x, heads, head_width, &positions);
+            x
+        });
+        let mut expected: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        for (row, head) in expected.chunks_mut(head_width).enumerate() {
+            for (pair, frequency) in frequencies.iter().enumerate() {
+                let (a, b) = match style {
+                    RopeStyle::Adjacent => (2 * pair, 2 * pair + 1),
+                    RopeStyle::Halves => (pair, pair + pairs),
+                };
+                let angle = positions[row / heads] as f32 * frequency;
+                let (sine, cosine) = f64::from(angle).sin_cos();
+                let (low, high) = (head[a], head[b]);
+                head[a] = 1.25 * (low * cosine - high * sine);
+                head[b] = 1.25 * (low * sine + high * cosine);
+            }
+        }
+        for (found, expected) in found.iter().zip(&expected) {
+            let error = (f64::from(*found) - expected).abs();
+            assert!(error < 3e-6, "{style:?}: {found}, not {expected}");
+        }
+    }
+}
+
 #[test]
 fn rotation_turns_pairs_and_leaves_the_rest() {
     let cases = [
@@ -208,38 +256,26 @@ fn rotation_turns_pairs_and_leaves_the_rest() {
         (2, 80, 16),
     ];
     for (heads, head_width, pairs) in cases {
-        let frequencies: Vec<f32> = (0..pairs)
-            .map(|pair| 10_000_f32.powf(-(pair as f32) / pairs as f32))
-            .collect();
-        let table = RopeTable::new(&frequencies, 1.25, 500);
-        assert_eq!(table.width(), 2 * pairs);
-        let positions = [0, 1, 63, 64, 499];
-        let x = floats(positions.len() * heads * head_width, 9);
-        for style in [RopeStyle::Adjacent, RopeStyle::Halves] {
-            let found = in_all_pools(|pool| {
-                let mut x = x.clone();
-                table.rotate(pool, style, &mut x, heads, head_width, &positions);
-                x
-            });
-            let mut expected: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
-            for (row, head) in expected.chunks_mut(head_width).enumerate() {
-                for (pair, frequency) in frequencies.iter().enumerate() {
-                    let (a, b) = match style {
-                        RopeStyle::Adjacent => (2 * pair, 2 * pair + 1),
-                        RopeStyle::Halves => (pair, pair + pairs),
-                    };
-                    let angle = positions[row / heads] as f32 * frequency;
-                    let (sine, cosine) = f64::from(angle).sin_cos();
-                    let (low, high) = (head[a], head[b]);
-                    head[a] = 1.25 * (low * cosine - high * sine);
-                    head[b] = 1.25 * (low * sine + high * cosine);
-                }
-            }
-            for (found, expected) in found.iter().zip(&expected) {
-                let error = (f64::from(*found) - expected).abs();
-                assert!(error < 3e-6, "{style:?}: {found}, not {expected}");
-            }
-        }
+        check_rotation(heads, head_width, pairs, 9);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 32 }))]
+
+    #[test]
+    fn all_of_this_holds_for_any_shape(
+        rows in 1_usize..40,
+        width in 1_usize..300,
+        heads in 1_usize..8,
+        pairs in 1_usize..40,
+        unturned in 0_usize..20,
+        seed in any::<u64>(),
+    ) {
+        check_norm(width, seed);
+        check_norms_of_rows(rows, width, seed);
+        check_gate_and_sum(width, seed);
+        check_rotation(heads, 2 * pairs + unturned, pairs, seed);
     }
 }
 
