@@ -102,7 +102,7 @@ fn a_token_allocates_nothing_in_the_backend_and_an_event_in_the_engine() {
         for (dtype, type_id) in STORAGE {
             let file = stored_as(&plain, dtype, type_id);
             for (sequences, threads) in [(1, 1), (1, 2), (4, 1), (4, 2)] {
-                let found = allocations_of_decoding(&file, sequences, threads);
+                let found = allocations_of_decoding(file, sequences, threads);
                 if found > 0 {
                     broken.push(format!(
                         "{architecture} in {dtype:?}, {sequences} sequences, {threads} threads: {found}"
@@ -111,7 +111,7 @@ fn a_token_allocates_nothing_in_the_backend_and_an_event_in_the_engine() {
             }
         }
         let file = stored_as(&plain, GgmlDType::Q8_0, 8);
-        let found = allocations_of_generating(&file);
+        let found = allocations_of_generating(file);
         if found > NEXT_TOKENS * EVENT_ALLOCATIONS_MAX {
             broken.push(format!("events of {architecture}: {found}"));
         }
