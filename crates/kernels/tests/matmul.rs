@@ -379,4 +379,9 @@ fn bytes_that_are_not_the_matrix_are_refused() {
         ),
         "{wrong:?}"
     );
+    let wrong = PackedMatrix::pack(&mut pool, Format::Q8_0, 1 << 50, 0, &[]);
+    assert!(
+        matches!(wrong, Err(PackError::Columns { columns: 0, .. })),
+        "{wrong:?}"
+    );
 }

@@ -53,7 +53,7 @@ struct Size {
 /// Why a matrix cannot be packed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PackError {
-    /// Rows must be whole blocks.
+    /// Rows must be whole blocks, and at least one.
     #[error("rows of {columns} columns are no whole blocks of {format:?}, which have {block}")]
     Columns {
         /// The format.
@@ -242,7 +242,7 @@ impl PackedMatrix {
             let to = stored.len().min(from + LANES * row_bytes);
             // SAFETY: each panel is written by one task, and the memory outlives the run.
             let out = unsafe { parts.part((first + panel) * panel_bytes, panel_bytes) };
-            for (lane, row) in stored[from..to].chunks_exact(row_bytes.max(1)).enumerate() {
+            for (lane, row) in stored[from..to].chunks_exact(row_bytes).enumerate() {
                 for_format!(format,
                     L => pack_row::<L>(row, lane, out),
                     E => float::pack_row::<E>(row, lane, out)
@@ -315,7 +315,7 @@ impl PackedMatrix {
 impl Size {
     fn of(format: Format, rows: usize, columns: usize) -> Result<Self, PackError> {
         let block = format.block_elements();
-        if !columns.is_multiple_of(block) {
+        if columns == 0 || !columns.is_multiple_of(block) {
             return Err(PackError::Columns {
                 format,
                 columns,
