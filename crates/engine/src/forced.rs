@@ -1,11 +1,12 @@
 //! Tokens that are given instead of chosen: for comparing logits with references, and for measuring what a text costs that
 //! a model with random weights would never write.
 //!
-//! Invariant: prompts are prefilled in the worker's chunks and further tokens are decoded one at a time, so these
-//! are the logits that a generation would sample from.
+//! Invariant: prompts are prefilled in the worker's chunks and further tokens are decoded one at a time, those of all
+//! sequences in one pass, so these are the logits that generations would sample from. Between two tokens nothing is
+//! allocated here.
 //! Absent: sampling, queues, threads; and the product, which never asks for logits.
 
-use crate::backend::{self, Batch, Opening};
+use crate::backend::{self, Backend, Batch, Opening, SequenceId};
 use crate::config::EngineConfig;
 use crate::engine::{Engine, Generation};
 use crate::error::{EngineError, Result};
@@ -13,60 +14,115 @@ use crate::gguf::Gguf;
 use crate::job::Job;
 use crate::model_file::VerifiedModel;
 
-/// Computes the logits `[vocabulary]` that follow `prompt` and, after it, each of `next`, and shows them in this
-/// order. Returns the name of the backend.
+/// The tokens of one sequence.
+#[derive(Debug, Clone, Copy)]
+pub struct ForcedTokens<'a> {
+    /// What is prefilled: at least one token.
+    pub prompt: &'a [u32],
+    /// What is decoded after it, a token at a time; a sequence without more tokens rests.
+    pub next: &'a [u32],
+}
+
+/// Computes for each sequence the logits `[vocabulary]` that follow its prompt and, after it, each of its next tokens.
+/// Shows them with the index of the sequence: after each prompt, then after each step, in the order of the sequences.
+/// Returns the name of the backend.
 ///
 /// # Errors
-/// Whatever makes the configuration, the model or a token unusable; see [`EngineError`].
+/// Whatever makes the configuration, the model or a token unusable, more sequences than the configuration allows
+/// among it; see [`EngineError`].
 pub fn forced_logits(
     mut model: VerifiedModel,
     config: &EngineConfig,
-    prompt: &[u32],
-    next: &[u32],
-    show: &mut dyn FnMut(&[f32]),
+    sequences: &[ForcedTokens<'_>],
+    show: &mut dyn FnMut(usize, &[f32]),
 ) -> Result<&'static str> {
     config.check()?;
-    if prompt.is_empty() {
-        return Err(EngineError::PromptEmpty);
-    }
+    check_count(sequences.len(), config)?;
     let length = model.bytes();
     let gguf = Gguf::read(model.reader(), length)?;
     let mut backend = backend::load(model, &gguf, config)?;
-    let context_tokens = backend.context_tokens();
-    if prompt.len() + next.len() > context_tokens {
-        return Err(EngineError::ContextOverflow {
-            prompt_tokens: prompt.len(),
-            max_tokens: next.len(),
-            context_tokens,
-        });
+    for tokens in sequences {
+        check_length(*tokens, backend.context_tokens())?;
     }
 
+    let ids = sequences
+        .iter()
+        .map(|tokens| open(&mut *backend, *tokens))
+        .collect::<Result<Vec<_>>>()?;
+    let (mut batch, mut logits) = (Batch::default(), Vec::new());
+    for (index, (tokens, &sequence)) in sequences.iter().zip(&ids).enumerate() {
+        let mut chunks = tokens.prompt.chunks(config.prefill_chunk_tokens).peekable();
+        while let Some(chunk) = chunks.next() {
+            batch.clear();
+            let wanted = usize::from(chunks.peek().is_none());
+            batch.push(sequence, chunk.iter().copied(), wanted);
+            backend.forward(&batch, &mut logits)?;
+        }
+        show(index, &logits);
+    }
+    let vocabulary = backend.vocabulary();
+    let longest = sequences.iter().map(|tokens| tokens.next.len()).max();
+    for at in 0..longest.unwrap_or(0) {
+        batch.clear();
+        for (tokens, &sequence) in sequences.iter().zip(&ids) {
+            if let Some(&token) = tokens.next.get(at) {
+                batch.push(sequence, [token], 1);
+            }
+        }
+        backend.forward(&batch, &mut logits)?;
+        let active = (0..sequences.len()).filter(|&index| at < sequences[index].next.len());
+        for (index, logits) in active.zip(logits.chunks_exact(vocabulary)) {
+            show(index, logits);
+        }
+    }
+    for sequence in ids {
+        backend.close(sequence);
+    }
+    Ok(backend.name())
+}
+
+/// A sequence that begins with nothing: its prompt is computed, whatever others begin with.
+fn open(backend: &mut dyn Backend, tokens: ForcedTokens<'_>) -> Result<SequenceId> {
     let opening = Opening {
         prompt: &[],
         shared_tokens: 0,
         tenant: "",
-        tokens_max: prompt.len() + next.len(),
+        tokens_max: tokens.prompt.len() + tokens.next.len(),
     };
-    let (sequence, _) = backend.open(&opening).expect("the first sequence has room");
-    let (mut batch, mut logits) = (Batch::default(), Vec::new());
-    let mut compute = |tokens: &[u32], wanted: bool| {
-        batch.clear();
-        batch.push(sequence, tokens.iter().copied(), usize::from(wanted));
-        backend.forward(&batch, &mut logits)?;
-        if wanted {
-            show(&logits);
-        }
-        Ok(())
-    };
-    let mut chunks = prompt.chunks(config.prefill_chunk_tokens).peekable();
-    while let Some(chunk) = chunks.next() {
-        compute(chunk, chunks.peek().is_none())?;
+    match backend.open(&opening) {
+        Some((sequence, _)) => Ok(sequence),
+        None => Err(EngineError::Backend {
+            backend: backend.name(),
+            doing: "opening a sequence",
+            reason: "the KV cache has no room for all of them; give it more or take fewer"
+                .to_owned(),
+        }),
     }
-    for token in next {
-        compute(std::slice::from_ref(token), true)?;
+}
+
+fn check_count(sequences: usize, config: &EngineConfig) -> Result<()> {
+    if sequences <= config.sequences_max {
+        return Ok(());
     }
-    backend.close(sequence);
-    Ok(backend.name())
+    Err(EngineError::ParameterInvalid {
+        parameter: "sequences",
+        found: sequences.to_string(),
+        expected: format!("at most `sequences-max`, {}", config.sequences_max),
+    })
+}
+
+fn check_length(tokens: ForcedTokens<'_>, context_tokens: usize) -> Result<()> {
+    if tokens.prompt.is_empty() {
+        return Err(EngineError::PromptEmpty);
+    }
+    if tokens.prompt.len() + tokens.next.len() > context_tokens {
+        return Err(EngineError::ContextOverflow {
+            prompt_tokens: tokens.prompt.len(),
+            max_tokens: tokens.next.len(),
+            context_tokens,
+        });
+    }
+    Ok(())
 }
 
 /// Generates with `engine`, but takes the tokens of `script` instead of choosing any; everything else, guesses that are

@@ -43,7 +43,7 @@ pub use constraint::{
 pub use digest::Sha256Digest;
 pub use engine::{Canceller, Engine, Generation, Next};
 pub use error::{EngineError, Result};
-pub use forced::{forced_generation, forced_logits};
+pub use forced::{ForcedTokens, forced_generation, forced_logits};
 pub use inspect::{
     ModelReport, QuantizationReport, SpecialToken, TensorReport, VocabularyReport, inspect,
 };

@@ -6,8 +6,8 @@
 //! written once over the sixteen lanes of an instruction set, and gives the same bits on each of them ([`Cpu`]), with any
 //! number of threads ([`Pool`]) and whatever else is in the batch.
 //!
-//! What is absent: models, files, sampling; allocation, locks and system calls in what is called per token, but for the angles
-//! of 64 positions ([`RopeTable`]) when the first of these is reached.
+//! What is absent: models, files, sampling; allocation, locks and system calls in what is called per token, but for what
+//! wakes a thread that sleeps ([`Pool`]).
 
 mod activations;
 mod attention;

@@ -4,6 +4,7 @@ use postern_kernels::{
     Activations, Cpu, Format, Input, PackedMatrix, Pool, Product, RopeStyle, RopeTable, exp_assign,
     matmul, rms_norm_rows,
 };
+use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -102,26 +103,27 @@ fn the_exponential_function_saturates_and_keeps_what_is_no_number() {
     }
 }
 
+fn check_norm(rows: usize, width: usize, seed: u64) {
+    let (x, weight) = (floats(rows * width, seed), floats(width, seed ^ 1));
+    let found = in_all_pools(|pool| {
+        let mut x = x.clone();
+        rms_norm_rows(pool, &mut x, &weight, 1e-6);
+        x
+    });
+    for (found, x) in found.chunks(width).zip(x.chunks(width)) {
+        let squares: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
+        let root = (squares / width as f64 + 1e-6).sqrt();
+        let expected = x.iter().zip(&weight);
+        let expected = expected.map(|(x, weight)| f64::from(*x) / root * f64::from(*weight));
+        assert_close(found, expected, 2e-6);
+    }
+}
+
 #[test]
 fn a_norm_divides_by_the_root_of_the_mean_square() {
-    for (rows, width) in WIDTHS
-        .map(|width| (1, width))
-        .into_iter()
-        .chain([(7, 33), (40, 16)])
-    {
-        let (x, weight) = (floats(rows * width, 1), floats(width, 2));
-        let found = in_all_pools(|pool| {
-            let mut x = x.clone();
-            rms_norm_rows(pool, &mut x, &weight, 1e-6);
-            x
-        });
-        for (found, x) in found.chunks(width).zip(x.chunks(width)) {
-            let squares: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
-            let root = (squares / width as f64 + 1e-6).sqrt();
-            let expected = x.iter().zip(&weight);
-            let expected = expected.map(|(x, weight)| f64::from(*x) / root * f64::from(*weight));
-            assert_close(found, expected, 2e-6);
-        }
+    let rows = WIDTHS.map(|width| (1, width)).into_iter();
+    for (rows, width) in rows.chain([(7, 33), (40, 16)]) {
+        check_norm(rows, width, 1);
     }
 }
 
@@ -136,9 +138,8 @@ fn unquantized(pool: &mut Pool, input: Input<'_>, tokens: usize) -> Vec<f32> {
     out
 }
 
-#[test]
-fn the_gate_is_as_defined() {
-    let (gate, up) = (floats(203, 5), floats(203, 6));
+fn check_gate(count: usize, seed: u64) {
+    let (gate, up) = (floats(count, seed), floats(count, seed ^ 1));
     let gated = Input::Gated {
         gate: &gate,
         up: &up,
@@ -149,6 +150,11 @@ fn the_gate_is_as_defined() {
         gate / (1.0 + (-gate).exp()) * f64::from(*up)
     });
     assert_close(&found, expected, 1e-6);
+}
+
+#[test]
+fn the_gate_is_as_defined() {
+    check_gate(203, 5);
 }
 
 #[test]
@@ -166,6 +172,41 @@ fn a_gate_far_from_zero_is_closed_or_open() {
     assert_eq!(found[2..], [100.0, 1000.0]);
 }
 
+fn check_rotation(heads: usize, head_width: usize, pairs: usize, seed: u64) {
+    let frequencies: Vec<f32> = (0..pairs)
+        .map(|pair| 10_000_f32.powf(-(pair as f32) / pairs as f32))
+        .collect();
+    let table = RopeTable::new(&frequencies, 1.25, 500);
+    assert_eq!(table.width(), 2 * pairs);
+    let positions = [0, 1, 63, 64, 499];
+    let x = floats(positions.len() * heads * head_width, seed);
+    for style in [RopeStyle::Adjacent, RopeStyle::Halves] {
+        let found = in_all_pools(|pool| {
+            let mut x = x.clone();
+            table.rotate(pool, style, &mut x, heads, head_width, &positions);
+            x
+        });
+        let mut expected: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        for (row, head) in expected.chunks_mut(head_width).enumerate() {
+            for (pair, frequency) in frequencies.iter().enumerate() {
+                let (a, b) = match style {
+                    RopeStyle::Adjacent => (2 * pair, 2 * pair + 1),
+                    RopeStyle::Halves => (pair, pair + pairs),
+                };
+                let angle = positions[row / heads] as f32 * frequency;
+                let (sine, cosine) = f64::from(angle).sin_cos();
+                let (low, high) = (head[a], head[b]);
+                head[a] = 1.25 * (low * cosine - high * sine);
+                head[b] = 1.25 * (low * sine + high * cosine);
+            }
+        }
+        for (found, expected) in found.iter().zip(&expected) {
+            let error = (f64::from(*found) - expected).abs();
+            assert!(error < 3e-6, "{style:?}: {found}, not {expected}");
+        }
+    }
+}
+
 #[test]
 fn rotation_turns_pairs_and_leaves_the_rest() {
     let cases = [
@@ -176,38 +217,25 @@ fn rotation_turns_pairs_and_leaves_the_rest() {
         (2, 80, 16),
     ];
     for (heads, head_width, pairs) in cases {
-        let frequencies: Vec<f32> = (0..pairs)
-            .map(|pair| 10_000_f32.powf(-(pair as f32) / pairs as f32))
-            .collect();
-        let table = RopeTable::new(&frequencies, 1.25, 500);
-        assert_eq!(table.width(), 2 * pairs);
-        let positions = [0, 1, 63, 64, 499];
-        let x = floats(positions.len() * heads * head_width, 9);
-        for style in [RopeStyle::Adjacent, RopeStyle::Halves] {
-            let found = in_all_pools(|pool| {
-                let mut x = x.clone();
-                table.rotate(pool, style, &mut x, heads, head_width, &positions);
-                x
-            });
-            let mut expected: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
-            for (row, head) in expected.chunks_mut(head_width).enumerate() {
-                for (pair, frequency) in frequencies.iter().enumerate() {
-                    let (a, b) = match style {
-                        RopeStyle::Adjacent => (2 * pair, 2 * pair + 1),
-                        RopeStyle::Halves => (pair, pair + pairs),
-                    };
-                    let angle = positions[row / heads] as f32 * frequency;
-                    let (sine, cosine) = f64::from(angle).sin_cos();
-                    let (low, high) = (head[a], head[b]);
-                    head[a] = 1.25 * (low * cosine - high * sine);
-                    head[b] = 1.25 * (low * sine + high * cosine);
-                }
-            }
-            for (found, expected) in found.iter().zip(&expected) {
-                let error = (f64::from(*found) - expected).abs();
-                assert!(error < 3e-6, "{style:?}: {found}, not {expected}");
-            }
-        }
+        check_rotation(heads, head_width, pairs, 9);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 32 }))]
+
+    #[test]
+    fn all_of_this_holds_for_any_shape(
+        rows in 1_usize..40,
+        width in 1_usize..300,
+        heads in 1_usize..8,
+        pairs in 1_usize..40,
+        unturned in 0_usize..20,
+        seed in any::<u64>(),
+    ) {
+        check_norm(rows, width, seed);
+        check_gate(width, seed);
+        check_rotation(heads, 2 * pairs + unturned, pairs, seed);
     }
 }
 

@@ -69,7 +69,10 @@ pub(crate) struct Bench {
     /// Write the report to this file as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where --quick keeps the build of the baseline
+    /// The xtask of another build, for --quick to hold this one against
+    #[arg(long, value_name = "PROGRAM", requires = "quick")]
+    baseline: Option<PathBuf>,
+    /// Where --quick keeps the build of the stored baseline
     #[arg(long, default_value = "target/bench-baseline", value_name = "FOLDER")]
     baseline_folder: PathBuf,
     /// Measure this very build, even if it is not optimized
@@ -140,12 +143,17 @@ impl Bench {
 
     /// Measures beside the baseline, and fails where this build is worse.
     fn against_baseline(&self, plan: &Plan) -> Result<()> {
-        let baseline = Baseline::stored()?;
-        say(&format!(
-            "building the baseline of {}, commit {}, unless it is there",
-            baseline.date, baseline.commit
-        ))?;
-        let program = baseline.program(&self.baseline_folder)?;
+        let program = match &self.baseline {
+            Some(program) => program.clone(),
+            None => {
+                let baseline = Baseline::stored()?;
+                say(&format!(
+                    "building the baseline of {}, commit {}, unless it is there",
+                    baseline.date, baseline.commit
+                ))?;
+                baseline.program(&self.baseline_folder)?
+            }
+        };
         let mut report = Report::new(plan, "not measured with --quick".to_owned());
         report.read_bytes_per_s = read_bytes_per_s(plan.threads);
         for shape in &self.models {

@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: every check that guards the main branch, in the order in which they fail fastest.
 //!
-//! Continuous integration runs this command and nothing else, so a green run here is a green run there. It installs
+//! Continuous integration runs this command and, where its tools are there, the kernels' part of `aarch64`. It installs
 //! nothing and reads nothing but the checkout, except the vocabularies that `POSTERN_VOCAB_DIR` may name.
 
 use std::{

@@ -2,6 +2,7 @@
 //!
 //! Each chore is a module with a clap argument struct and a `run`; this file only lists them.
 
+mod aarch64;
 mod baseline;
 mod bench;
 mod ci;
@@ -17,6 +18,7 @@ use clap::Parser;
 enum Chore {
     /// Runs every check that guards the main branch: formatting, clippy, all tests, docs.
     Ci,
+    Aarch64(aarch64::Aarch64),
     Bench(bench::Bench),
     #[command(hide = true)]
     BenchChild(bench::BenchChild),
@@ -28,6 +30,7 @@ enum Chore {
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Ci => ci::run(),
+        Chore::Aarch64(chore) => chore.run(),
         Chore::Bench(chore) => chore.run(),
         Chore::BenchChild(chore) => chore.run(),
         Chore::Complete(chore) => chore.run(),

@@ -130,9 +130,9 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn accept_biased(self, bytes: [__m256i; 2]) -> [__m256i; 2] {
+    unsafe fn accept_biased(self, bytes: [__m256i; 2], tops: u8) -> [__m256i; 2] {
         unsafe {
-            let flip = _mm256_set1_epi8(i8::MIN);
+            let flip = _mm256_set1_epi8(tops.cast_signed());
             [
                 _mm256_xor_si256(bytes[0], flip),
                 _mm256_xor_si256(bytes[1], flip),

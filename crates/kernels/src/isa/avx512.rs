@@ -106,7 +106,7 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn accept_biased(self, bytes: __m512i) -> __m512i {
+    unsafe fn accept_biased(self, bytes: __m512i, _: u8) -> __m512i {
         bytes
     }
 

@@ -103,8 +103,9 @@ pub(crate) trait Isa: Copy {
     unsafe fn look_up(self, bytes: Self::Bytes, table: &[i8; 16]) -> Self::Bytes;
     /// Makes signed bytes into what [`Isa::dot`] wants of wide weights.
     unsafe fn accept_signed(self, bytes: Self::Bytes) -> Self::Bytes;
-    /// Makes bytes with a bias of 128 into what [`Isa::dot`] wants of wide weights.
-    unsafe fn accept_biased(self, bytes: Self::Bytes) -> Self::Bytes;
+    /// Makes codes with a bias of 128, of which several share a byte, into what [`Isa::dot`] wants of wide weights; `tops`
+    /// says which bits of a byte become the codes' top bits.
+    unsafe fn accept_biased(self, bytes: Self::Bytes, tops: u8) -> Self::Bytes;
 
     /// The same integer in every lane.
     unsafe fn splat_ints(self, value: i32) -> Self::Ints;

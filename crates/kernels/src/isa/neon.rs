@@ -45,6 +45,24 @@ macro_rules! sdot {
     };
 }
 
+/// A body for each token of a tile. Loops over so many instructions are not always unrolled, and one that is not
+/// chooses elements, and reads weights from memory, anew for each product.
+macro_rules! each_token {
+    ($tokens:expr, $token:ident => $body:block) => {
+        each_token!($tokens, $token => $body, 0 1 2 3 4 5 6 7)
+    };
+    ($tokens:expr, $token:ident => $body:block, $($number:literal)*) => {
+        {
+            $(
+                if $number < $tokens {
+                    let $token = $number;
+                    $body
+                }
+            )*
+        }
+    };
+}
+
 #[inline(always)]
 unsafe fn sdot(sum: &mut int32x4_t, weights: uint8x16_t, activations: int8x16_t, element: usize) {
     // SAFETY: the trait's callers have the instruction set.
@@ -134,8 +152,8 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    unsafe fn accept_biased(self, bytes: Bytes) -> Bytes {
-        unsafe { each!(4, part => veorq_u8(bytes[part], vdupq_n_u8(0x80))) }
+    unsafe fn accept_biased(self, bytes: Bytes, tops: u8) -> Bytes {
+        unsafe { each!(4, part => veorq_u8(bytes[part], vdupq_n_u8(tops))) }
     }
 
     #[inline(always)]
@@ -156,14 +174,13 @@ impl Isa for Neon {
             for (part, groups) in groups.iter_mut().enumerate() {
                 *groups = vld1q_s8(activations.add(16 * part));
             }
-            for (group, weights) in weights.iter().enumerate() {
-                for (token, sums) in sums.iter_mut().enumerate() {
-                    let index = group * T + token;
-                    for (sum, &weights) in sums.iter_mut().zip(weights) {
-                        sdot(sum, weights, groups[index / 4], index % 4);
-                    }
-                }
-            }
+            each!(4, group => each_token!(T, token => {
+                let index = group * T + token;
+                let activations = groups[index / 4];
+                each!(4, part => {
+                    sdot(&mut sums[token][part], weights[group][part], activations, index % 4)
+                });
+            }));
         }
     }
 
@@ -189,7 +206,13 @@ impl Isa for Neon {
     #[inline(always)]
     unsafe fn load_f16(self, from: *const u16) -> Floats {
         unsafe {
-            each!(4, part => vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from.add(4 * part)))))
+            let halves = each!(2, half => vreinterpretq_f16_u16(vld1q_u16(from.add(8 * half))));
+            [
+                vcvt_f32_f16(vget_low_f16(halves[0])),
+                vcvt_high_f32_f16(halves[0]),
+                vcvt_f32_f16(vget_low_f16(halves[1])),
+                vcvt_high_f32_f16(halves[1]),
+            ]
         }
     }
 
@@ -205,7 +228,14 @@ impl Isa for Neon {
     #[inline(always)]
     unsafe fn load_bf16(self, from: *const u16) -> Floats {
         unsafe {
-            each!(4, part => vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.add(4 * part)))))
+            let halves = each!(2, half => vld1q_u16(from.add(8 * half)));
+            let bits: [uint32x4_t; 4] = [
+                vshll_n_u16::<16>(vget_low_u16(halves[0])),
+                vshll_high_n_u16::<16>(halves[0]),
+                vshll_n_u16::<16>(vget_low_u16(halves[1])),
+                vshll_high_n_u16::<16>(halves[1]),
+            ];
+            each!(4, part => vreinterpretq_f32_u32(bits[part]))
         }
     }
 

@@ -71,8 +71,8 @@ impl Isa for Scalar {
         bytes
     }
 
-    unsafe fn accept_biased(self, bytes: Bytes) -> Bytes {
-        map(bytes, |byte| byte ^ 0x80)
+    unsafe fn accept_biased(self, bytes: Bytes, tops: u8) -> Bytes {
+        map(bytes, |byte| byte ^ tops)
     }
 
     unsafe fn splat_ints(self, value: i32) -> [i32; LANES] {

@@ -39,7 +39,7 @@ pub(crate) trait Bits {
     /// Makes the words of one row from its codes (a byte each); gives the first [`Bits::GROUPS`].
     fn pack(codes: [u32; WORDS]) -> [u32; WORDS];
 
-    /// The codes of a block.
+    /// The codes of a block; centred ones as [`Isa::dot`] takes them.
     ///
     /// # Safety
     /// `from` must be valid for [`Bits::BYTES`], and the instruction set must be there.
@@ -70,15 +70,42 @@ fn singles(codes: &[u32; WORDS], shift: u32) -> u32 {
     })
 }
 
+/// Which bits of packed bytes become the top bits of centred codes: `bits`, if the codes are centred.
+const fn tops(bits: u8, up: u32) -> u8 {
+    if up == 0 { 0 } else { bits }
+}
+
+/// The same of the low bits of codes, which have the top ones only where there are no `high` bits.
+const fn low_tops(bits: u8, high: u32, up: u32) -> u8 {
+    if high == 0 { tops(bits, up) } else { 0 }
+}
+
+/// A group, with its top bits as [`Isa::dot`] wants them: while they share bytes, that is a fraction of the work.
+///
+/// # Safety
+/// As [`Bits::unpack`], for 64 bytes.
+#[inline(always)]
+unsafe fn load<S: Isa>(isa: S, from: *const u8, tops: u8) -> S::Bytes {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bytes = isa.load_bytes(from);
+        if tops == 0 {
+            bytes
+        } else {
+            isa.accept_biased(bytes, tops)
+        }
+    }
+}
+
 /// Nibbles, moved to bit `to` of the codes.
 ///
 /// # Safety
 /// As [`Bits::unpack`], for 256 bytes.
 #[inline(always)]
-unsafe fn unpack_nibbles<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
+unsafe fn unpack_nibbles<S: Isa>(isa: S, from: *const u8, to: u32, tops: u8) -> Quads<S> {
     // SAFETY: the caller's promise.
     unsafe {
-        let bytes: [S::Bytes; 4] = each!(4, i => isa.load_bytes(from.add(i * LINE_BYTES)));
+        let bytes: [S::Bytes; 4] = each!(4, i => load(isa, from.add(i * LINE_BYTES), tops));
         [
             each!(4, i => move_bits(isa, bytes[i], 0, to, 15)),
             each!(4, i => move_bits(isa, bytes[i], 4, to, 15)),
@@ -91,11 +118,11 @@ unsafe fn unpack_nibbles<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
 /// # Safety
 /// As [`Bits::unpack`], for 128 bytes.
 #[inline(always)]
-unsafe fn unpack_pairs<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
+unsafe fn unpack_pairs<S: Isa>(isa: S, from: *const u8, to: u32, tops: u8) -> Quads<S> {
     // SAFETY: the caller's promise.
     unsafe {
         each!(2, half => {
-            let bytes = isa.load_bytes(from.add(half * LINE_BYTES));
+            let bytes = load(isa, from.add(half * LINE_BYTES), tops);
             each!(4, g => move_bits(isa, bytes, 2 * g, to, 3))
         })
     }
@@ -106,10 +133,10 @@ unsafe fn unpack_pairs<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
 /// # Safety
 /// As [`Bits::unpack`], for 64 bytes.
 #[inline(always)]
-unsafe fn unpack_singles<S: Isa>(isa: S, from: *const u8, to: u32) -> Quads<S> {
+unsafe fn unpack_singles<S: Isa>(isa: S, from: *const u8, to: u32, tops: u8) -> Quads<S> {
     // SAFETY: the caller's promise.
     unsafe {
-        let bytes = isa.load_bytes(from);
+        let bytes = load(isa, from, tops);
         each!(2, half => each!(4, g => move_bits(isa, bytes, 4 * half + g, to, 1)))
     }
 }
@@ -160,8 +187,8 @@ impl<const HIGH: u32, const UP: u32> Bits for Nibbles<HIGH, UP> {
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
         // SAFETY: the caller's promise.
         unsafe {
-            let low = unpack_nibbles(isa, from, UP);
-            unpack_more::<S, HIGH>(isa, low, from.wrapping_add(4 * LINE_BYTES), UP + 4)
+            let low = unpack_nibbles(isa, from, UP, low_tops(0x88, HIGH, UP));
+            unpack_more::<S, HIGH, UP>(isa, low, from.wrapping_add(4 * LINE_BYTES), UP + 4)
         }
     }
 }
@@ -181,8 +208,8 @@ impl<const HIGH: u32, const UP: u32> Bits for Pairs<HIGH, UP> {
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
         // SAFETY: the caller's promise.
         unsafe {
-            let low = unpack_pairs(isa, from, UP);
-            unpack_more::<S, HIGH>(isa, low, from.wrapping_add(2 * LINE_BYTES), UP + 2)
+            let low = unpack_pairs(isa, from, UP, low_tops(0xaa, HIGH, UP));
+            unpack_more::<S, HIGH, UP>(isa, low, from.wrapping_add(2 * LINE_BYTES), UP + 2)
         }
     }
 }
@@ -201,7 +228,7 @@ fn more<const HIGH: u32>(codes: &[u32; WORDS], shift: u32, packed: &mut [u32; WO
 /// # Safety
 /// As [`Bits::unpack`], for as many groups as bits.
 #[inline(always)]
-unsafe fn unpack_more<S: Isa, const HIGH: u32>(
+unsafe fn unpack_more<S: Isa, const HIGH: u32, const UP: u32>(
     isa: S,
     low: Quads<S>,
     from: *const u8,
@@ -211,8 +238,8 @@ unsafe fn unpack_more<S: Isa, const HIGH: u32>(
     unsafe {
         match HIGH {
             0 => low,
-            1 => join(isa, low, unpack_singles(isa, from, to)),
-            _ => join(isa, low, unpack_pairs(isa, from, to)),
+            1 => join(isa, low, unpack_singles(isa, from, to, tops(0xff, UP))),
+            _ => join(isa, low, unpack_pairs(isa, from, to, tops(0xaa, UP))),
         }
     }
 }
