@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::bare::{bare_engine, complete};
-use crate::machine::peak_bytes;
+use crate::machine::{peak_bytes, read_bytes_per_s};
 
 /// The chore of the calling program that hands its argument to [`serve`].
 pub const CHILD_CHORE: &str = "bench-child";
@@ -53,6 +53,10 @@ pub(crate) struct Speed {
     pub(crate) prefill_tokens_per_s: Vec<f64>,
     pub(crate) decode_tokens_per_s: f64,
     pub(crate) peak_bytes: u64,
+    /// What as many threads read from memory, right after decoding: what else the machine does changes from second to
+    /// second. An earlier build may not say it.
+    #[serde(default)]
+    pub(crate) read_bytes_per_s: f64,
 }
 
 /// Logits after `prompt`, which is one prefill, and after each of `next`, which are decoded one by one.
@@ -126,12 +130,15 @@ fn time(request: &SpeedRequest) -> Result<Speed> {
         decoded.usage.completion_tokens,
         request.decode_tokens
     );
+    // Before the buffer that reading needs.
+    let peak_bytes = peak_bytes("self").context("the system does not say its peak memory")?;
     Ok(Speed {
         backend: engine.info().backend.to_owned(),
         load_s: load.as_secs_f64(),
         prefill_tokens_per_s,
         decode_tokens_per_s: per_second(request.decode_tokens, decoded.timings.decode_ms),
-        peak_bytes: peak_bytes("self").context("the system does not say its peak memory")?,
+        peak_bytes,
+        read_bytes_per_s: read_bytes_per_s(request.threads),
     })
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::child::{self, Request, Speed, SpeedRequest};
-use crate::machine::{read_bytes_per_s, sha256sum_s};
+use crate::machine::sha256sum_s;
 use crate::make::ModelFile;
 use crate::peer::{Peer, PeerSpeed};
 use crate::recipe::Quantization;
@@ -40,7 +40,6 @@ pub struct Plan {
 
 /// One round.
 struct Round {
-    read_bytes_per_s: f64,
     sha256sum_s: Option<f64>,
     ours: Speed,
     theirs: Option<PeerSpeed>,
@@ -57,14 +56,10 @@ pub fn measure(plan: &Plan, model: &ModelFile) -> Result<(FileReport, f64)> {
     }
     let read_limit = rounds
         .iter()
-        .map(|round| round.read_bytes_per_s)
+        .map(|round| round.ours.read_bytes_per_s)
         .fold(0.0, f64::max);
     let mut figures = speed_figures(plan, model.quantization, &rounds);
-    figures.extend(share_figures(
-        model.weight_bytes()? as f64,
-        read_limit,
-        &rounds,
-    ));
+    figures.extend(share_figures(model.weight_bytes()? as f64, &rounds));
     figures.extend(cost_figures(plan, model, &rounds));
     let report = FileReport {
         model: model.shape.name.to_owned(),
@@ -103,7 +98,6 @@ fn round(plan: &Plan, model: &ModelFile, peer_first: bool) -> Result<Round> {
         (ours()?, theirs()?)
     };
     Ok(Round {
-        read_bytes_per_s: read_bytes_per_s(plan.threads),
         sha256sum_s,
         ours,
         theirs,
@@ -159,10 +153,13 @@ fn speed_figures(plan: &Plan, quantization: Quantization, rounds: &[Round]) -> V
 }
 
 /// Weights that decoding reads a second, against what the machine can read: ours, then llama.cpp's.
-fn share_figures(weight_bytes: f64, read_limit: f64, rounds: &[Round]) -> Vec<Figure> {
+fn share_figures(weight_bytes: f64, rounds: &[Round]) -> Vec<Figure> {
     const SHARE_LEAST: f64 = 0.85;
     const AGAINST: &str = "memory reads";
-    let limit = vec![read_limit / GB; rounds.len()];
+    let limit: Vec<f64> = rounds
+        .iter()
+        .map(|round| round.ours.read_bytes_per_s / GB)
+        .collect();
     let (ours, theirs) = pairs(
         rounds,
         |speed| speed.decode_tokens_per_s * weight_bytes / GB,

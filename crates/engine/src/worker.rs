@@ -192,7 +192,7 @@ impl Worker {
 
     /// Takes in waiting jobs, in their order, while there is room.
     fn admit(&mut self) {
-        loop {
+        while self.active.len() < self.config.sequences_max {
             let Some(next) = self.next.take().or_else(|| self.prepare_next()) else {
                 return;
             };

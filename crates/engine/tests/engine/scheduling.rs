@@ -174,6 +174,8 @@ fn guesses_that_are_right_save_passes() {
         };
         let generation = forced_generation(&engine, job, script.clone()).unwrap();
         assert_eq!(collect(&generation).unwrap().ids, script);
+        // Figures of the last pass are there once it is over.
+        engine.stop();
         engine.stats().work
     };
     let (with, without) = (passes(true), passes(false));
