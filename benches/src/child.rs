@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use postern_engine::{Engine, EngineConfig, FinishReason, ModelManifest, VerifiedModel};
+use postern_engine::{
+    Engine, EngineConfig, FinishReason, ForcedTokens, ModelManifest, VerifiedModel,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
@@ -160,9 +162,11 @@ fn force(request: &LogitsRequest) -> Result<String> {
     let backend = postern_engine::forced_logits(
         model,
         &config,
-        &request.prompt,
-        &request.next,
-        &mut |logits| {
+        &[ForcedTokens {
+            prompt: &request.prompt,
+            next: &request.next,
+        }],
+        &mut |_, logits| {
             if written.is_ok() {
                 written = logits
                     .iter()

@@ -32,7 +32,7 @@ pub use make::{ModelFile, make};
 pub use parity::{Parity, compare};
 pub use peer::Peer;
 pub use recipe::Quantization;
-pub use regression::{Regression, regression};
+pub use regression::regression;
 pub use report::{Bound, Figure, FileReport, Report};
 pub use rounds::{Plan, measure};
 pub use shape::{Shape, published, tiny};

@@ -187,7 +187,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use postern_engine::{EngineConfig, VerifiedModel, forced_logits};
+    use postern_engine::{EngineConfig, ForcedTokens, VerifiedModel, forced_logits};
 
     use super::*;
     use crate::make::make;
@@ -213,9 +213,11 @@ mod tests {
                 forced_logits(
                     VerifiedModel::load(&model.manifest, &mut |_| {})?,
                     &EngineConfig::default(),
-                    &prompt,
-                    &next,
-                    &mut |logits| ours.extend_from_slice(logits),
+                    &[ForcedTokens {
+                        prompt: &prompt,
+                        next: &next,
+                    }],
+                    &mut |_, logits| ours.extend_from_slice(logits),
                 )?;
                 let found = divergence(&reference, &ours, shape.vocabulary);
                 let case = format!("{architecture} {quantization:?} {found:?}");

@@ -1,130 +1,90 @@
-//! Whether a run is worse than an earlier one.
+//! Whether this build is worse than an earlier one, the baseline: both are measured in turn, on the same machine and the
+//! same file, so that what else the machine does falls out of the ratio.
 //!
-//! It compares ratios, because both sides of a ratio saw the same machine at the same time; values a second of two
-//! runs may come from two machines, or from one that had other work.
-//!
-//! Invariant: a figure that only one of the runs has is not compared, and its number is said.
+//! Absent: how the baseline is built, which is a chore; llama.cpp.
 
-use crate::report::{Figure, Report};
+use std::path::Path;
 
-/// How two runs compare.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Regression {
-    /// Figures that both runs have a ratio for.
-    pub compared: usize,
-    /// Figures of the later run that the earlier has no ratio for, or that have none themselves.
-    pub not_compared: usize,
-    /// One line for each figure that got worse by more than was allowed.
-    pub worse: Vec<String>,
-}
+use anyhow::Result;
 
-/// Compares figures of ours in `now` with those in `before`. A figure is worse when its ratio moved the wrong way by more than `share`, a share
-/// of the earlier ratio.
-pub fn regression(before: &Report, now: &Report, share: f64) -> Regression {
-    let mut found = Regression {
-        compared: 0,
-        not_compared: 0,
-        worse: Vec::new(),
-    };
-    for file in &now.files {
-        let earlier = before
-            .files
-            .iter()
-            .find(|earlier| {
-                (&earlier.model, earlier.quantization) == (&file.model, file.quantization)
-            })
-            .map_or(&[][..], |earlier| &earlier.figures);
-        for figure in file.figures.iter().filter(|figure| !figure.of_peer) {
-            let is_same = |earlier: &&Figure| {
-                (&earlier.name, &earlier.against) == (&figure.name, &figure.against)
-            };
-            let ratio_before = earlier.iter().find(is_same).and_then(|found| found.ratio);
-            let (Some(before), Some(now)) = (ratio_before, figure.ratio) else {
-                found.not_compared += 1;
-                continue;
-            };
-            found.compared += 1;
-            let loss = if figure.more_is_better {
-                1.0 - now / before
-            } else {
-                now / before - 1.0
-            };
-            if loss > share {
-                found.worse.push(format!(
-                    "{} {} {}: {now:.2} of {}, was {before:.2}",
-                    file.model,
-                    file.quantization.as_str(),
-                    figure.name,
-                    figure.against
-                ));
-            }
+use crate::child::{self, Request, Speed, SpeedRequest};
+use crate::make::ModelFile;
+use crate::report::{Bound, Figure, FileReport};
+use crate::rounds::Plan;
+
+const BASELINE: &str = "baseline";
+const MIB: f64 = 1024.0 * 1024.0;
+/// How much worse a ratio may be: less is noise of a machine that does other things, too.
+const WORSE_SHARE: f64 = 0.1;
+
+/// Measures the build of `plan` and the program `baseline` in turn, `plan.rounds` times. Each figure wants to be no more
+/// than a tenth worse than the baseline's.
+///
+/// # Errors
+/// When one of them fails.
+pub fn regression(plan: &Plan, baseline: &Path, model: &ModelFile) -> Result<FileReport> {
+    let request = Request::Speed(SpeedRequest {
+        manifest: model.manifest_path.clone(),
+        threads: plan.threads,
+        prefill_tokens: plan.prefill_tokens.clone(),
+        decode_tokens: plan.decode_tokens,
+        prefill_chunk_tokens: plan.prefill_chunk_tokens,
+    });
+    let (mut now, mut before) = (Vec::new(), Vec::new());
+    for round in 0..plan.rounds {
+        let mut order = [(&*plan.program, &mut now), (baseline, &mut before)];
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for (program, found) in order {
+            let speed: Speed = child::ask(program, &request)?;
+            found.push(speed);
         }
     }
-    found
+    let runs = Runs { now, before };
+    let mut figures: Vec<Figure> = (0..plan.prefill_tokens.len())
+        .map(|index| {
+            let name = format!("prefill {}", plan.prefill_tokens[index]);
+            runs.more_is_better(name, |speed| speed.prefill_tokens_per_s[index])
+        })
+        .collect();
+    figures.extend([
+        runs.more_is_better(format!("decode {}", plan.decode_tokens), |speed| {
+            speed.decode_tokens_per_s
+        }),
+        runs.less_is_better("verified load", "s", |speed| speed.load_s),
+        runs.less_is_better("peak memory", "MiB", |speed| speed.peak_bytes as f64 / MIB),
+    ]);
+    Ok(FileReport {
+        model: model.shape.name.to_owned(),
+        quantization: model.quantization,
+        bytes: model.manifest.bytes,
+        backend: runs.now[0].backend.clone(),
+        figures,
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::Machine;
-    use crate::recipe::Quantization;
-    use crate::report::FileReport;
+/// What both found, round by round.
+struct Runs {
+    now: Vec<Speed>,
+    before: Vec<Speed>,
+}
 
-    fn report(figures: Vec<Figure>) -> Report {
-        Report {
-            machine: Machine::this(),
-            threads: 2,
-            rounds: 1,
-            optimized: true,
-            peer: String::new(),
-            read_bytes_per_s: 1.0,
-            files: vec![FileReport {
-                model: "m".to_owned(),
-                quantization: Quantization::Q8_0,
-                bytes: 1,
-                backend: "b".to_owned(),
-                figures,
-            }],
-        }
+impl Runs {
+    fn more_is_better(&self, name: String, value: impl Fn(&Speed) -> f64) -> Figure {
+        self.figure(name, "tok/s", value)
+            .wanted(Some(Bound::AtLeast(1.0 - WORSE_SHARE)))
     }
 
-    fn speed(ratio: f64) -> Figure {
-        Figure::paired("decode", "tok/s", &[ratio], "peer", Some(&[1.0]))
+    fn less_is_better(&self, name: &str, unit: &str, value: impl Fn(&Speed) -> f64) -> Figure {
+        self.figure(name.to_owned(), unit, value)
+            .less_is_better()
+            .wanted(Some(Bound::AtMost(1.0 + WORSE_SHARE)))
     }
 
-    #[test]
-    fn less_speed_and_more_memory_are_worse() {
-        let memory = |ratio: f64| {
-            Figure::paired("memory", "MiB", &[ratio], "budget", Some(&[1.0])).less_is_better()
-        };
-        let before = report(vec![speed(1.0), memory(1.0)]);
-        let check = |speed_now, memory_now, worse: usize| {
-            let found = regression(
-                &before,
-                &report(vec![speed(speed_now), memory(memory_now)]),
-                0.1,
-            );
-            assert_eq!((found.compared, found.worse.len()), (2, worse), "{found:?}");
-        };
-        check(1.0, 1.0, 0);
-        check(2.0, 0.5, 0);
-        check(0.95, 1.05, 0);
-        check(0.85, 1.0, 1);
-        check(0.85, 1.2, 2);
-    }
-
-    #[test]
-    fn a_peer_that_got_worse_is_not_our_business() {
-        let before = report(vec![speed(1.0).of_peer()]);
-        let found = regression(&before, &report(vec![speed(0.1).of_peer()]), 0.1);
-        assert_eq!((found.compared, found.worse.len()), (0, 0), "{found:?}");
-    }
-
-    #[test]
-    fn a_figure_of_one_run_only_is_counted_and_not_judged() {
-        let without_peer = Figure::paired("decode", "tok/s", &[0.1], "peer", None);
-        let found = regression(&report(vec![speed(1.0)]), &report(vec![without_peer]), 0.1);
-        assert_eq!((found.compared, found.not_compared), (0, 1));
-        assert!(found.worse.is_empty());
+    fn figure(&self, name: String, unit: &str, value: impl Fn(&Speed) -> f64) -> Figure {
+        let [now, before] =
+            [&self.now, &self.before].map(|runs| runs.iter().map(&value).collect::<Vec<_>>());
+        Figure::paired(name, unit, &now, BASELINE, Some(&before))
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 use crate::recipe::Quantization;
+use crate::rounds::Plan;
 
 /// One run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,6 +75,33 @@ pub enum Bound {
     AtLeast(f64),
     /// This or less.
     AtMost(f64),
+}
+
+impl Report {
+    /// A report of a run that begins. `peer` says which llama.cpp it is, or why there is none.
+    pub fn new(plan: &Plan, peer: String) -> Self {
+        Self {
+            machine: Machine::this(),
+            threads: plan.threads,
+            rounds: plan.rounds,
+            optimized: !cfg!(debug_assertions),
+            peer,
+            read_bytes_per_s: 0.0,
+            files: Vec::new(),
+        }
+    }
+
+    /// Whether every figure that has a bound is within it.
+    pub fn holds(&self) -> bool {
+        self.files
+            .iter()
+            .flat_map(|file| &file.figures)
+            .all(|figure| match (figure.wanted, figure.ratio) {
+                (Some(bound), Some(ratio)) => bound.holds(ratio),
+                (Some(_), None) => false,
+                (None, _) => true,
+            })
+    }
 }
 
 impl Bound {

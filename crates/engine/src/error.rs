@@ -245,12 +245,6 @@ pub enum EngineError {
         /// The bound.
         bytes_max: usize,
     },
-    /// Merging a word into tokens failed.
-    #[error("merging a word into tokens failed: {reason}")]
-    Encoding {
-        /// What is wrong; never the text itself.
-        reason: String,
-    },
     /// A token id is outside of the vocabulary.
     #[error("token {id} is outside of the vocabulary of {vocabulary} tokens")]
     UnknownToken {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::backend;
 use crate::config::BackendChoice;
 use crate::error::Result;
-use crate::gguf::{Gguf, Metadata, Quantization, TensorInfo};
+use crate::gguf::{Gguf, Metadata, Quantization, TensorInfo, Texts};
 
 /// What [`inspect`] finds. Serializes under the names of the fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -131,9 +131,7 @@ fn shape(metadata: &Metadata, architecture: &str) -> BTreeMap<String, u64> {
 }
 
 fn vocabulary(metadata: &Metadata) -> Result<VocabularyReport> {
-    let tokens = metadata
-        .strings_opt("tokenizer.ggml.tokens")?
-        .unwrap_or_default();
+    let tokens = metadata.strings_opt("tokenizer.ggml.tokens")?;
     let special = metadata
         .iter()
         .filter_map(|(key, _)| {
@@ -143,8 +141,8 @@ fn vocabulary(metadata: &Metadata) -> Result<VocabularyReport> {
             let id = metadata.u64_opt(key).ok().flatten()?;
             let text = usize::try_from(id)
                 .ok()
-                .and_then(|id| tokens.get(id))
-                .cloned();
+                .and_then(|id| tokens?.get(id))
+                .map(str::to_owned);
             Some((role.to_owned(), SpecialToken { id, text }))
         })
         .collect();
@@ -155,7 +153,7 @@ fn vocabulary(metadata: &Metadata) -> Result<VocabularyReport> {
         pre: metadata
             .string_opt("tokenizer.ggml.pre")?
             .map(str::to_owned),
-        size: tokens.len(),
+        size: tokens.map_or(0, Texts::len),
         special,
     })
 }

@@ -35,7 +35,7 @@ pub use config::{BackendChoice, EngineConfig};
 pub use digest::Sha256Digest;
 pub use engine::{Canceller, Engine, Generation, Next};
 pub use error::{EngineError, Result};
-pub use forced::forced_logits;
+pub use forced::{ForcedTokens, forced_logits};
 pub use inspect::{
     ModelReport, QuantizationReport, SpecialToken, TensorReport, VocabularyReport, inspect,
 };

@@ -2,10 +2,13 @@
 
 mod made_vocabulary;
 
+use postern_engine::Tokenizer;
 use postern_engine::gguf::{Array, Value};
 use proptest::prelude::*;
+use tokenizers::Model as _;
+use tokenizers::models::bpe::{BPE, Vocab};
 
-use crate::made_vocabulary::{changed, entry, made, strings};
+use crate::made_vocabulary::{SPECIAL, changed, entry, made, strings};
 
 #[test]
 fn sentence_piece_puts_a_space_before_text_unless_told_not_to() {
@@ -122,7 +125,8 @@ fn vocabularies_that_contradict_themselves_are_refused() {
     let few = |texts: &[&str]| strings(texts.iter().map(|text| (*text).to_owned()).collect());
     check("gpt2", "model", text("wordpiece"), "wordpiece");
     check("gpt2", "pre", text("novel"), "llama-bpe");
-    check("gpt2", "tokens", few(&["a", "a"]), "elements");
+    check("gpt2", "tokens", few(&["a", "a"]), "both");
+    check("gpt2", "tokens", few(&["a", "b"]), "elements");
     check(
         "gpt2",
         "token_type",
@@ -147,6 +151,41 @@ fn vocabularies_that_contradict_themselves_are_refused() {
     );
 }
 
+/// Four letters and what `joins` makes of them, each a pair of places among the tokens so far; with the merges.
+fn made_merges(joins: &[(usize, usize)]) -> (Vec<String>, Vec<(String, String)>) {
+    let mut pieces: Vec<String> = ["a", "b", "c", "d"].map(String::from).to_vec();
+    let mut merges = Vec::new();
+    for (left, right) in joins {
+        let parts = [left, right].map(|place| pieces[place % pieces.len()].clone());
+        let whole = parts.concat();
+        let [left, right] = parts;
+        if !pieces.contains(&whole) {
+            pieces.push(whole);
+        }
+        if !merges.contains(&(left.clone(), right.clone())) {
+            merges.push((left, right));
+        }
+    }
+    (pieces, merges)
+}
+
+/// A byte-level tokenizer with more tokens and other merges than the made one.
+fn with_merges(pieces: &[String], merges: &[(String, String)]) -> Tokenizer {
+    let alphabet = made("gpt2");
+    let known = (0..).map_while(|id| alphabet.piece(id)).map(str::to_owned);
+    let mut tokens: Vec<String> = known.collect();
+    tokens.extend(pieces.iter().skip(4).cloned());
+    let merges = merges.iter().map(|(left, right)| format!("{left} {right}"));
+    let mut types = vec![3; SPECIAL.len()];
+    types.resize(tokens.len(), 1);
+    let entries = [
+        entry("tokens", strings(tokens)),
+        entry("merges", strings(merges.collect())),
+        entry("token_type", Value::Array(Array::Integers(types))),
+    ];
+    changed("gpt2", entries).expect("good")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -165,6 +204,24 @@ proptest! {
         }
         streamed.push_str(&stream.finish());
         prop_assert_eq!(streamed, text);
+    }
+
+    #[test]
+    fn merging_is_what_the_published_tokenizers_do(
+        joins in prop::collection::vec((0_usize..40, 0_usize..40), 0..40),
+        words in prop::collection::vec("[abcd]{1,40}", 1..4),
+    ) {
+        let (pieces, merges) = made_merges(&joins);
+        let ids: Vocab = pieces.iter().cloned().zip(0..).collect();
+        let pairs = merges.clone();
+        let oracle = BPE::builder().vocab_and_merges(ids, pairs).build().expect("good");
+        let tokenizer = with_merges(&pieces, &merges);
+        for word in words {
+            let expected: Vec<String> = oracle.tokenize(&word).expect("merges").into_iter().map(|token| token.value).collect();
+            let found = tokenizer.encode(&word, false).expect("encodes");
+            let found: Vec<_> = found.iter().map(|&id| tokenizer.piece(id).expect("known").to_owned()).collect();
+            prop_assert_eq!(found, expected);
+        }
     }
 
     #[test]

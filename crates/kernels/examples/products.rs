@@ -9,7 +9,7 @@
 
 use std::io::Write;
 
-use postern_kernels::{Activations, Cpu, Format, PackedMatrix, Pool, Product, matmul};
+use postern_kernels::{Activations, Cpu, Format, Input, PackedMatrix, Pool, Product, matmul};
 
 const COLUMNS: usize = 1024;
 /// A token that is decoded and a part of a prompt, and the heights of matrices for each. What the second height costs
@@ -39,13 +39,9 @@ fn measure(pool: &mut Pool, format: Format, rows: usize, tokens: usize) {
         .collect();
     let mut activations = Activations::new(pool.cpu(), tokens, COLUMNS, true);
     let mut out = vec![0.0; tokens * rows];
-    let mut products = [Product {
-        matrix: &matrix,
-        bias: None,
-        out: &mut out,
-    }];
+    let mut products = [Product::new(&matrix, &mut out)];
     say(&format!("begin {format:?} {COLUMNS} {rows} {tokens}"));
-    activations.quantize(pool, &values, COLUMNS, None);
+    activations.quantize(pool, Input::Plain(&values), COLUMNS);
     matmul(pool, &activations, &mut products);
     say("end");
     say(&format!(

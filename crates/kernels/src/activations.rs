@@ -13,7 +13,7 @@ use crate::isa::{Cpu, Isa, Kernel, LANES, each};
 use crate::memory::{AlignedBytes, Shared};
 use crate::packed::BLOCK;
 use crate::pool::Pool;
-use crate::vector::inverse_rms;
+use crate::vector::{inverse_rms, silu_mul};
 
 /// The largest code.
 const CODE_MAX: f32 = 127.0;
@@ -37,13 +37,27 @@ pub struct Activations {
     floats: Vec<f32>,
 }
 
-/// Root-mean-square normalization (arXiv:1910.07467) on the way into the quantization.
+/// What activations are made of, all `[tokens, columns]`.
 #[derive(Debug, Clone, Copy)]
-pub struct Norm<'a> {
-    /// A factor a column.
-    pub weight: &'a [f32],
-    /// Added to the mean of the squares.
-    pub epsilon: f32,
+pub enum Input<'a> {
+    /// Values as they are.
+    Plain(&'a [f32]),
+    /// Each token's values normalized by their root mean square (arXiv:1910.07467).
+    Normed {
+        /// The values.
+        values: &'a [f32],
+        /// A factor a column.
+        weight: &'a [f32],
+        /// Added to the mean of the squares.
+        epsilon: f32,
+    },
+    /// `silu(gate) · up` with `silu(x) = x / (1 + e^-x)` (arXiv:2002.05202).
+    Gated {
+        /// What opens the gate.
+        gate: &'a [f32],
+        /// What passes it.
+        up: &'a [f32],
+    },
 }
 
 /// A tile, as kernels read it.
@@ -105,36 +119,27 @@ impl Activations {
         self.columns
     }
 
-    /// Takes `[tokens, columns]`, each token normalized first if a norm is given.
+    /// Takes tokens of as many columns.
     ///
     /// # Panics
     /// Where there is no room for as many, or the lengths do not fit each other.
-    pub fn quantize(
-        &mut self,
-        pool: &mut Pool,
-        values: &[f32],
-        columns: usize,
-        norm: Option<Norm<'_>>,
-    ) {
+    pub fn quantize(&mut self, pool: &mut Pool, input: Input<'_>, columns: usize) {
+        let length = input.checked_length(columns);
         assert!(
-            columns > 0 && values.len().is_multiple_of(columns),
+            columns > 0 && length.is_multiple_of(columns),
             "rows of {columns} columns"
         );
-        let tokens = values.len() / columns;
+        let tokens = length / columns;
         assert!(
             tokens <= self.tokens_max && columns <= self.columns_max,
             "{tokens} x {columns} activations, but room for {} x {}",
             self.tokens_max,
             self.columns_max
         );
-        if let Some(norm) = norm {
-            assert_eq!(norm.weight.len(), columns, "a norm's length");
-        }
         (self.tokens, self.columns) = (tokens, columns);
         let rows = Rows {
-            values,
+            input,
             columns,
-            norm,
             tile: self.tile,
             tokens,
             codes: Shared::new(self.codes.as_mut_slice()),
@@ -204,6 +209,23 @@ impl Activations {
     }
 }
 
+impl Input<'_> {
+    /// How many values there are.
+    fn checked_length(&self, columns: usize) -> usize {
+        match *self {
+            Self::Plain(values) => values.len(),
+            Self::Normed { values, weight, .. } => {
+                assert_eq!(weight.len(), columns, "a norm's length");
+                values.len()
+            }
+            Self::Gated { gate, up } => {
+                assert_eq!(gate.len(), up.len(), "both sides of a gate");
+                gate.len()
+            }
+        }
+    }
+}
+
 /// How wide tiles are: a single one is as wide as the next power of two.
 fn tile_width(tokens: usize, tile: usize) -> usize {
     tokens.next_power_of_two().min(tile)
@@ -211,9 +233,8 @@ fn tile_width(tokens: usize, tile: usize) -> usize {
 
 /// Where the tokens come from and go to.
 struct Rows<'a> {
-    values: &'a [f32],
+    input: Input<'a>,
     columns: usize,
-    norm: Option<Norm<'a>>,
     tile: usize,
     tokens: usize,
     codes: Shared<u8>,
@@ -254,8 +275,7 @@ impl Kernel for QuantizeTile<'_> {
             // SAFETY: the caller's promise; each token has its own places.
             unsafe {
                 if token < rows.tokens {
-                    let row = &rows.values[token * rows.columns..][..rows.columns];
-                    quantize_row(isa, rows, row, &place);
+                    quantize_row(isa, rows, Row::of(isa, rows, token), &place);
                 } else {
                     put_padding(rows, &place);
                 }
@@ -264,26 +284,83 @@ impl Kernel for QuantizeTile<'_> {
     }
 }
 
-#[inline(always)]
-unsafe fn quantize_row<S: Isa>(isa: S, rows: &Rows<'_>, row: &[f32], place: &Place) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let norm = rows.norm.map(|norm| {
-            (
-                norm.weight,
-                inverse_rms(isa, row.as_ptr(), row.len(), norm.epsilon),
-            )
-        });
-        for block in 0..rows.columns.div_ceil(BLOCK) {
-            let from = block * BLOCK;
-            let count = BLOCK.min(rows.columns - from);
-            let mut values = load_block(isa, &row[from..from + count]);
-            if let Some((weight, factor)) = norm {
-                let weights = load_block(isa, &weight[from..from + count]);
-                values = each!(2, half => {
-                    isa.mul(isa.mul(values[half], isa.splat(factor)), weights[half])
-                });
+/// One token's part of the input.
+enum Row<'a> {
+    Plain(&'a [f32]),
+    Normed {
+        values: &'a [f32],
+        weight: &'a [f32],
+        factor: f32,
+    },
+    Gated {
+        gate: &'a [f32],
+        up: &'a [f32],
+    },
+}
+
+impl<'a> Row<'a> {
+    #[inline(always)]
+    unsafe fn of<S: Isa>(isa: S, rows: &Rows<'a>, token: usize) -> Self {
+        let range = token * rows.columns..(token + 1) * rows.columns;
+        match rows.input {
+            Input::Plain(values) => Self::Plain(&values[range]),
+            Input::Normed {
+                values,
+                weight,
+                epsilon,
+            } => {
+                let values = &values[range];
+                // SAFETY: the caller's promise.
+                let factor = unsafe { inverse_rms(isa, values.as_ptr(), values.len(), epsilon) };
+                Self::Normed {
+                    values,
+                    weight,
+                    factor,
+                }
             }
+            Input::Gated { gate, up } => Self::Gated {
+                gate: &gate[range.clone()],
+                up: &up[range],
+            },
+        }
+    }
+
+    /// The values of some columns, at most a block, and zeros after them.
+    #[inline(always)]
+    unsafe fn block<S: Isa>(&self, isa: S, columns: Range<usize>) -> [S::Floats; 2] {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match *self {
+                Self::Plain(values) => load_block(isa, &values[columns]),
+                Self::Normed {
+                    values,
+                    weight,
+                    factor,
+                } => {
+                    let values = load_block(isa, &values[columns.clone()]);
+                    let weights = load_block(isa, &weight[columns]);
+                    each!(2, half => {
+                        isa.mul(isa.mul(values[half], isa.splat(factor)), weights[half])
+                    })
+                }
+                Self::Gated { gate, up } => {
+                    let gates = load_block(isa, &gate[columns.clone()]);
+                    let ups = load_block(isa, &up[columns]);
+                    each!(2, half => silu_mul(isa, gates[half], ups[half]))
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn quantize_row<S: Isa>(isa: S, rows: &Rows<'_>, row: Row<'_>, place: &Place) {
+    for block in 0..rows.columns.div_ceil(BLOCK) {
+        let from = block * BLOCK;
+        let count = BLOCK.min(rows.columns - from);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let values = row.block(isa, from..from + count);
             place.put(rows, block, &quantize_block(isa, values));
             if !rows.floats.is_empty() {
                 let mut floats = [0.0; BLOCK];

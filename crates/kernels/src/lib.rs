@@ -6,8 +6,8 @@
 //! written once over the sixteen lanes of an instruction set, and gives the same bits on each of them ([`Cpu`]), with any
 //! number of threads ([`Pool`]) and whatever else is in the batch.
 //!
-//! What is absent: models, files, sampling; allocation, locks and system calls in what is called per token, but for the angles
-//! of 64 positions ([`RopeTable`]) when the first of these is reached.
+//! What is absent: models, files, sampling; allocation, locks and system calls in what is called per token, but for what
+//! wakes a thread that sleeps ([`Pool`]).
 
 mod activations;
 mod attention;
@@ -22,7 +22,7 @@ mod rope;
 mod specification;
 mod vector;
 
-pub use activations::{Activations, Norm};
+pub use activations::{Activations, Input};
 pub use attention::{Attention, SEGMENT_TOKENS};
 pub use format::Format;
 pub use isa::Cpu;
@@ -33,7 +33,4 @@ pub use packed::{PackError, PackedMatrix};
 pub use pool::{Pool, THREADS_MAX};
 pub use rope::{RopeStyle, RopeTable};
 pub use specification::dequantize;
-pub use vector::{
-    add_assign, add_assign_rows, exp_assign, rms_norm, rms_norm_rows, rms_norm_rows_in_place,
-    silu_mul, silu_mul_rows,
-};
+pub use vector::{exp_assign, rms_norm_rows};

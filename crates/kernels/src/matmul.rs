@@ -65,6 +65,21 @@ pub struct Product<'a> {
     pub bias: Option<&'a [f32]>,
     /// Becomes `[tokens, rows]`.
     pub out: &'a mut [f32],
+    /// Whether the result is added to what `out` holds, instead of taking its place.
+    pub accumulate: bool,
+}
+
+impl<'a> Product<'a> {
+    /// A product without a bias, whose result takes the place of what is in `out`.
+    #[must_use]
+    pub fn new(matrix: &'a PackedMatrix, out: &'a mut [f32]) -> Self {
+        Self {
+            matrix,
+            bias: None,
+            out,
+            accumulate: false,
+        }
+    }
 }
 
 /// Multiplies the activations with one or more matrices in one go.
@@ -128,6 +143,7 @@ fn plan<'a>(activations: &'a Activations, product: &'a mut Product<'_>, threads:
         matrix,
         activations,
         bias: product.bias,
+        accumulate: product.accumulate,
         out: Shared::new(product.out),
         task_panels: by_bytes.min(by_threads),
     }
@@ -139,6 +155,7 @@ struct Job<'a> {
     matrix: &'a PackedMatrix,
     activations: &'a Activations,
     bias: Option<&'a [f32]>,
+    accumulate: bool,
     out: Shared<f32>,
     task_panels: usize,
 }
@@ -191,12 +208,19 @@ impl Job<'_> {
         unsafe {
             let bias = isa.load(bias.as_ptr());
             for (token, &sum) in (first..first + tokens).zip(sums) {
-                let sum = isa.add(sum, bias);
+                let mut sum = isa.add(sum, bias);
                 let out = self.out.at(token * rows + row);
                 if count == LANES {
+                    if self.accumulate {
+                        sum = isa.add(isa.load(out), sum);
+                    }
                     isa.store(sum, out);
                 } else {
                     let mut all = [0.0; LANES];
+                    if self.accumulate {
+                        out.copy_to_nonoverlapping(all.as_mut_ptr(), count);
+                        sum = isa.add(isa.load(all.as_ptr()), sum);
+                    }
                     isa.store(sum, all.as_mut_ptr());
                     out.copy_from_nonoverlapping(all.as_ptr(), count);
                 }

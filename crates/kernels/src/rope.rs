@@ -1,8 +1,9 @@
 //! Rotary position embedding (RoFormer, arXiv:2104.09864): pairs of a head's elements turn by an angle that grows with
 //! the position.
 //!
-//! Cosines and sines are computed when a position is first used, and kept. The frequencies and the magnitude are final:
-//! scalings of the context are the caller's.
+//! Cosines and sines are computed when a position is first used, and kept in memory that was reserved for all positions
+//! and is backed by the system as it is written. The frequencies and the magnitude are final: scalings of the context
+//! are the caller's.
 //!
 //! Invariant: a row's result depends on that row and its position alone, and has the same bits on every instruction
 //! set.
@@ -10,10 +11,10 @@
 //! What is absent: model metadata.
 #![expect(unsafe_code, reason = "runs on all threads and instruction sets")]
 
-use std::sync::OnceLock;
+use std::sync::Once;
 
 use crate::isa::{Isa, Kernel};
-use crate::memory::Shared;
+use crate::memory::{AlignedBytes, Shared};
 use crate::pool::Pool;
 
 /// Positions whose cosines and sines are computed together.
@@ -36,8 +37,10 @@ pub struct RopeTable {
     frequencies: Vec<f32>,
     magnitude: f32,
     positions_max: usize,
-    /// Each `[CHUNK_POSITIONS][2][pairs]`: cosines, then sines.
-    chunks: Vec<OnceLock<Box<[f32]>>>,
+    /// `[positions][2][pairs]`: cosines, then sines.
+    angles: AlignedBytes,
+    /// Which chunks of the angles are written; they are not written again.
+    chunks: Vec<Once>,
 }
 
 impl RopeTable {
@@ -45,13 +48,14 @@ impl RopeTable {
     /// are multiplied by `magnitude`. Twice as many elements of a head as there are frequencies are rotated.
     #[must_use]
     pub fn new(frequencies: &[f32], magnitude: f32, positions_max: usize) -> Self {
+        let chunks = positions_max.div_ceil(CHUNK_POSITIONS);
+        let row_bytes = 2 * size_of_val(frequencies);
         Self {
             frequencies: frequencies.to_vec(),
             magnitude,
             positions_max,
-            chunks: (0..positions_max.div_ceil(CHUNK_POSITIONS))
-                .map(|_| OnceLock::new())
-                .collect(),
+            angles: AlignedBytes::zeroed(chunks * CHUNK_POSITIONS * row_bytes),
+            chunks: (0..chunks).map(|_| Once::new()).collect(),
         }
     }
 
@@ -69,27 +73,33 @@ impl RopeTable {
             self.positions_max
         );
         let chunk = position / CHUNK_POSITIONS;
-        let floats = self.chunks[chunk].get_or_init(|| self.chunk(chunk * CHUNK_POSITIONS));
-        let pairs = self.frequencies.len();
-        floats[position % CHUNK_POSITIONS * 2 * pairs..][..2 * pairs].split_at(pairs)
+        self.chunks[chunk].call_once(|| self.write_chunk(chunk * CHUNK_POSITIONS));
+        // SAFETY: there is room for all positions, and the position's chunk was written, once and for all.
+        let row = unsafe { std::slice::from_raw_parts(self.row(position), self.width()) };
+        row.split_at(self.frequencies.len())
     }
 
-    fn chunk(&self, first_position: usize) -> Box<[f32]> {
-        let pairs = self.frequencies.len();
-        let mut floats = vec![0.0; CHUNK_POSITIONS * 2 * pairs];
-        for (offset, row) in floats.chunks_exact_mut((2 * pairs).max(1)).enumerate() {
-            let (cosines, sines) = row.split_at_mut(pairs);
+    /// Where the angles of a position are.
+    fn row(&self, position: usize) -> *mut f32 {
+        let angles: *mut f32 = self.angles.as_ptr().cast_mut().cast();
+        angles.wrapping_add(position * self.width())
+    }
+
+    /// Computes the angles of a chunk; to be called once for each.
+    fn write_chunk(&self, first_position: usize) {
+        for position in first_position..first_position + CHUNK_POSITIONS {
+            // SAFETY: there is room for whole chunks, and nobody reads or writes this one before its `Once` is done.
+            let row = unsafe { std::slice::from_raw_parts_mut(self.row(position), self.width()) };
+            let (cosines, sines) = row.split_at_mut(self.frequencies.len());
             for (pair, frequency) in self.frequencies.iter().enumerate() {
-                let (sine, cosine) = ((first_position + offset) as f32 * frequency).sin_cos();
+                let (sine, cosine) = (position as f32 * frequency).sin_cos();
                 cosines[pair] = cosine * self.magnitude;
                 sines[pair] = sine * self.magnitude;
             }
         }
-        floats.into_boxed_slice()
     }
 
-    /// Rotates `x`, `[n_tokens, heads, head_width]`, in place by `positions`, `[n_tokens]`, on all threads. Allocates
-    /// only for positions that no call has used before.
+    /// Rotates `x`, `[n_tokens, heads, head_width]`, in place by `positions`, `[n_tokens]`, on all threads.
     ///
     /// # Panics
     /// If the lengths do not fit together, or a position lies beyond the table.

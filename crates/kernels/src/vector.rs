@@ -1,7 +1,7 @@
-//! What a decoder does with rows of floats beside products and attention: norms, sums, the gate of its feed-forward part.
+//! What a decoder does with rows of floats beside products and attention: norms, and the exponential function that softmax
+//! and the gate need.
 //!
-//! The exponential function that softmax and the gate need is here, too. Rows whose width is no multiple of the sixteen
-//! lanes end in a block that is filled up with zeros.
+//! Rows whose width is no multiple of the sixteen lanes end in a block that is filled up with zeros.
 //!
 //! Invariant: a row's result depends on that row alone, and has the same bits on every instruction set.
 //!
@@ -14,8 +14,6 @@ use crate::pool::Pool;
 
 /// Tasks that a job over many rows is cut into, for each thread: enough that a thread which comes late delays little.
 const TASKS_PER_THREAD: usize = 4;
-/// Fewest floats that are worth a task: fewer are done sooner than another thread comes.
-const TASK_FLOATS_MIN: usize = 2048;
 
 /// Below this, `e^x` is no normal number: 0 is given instead. Just above `-126 · ln 2`.
 const EXP_LOW: f32 = -87.336_54;
@@ -83,102 +81,46 @@ pub(crate) fn sum_lanes(lanes: &[f32; LANES]) -> f32 {
     sums[0]
 }
 
+/// `silu(gate) · up` with `silu(x) = x / (1 + e^-x)` (arXiv:2002.05202).
+///
+/// # Safety
+/// The instruction set must be there.
+#[inline(always)]
+pub(crate) unsafe fn silu_mul<S: Isa>(isa: S, gate: S::Floats, up: S::Floats) -> S::Floats {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let inverse = exp(isa, isa.sub(isa.splat(0.0), gate));
+        isa.mul(isa.div(gate, isa.add(isa.splat(1.0), inverse)), up)
+    }
+}
+
 /// `x = e^x`, at most 2 units in the last place from the true value; 0 below -87.33654, at most `2.4e38` above 88.37.
 pub fn exp_assign(cpu: Cpu, x: &mut [f32]) {
-    assign::<Exp>(cpu, x, None);
+    for x in x.chunks_mut(LANES) {
+        // SAFETY: a chunk is no longer than a vector.
+        unsafe { cpu.run(Exp { x }) }
+    }
 }
 
-/// `x += y`.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn add_assign(cpu: Cpu, x: &mut [f32], y: &[f32]) {
-    assign::<Add>(cpu, x, Some(y));
-}
-
-/// `gate = silu(gate) · up` with `silu(x) = x / (1 + e^-x)` (arXiv:2002.05202).
-///
-/// # Panics
-/// If the lengths differ.
-pub fn silu_mul(cpu: Cpu, gate: &mut [f32], up: &[f32]) {
-    assign::<SiluMul>(cpu, gate, Some(up));
-}
-
-/// [`add_assign`] on all threads.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn add_assign_rows(pool: &mut Pool, x: &mut [f32], y: &[f32]) {
-    assign_rows::<Add>(pool, x, y);
-}
-
-/// [`silu_mul`] on all threads.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn silu_mul_rows(pool: &mut Pool, gate: &mut [f32], up: &[f32]) {
-    assign_rows::<SiluMul>(pool, gate, up);
-}
-
-/// `out = x · weight / sqrt(mean(x^2) + epsilon)` for one row (arXiv:1910.07467).
-///
-/// # Panics
-/// If the lengths differ.
-pub fn rms_norm(cpu: Cpu, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    assert_eq!(x.len(), weight.len(), "a norm has a weight for each column");
-    assert_eq!(x.len(), out.len(), "a norm writes as many as it reads");
-    let norm = RmsNorm {
-        x: x.as_ptr(),
-        weight,
-        epsilon,
-        out: out.as_mut_ptr(),
-    };
-    // SAFETY: the lengths were checked.
-    unsafe { cpu.run(norm) }
-}
-
-/// [`rms_norm`] of each of the rows `[n_tokens, width]`, on all threads; the width is the weight's length.
-///
-/// # Panics
-/// If the lengths differ or are not whole rows.
-pub fn rms_norm_rows(pool: &mut Pool, x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    assert_eq!(x.len(), out.len(), "a norm writes as many as it reads");
-    let width = weight.len();
-    let rows = rows_of(x.len(), width);
-    let cpu = pool.cpu();
-    let out = Shared::new(out);
-    let per_task = per_task(rows, pool.threads());
-    pool.run(rows.div_ceil(per_task), &|task| {
-        for row in task * per_task..rows.min((task + 1) * per_task) {
-            // SAFETY: `out` is borrowed until all tasks are done, and each row belongs to one task.
-            let out = unsafe { out.part(row * width, width) };
-            rms_norm(cpu, &x[row * width..][..width], weight, epsilon, out);
-        }
-    });
-}
-
-/// [`rms_norm_rows`] in place, as of the heads of queries and keys: `[n_tokens * heads, head_width]`.
+/// `x · weight / sqrt(mean(x^2) + epsilon)` for each of the rows `[rows, width]`, as of the heads of queries and keys, on
+/// all threads (arXiv:1910.07467). The width is the weight's length.
 ///
 /// # Panics
 /// If `x` is not whole rows.
-pub fn rms_norm_rows_in_place(pool: &mut Pool, x: &mut [f32], weight: &[f32], epsilon: f32) {
+pub fn rms_norm_rows(pool: &mut Pool, x: &mut [f32], weight: &[f32], epsilon: f32) {
     let width = weight.len();
     let rows = rows_of(x.len(), width);
     let cpu = pool.cpu();
     let x = Shared::new(x);
-    let per_task = per_task(rows, pool.threads());
+    let per_task = rows.div_ceil(pool.threads() * TASKS_PER_THREAD).max(1);
     pool.run(rows.div_ceil(per_task), &|task| {
         for row in task * per_task..rows.min((task + 1) * per_task) {
-            // SAFETY: `x` is borrowed until all tasks are done, and each row belongs to one task.
-            let out = unsafe { x.part(row * width, width) }.as_mut_ptr();
-            let norm = RmsNorm {
-                x: out,
-                weight,
-                epsilon,
-                out,
-            };
-            // SAFETY: the row is as long as the weight.
-            unsafe { cpu.run(norm) };
+            // SAFETY: `x` is borrowed until all tasks are done, each row belongs to one task, and it is as long as the
+            // weight.
+            unsafe {
+                let x = x.part(row * width, width);
+                cpu.run(RmsNorm { x, weight, epsilon });
+            }
         }
     });
 }
@@ -189,10 +131,6 @@ fn rows_of(length: usize, width: usize) -> usize {
         "{length} floats are no whole rows of {width}"
     );
     length / width
-}
-
-fn per_task(rows: usize, threads: usize) -> usize {
-    rows.div_ceil(threads * TASKS_PER_THREAD).max(1)
 }
 
 /// `1 / sqrt(mean(x^2) + epsilon)` of `width` floats.
@@ -217,12 +155,11 @@ pub(crate) unsafe fn inverse_rms<S: Isa>(isa: S, x: *const f32, width: usize, ep
     }
 }
 
-/// `out` may be `x`; both are as long as `weight`.
+/// `x` is as long as `weight`.
 struct RmsNorm<'a> {
-    x: *const f32,
+    x: &'a mut [f32],
     weight: &'a [f32],
     epsilon: f32,
-    out: *mut f32,
 }
 
 impl Kernel for RmsNorm<'_> {
@@ -232,21 +169,20 @@ impl Kernel for RmsNorm<'_> {
     unsafe fn run<S: Isa>(self, isa: S) {
         let width = self.weight.len();
         let whole = width / LANES * LANES;
-        let weight = self.weight.as_ptr();
-        // SAFETY: `whole` blocks and the tail lie within the rows, which are `width` long.
+        let rest = width - whole;
+        let (x, weight) = (self.x.as_mut_ptr(), self.weight.as_ptr());
+        // SAFETY: `whole` blocks and the tail lie within the row, which is `width` long.
         unsafe {
-            let scale = isa.splat(inverse_rms(isa, self.x, width, self.epsilon));
-            let rest = width - whole;
-            let tail = isa.load(padded(self.x.add(whole), rest).as_ptr());
+            let scale = isa.splat(inverse_rms(isa, x, width, self.epsilon));
             for at in (0..whole).step_by(LANES) {
-                let scaled = isa.mul(isa.load(self.x.add(at)), scale);
-                let weighted = isa.mul(scaled, isa.load(weight.add(at)));
-                isa.store(weighted, self.out.add(at));
+                let scaled = isa.mul(isa.load(x.add(at)), scale);
+                isa.store(isa.mul(scaled, isa.load(weight.add(at))), x.add(at));
             }
+            let mut lanes = padded(x.add(whole), rest);
             let weights = isa.load(padded(weight.add(whole), rest).as_ptr());
-            let mut lanes = [0.0; LANES];
-            isa.store(isa.mul(isa.mul(tail, scale), weights), lanes.as_mut_ptr());
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), self.out.add(whole), rest);
+            let scaled = isa.mul(isa.load(lanes.as_ptr()), scale);
+            isa.store(isa.mul(scaled, weights), lanes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), x.add(whole), rest);
         }
     }
 }
@@ -263,99 +199,20 @@ unsafe fn padded(from: *const f32, count: usize) -> [f32; LANES] {
     lanes
 }
 
-/// `x = f(x, y)`, lane by lane.
-trait Lanewise {
-    /// # Safety
-    /// The instruction set must be there.
-    unsafe fn apply<S: Isa>(isa: S, x: S::Floats, y: S::Floats) -> S::Floats;
-}
-
-struct Add;
-struct SiluMul;
-struct Exp;
-
-impl Lanewise for Add {
-    #[inline(always)]
-    unsafe fn apply<S: Isa>(isa: S, x: S::Floats, y: S::Floats) -> S::Floats {
-        // SAFETY: the caller's promise.
-        unsafe { isa.add(x, y) }
-    }
-}
-
-impl Lanewise for SiluMul {
-    #[inline(always)]
-    unsafe fn apply<S: Isa>(isa: S, x: S::Floats, y: S::Floats) -> S::Floats {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let inverse = exp(isa, isa.sub(isa.splat(0.0), x));
-            isa.mul(isa.div(x, isa.add(isa.splat(1.0), inverse)), y)
-        }
-    }
-}
-
-impl Lanewise for Exp {
-    #[inline(always)]
-    unsafe fn apply<S: Isa>(isa: S, x: S::Floats, _: S::Floats) -> S::Floats {
-        // SAFETY: the caller's promise.
-        unsafe { exp(isa, x) }
-    }
-}
-
-/// `y` is as long as `x`, or absent where the function has no use for it.
-struct Assign<'a, F> {
+/// No more floats than a vector has.
+struct Exp<'a> {
     x: &'a mut [f32],
-    y: Option<&'a [f32]>,
-    function: std::marker::PhantomData<F>,
 }
 
-impl<F: Lanewise> Kernel for Assign<'_, F> {
+impl Kernel for Exp<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Isa>(self, isa: S) {
-        let whole = self.x.len() / LANES * LANES;
-        let rest = self.x.len() - whole;
-        let x = self.x.as_mut_ptr();
-        let y = self.y.map_or(x.cast_const(), <[f32]>::as_ptr);
-        // SAFETY: `whole` blocks and the tail lie within both slices.
-        unsafe {
-            for at in (0..whole).step_by(LANES) {
-                let result = F::apply(isa, isa.load(x.add(at)), isa.load(y.add(at)));
-                isa.store(result, x.add(at));
-            }
-            if rest > 0 {
-                let mut lanes = padded(x.add(whole), rest);
-                let tail = isa.load(padded(y.add(whole), rest).as_ptr());
-                let result = F::apply(isa, isa.load(lanes.as_ptr()), tail);
-                isa.store(result, lanes.as_mut_ptr());
-                std::ptr::copy_nonoverlapping(lanes.as_ptr(), x.add(whole), rest);
-            }
-        }
+        let mut lanes = [0.0; LANES];
+        lanes[..self.x.len()].copy_from_slice(self.x);
+        // SAFETY: all stay in the array.
+        unsafe { isa.store(exp(isa, isa.load(lanes.as_ptr())), lanes.as_mut_ptr()) };
+        self.x.copy_from_slice(&lanes[..self.x.len()]);
     }
-}
-
-fn assign<F: Lanewise>(cpu: Cpu, x: &mut [f32], y: Option<&[f32]>) {
-    if let Some(y) = y {
-        assert_eq!(x.len(), y.len(), "both sides have as many columns");
-    }
-    let function = std::marker::PhantomData::<F>;
-    // SAFETY: the lengths were checked.
-    unsafe { cpu.run(Assign { x, y, function }) }
-}
-
-/// Blocks of lanes are independent, so rows need not be known: the floats are cut wherever a block ends.
-fn assign_rows<F: Lanewise>(pool: &mut Pool, x: &mut [f32], y: &[f32]) {
-    assert_eq!(x.len(), y.len(), "both sides have as many columns");
-    let cpu = pool.cpu();
-    let length = x.len();
-    let per_task = per_task(length.div_ceil(LANES), pool.threads()) * LANES;
-    let per_task = per_task.max(TASK_FLOATS_MIN);
-    let x = Shared::new(x);
-    pool.run(length.div_ceil(per_task), &|task| {
-        let from = task * per_task;
-        let count = per_task.min(length - from);
-        // SAFETY: `x` is borrowed until all tasks are done, which write different parts.
-        let x = unsafe { x.part(from, count) };
-        assign::<F>(cpu, x, Some(&y[from..][..count]));
-    });
 }

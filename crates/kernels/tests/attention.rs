@@ -1,7 +1,8 @@
 //! Attention over the paged cache: close to the definition in f64, and the same bits for a row in whatever company.
 
 use postern_kernels::{
-    Attention, Cpu, KvCache, KvShape, PAGE_TOKENS, PageId, Pool, SEGMENT_TOKENS, Span,
+    Attention, Cpu, HEAD_WIDTH_MAX, KvCache, KvShape, PAGE_TOKENS, PageId, Pool, SEGMENT_TOKENS,
+    Span,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -210,6 +211,15 @@ const fn shape(heads: usize, kv_heads: usize, head_width: usize) -> Shape {
     }
 }
 
+fn check_definition(shape: Shape, tokens: usize, threads: usize, seed: u64) {
+    let sequence = shape.sequence(tokens, seed);
+    let found = alone(shape, &sequence, threads, Cpu::detect());
+    for (found, expected) in found.iter().zip(reference(shape, &sequence)) {
+        let error = (f64::from(*found) - expected).abs();
+        assert!(error < 3e-5, "{shape:?}, {tokens}: {found}, not {expected}");
+    }
+}
+
 #[test]
 fn rows_are_close_to_the_definition() {
     let lengths: &[usize] = if cfg!(miri) {
@@ -222,12 +232,7 @@ fn rows_are_close_to_the_definition() {
         .take(if cfg!(miri) { 1 } else { SHAPES.len() })
     {
         for &tokens in lengths {
-            let sequence = shape.sequence(tokens, 11);
-            let found = alone(shape, &sequence, 1, Cpu::detect());
-            for (found, expected) in found.iter().zip(reference(shape, &sequence)) {
-                let error = (f64::from(*found) - expected).abs();
-                assert!(error < 3e-5, "{shape:?}, {tokens}: {found}, not {expected}");
-            }
+            check_definition(shape, tokens, 1, 11);
         }
     }
 }
@@ -239,18 +244,22 @@ fn rows_are_equal_on_every_instruction_set() {
         // Plain Rust takes its time: only narrow shapes go beyond a segment.
         let long = if shape.query_width() <= 64 { 530 } else { 70 };
         for tokens in [1, 40, long] {
-            let sequence = shape.sequence(tokens, 12);
-            let scalar = alone(shape, &sequence, 1, Cpu::scalar());
-            for cpu in Cpu::all() {
-                let found = alone(shape, &sequence, 2, cpu);
-                assert_eq!(
-                    bits(&found),
-                    bits(&scalar),
-                    "{shape:?}, {tokens}, {}",
-                    cpu.name()
-                );
-            }
+            check_equality(shape, tokens, 2, 12);
         }
+    }
+}
+
+fn check_equality(shape: Shape, tokens: usize, threads: usize, seed: u64) {
+    let sequence = shape.sequence(tokens, seed);
+    let scalar = alone(shape, &sequence, 1, Cpu::scalar());
+    for cpu in Cpu::all() {
+        let found = alone(shape, &sequence, threads, cpu);
+        assert_eq!(
+            bits(&found),
+            bits(&scalar),
+            "{shape:?}, {tokens}, {}",
+            cpu.name()
+        );
     }
 }
 
@@ -334,6 +343,24 @@ proptest! {
         for (sequence, found) in sequences.iter().zip(&found) {
             prop_assert_eq!(bits(found), bits(&alone(shape, sequence, 1, Cpu::detect())));
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 24 }))]
+
+    #[test]
+    fn heads_of_any_number_and_width_are_as_defined_on_every_instruction_set(
+        kv_heads in 1_usize..4,
+        group in 1_usize..10,
+        head_width in 1_usize..=HEAD_WIDTH_MAX / if cfg!(miri) { 8 } else { 1 },
+        tokens in 1_usize..40,
+        threads in 1_usize..4,
+        seed in any::<u64>(),
+    ) {
+        let shape = shape(kv_heads * group, kv_heads, head_width);
+        check_definition(shape, tokens, threads, seed);
+        check_equality(shape, tokens, threads, seed);
     }
 }
 

@@ -1,9 +1,10 @@
-//! Norms, sums, the gate and rotation: equal on every instruction set, and close to the definition in f64.
+//! Norms, the gate and rotation: equal on every instruction set, and close to the definition in f64.
 
 use postern_kernels::{
-    Cpu, Pool, RopeStyle, RopeTable, add_assign, add_assign_rows, exp_assign, rms_norm,
-    rms_norm_rows, rms_norm_rows_in_place, silu_mul, silu_mul_rows,
+    Activations, Cpu, Format, Input, PackedMatrix, Pool, Product, RopeStyle, RopeTable, exp_assign,
+    matmul, rms_norm_rows,
 };
+use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -102,99 +103,107 @@ fn the_exponential_function_saturates_and_keeps_what_is_no_number() {
     }
 }
 
-#[test]
-fn a_norm_divides_by_the_root_of_the_mean_square() {
-    for width in WIDTHS {
-        let (x, weight) = (floats(width, 1), floats(width, 2));
-        let found = on_all(|cpu| {
-            let mut out = vec![0.0; width];
-            rms_norm(cpu, &x, &weight, 1e-6, &mut out);
-            out
-        });
+fn check_norm(rows: usize, width: usize, seed: u64) {
+    let (x, weight) = (floats(rows * width, seed), floats(width, seed ^ 1));
+    let found = in_all_pools(|pool| {
+        let mut x = x.clone();
+        rms_norm_rows(pool, &mut x, &weight, 1e-6);
+        x
+    });
+    for (found, x) in found.chunks(width).zip(x.chunks(width)) {
         let squares: f64 = x.iter().map(|x| f64::from(*x).powi(2)).sum();
         let root = (squares / width as f64 + 1e-6).sqrt();
         let expected = x.iter().zip(&weight);
         let expected = expected.map(|(x, weight)| f64::from(*x) / root * f64::from(*weight));
-        assert_close(&found, expected, 2e-6);
+        assert_close(found, expected, 2e-6);
     }
 }
 
 #[test]
-fn norms_of_rows_are_norms_of_each_row() {
-    for (rows, width) in [(1, 64), (7, 33), (40, 16)] {
-        let (x, weight) = (floats(rows * width, 3), floats(width, 4));
-        let mut expected = vec![0.0; x.len()];
-        for (x, out) in x.chunks(width).zip(expected.chunks_mut(width)) {
-            rms_norm(Cpu::scalar(), x, &weight, 1e-5, out);
-        }
-        let apart = in_all_pools(|pool| {
-            let mut out = vec![0.0; x.len()];
-            rms_norm_rows(pool, &x, &weight, 1e-5, &mut out);
-            out
-        });
-        let in_place = in_all_pools(|pool| {
-            let mut out = x.clone();
-            rms_norm_rows_in_place(pool, &mut out, &weight, 1e-5);
-            out
-        });
-        assert_eq!(bits(&apart), bits(&expected));
-        assert_eq!(bits(&in_place), bits(&expected));
+fn a_norm_divides_by_the_root_of_the_mean_square() {
+    let rows = WIDTHS.map(|width| (1, width)).into_iter();
+    for (rows, width) in rows.chain([(7, 33), (40, 16)]) {
+        check_norm(rows, width, 1);
     }
 }
 
-#[test]
-fn the_gate_and_the_sum_are_as_defined() {
-    for width in WIDTHS {
-        let (x, y) = (floats(width, 5), floats(width, 6));
-        let sum = on_all(|cpu| {
-            let mut sum = x.clone();
-            add_assign(cpu, &mut sum, &y);
-            sum
-        });
-        let plain: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
-        assert_eq!(bits(&sum), bits(&plain));
-        let gated = on_all(|cpu| {
-            let mut gated = x.clone();
-            silu_mul(cpu, &mut gated, &y);
-            gated
-        });
-        let expected = x.iter().zip(&y).map(|(x, y)| {
-            let x = f64::from(*x);
-            x / (1.0 + (-x).exp()) * f64::from(*y)
-        });
-        assert_close(&gated, expected, 1e-6);
-    }
+/// What activations are before they are quantized: a product with an unquantized matrix of one number, which is 1.
+fn unquantized(pool: &mut Pool, input: Input<'_>, tokens: usize) -> Vec<f32> {
+    let one = 1.0_f32.to_le_bytes();
+    let matrix = PackedMatrix::pack(pool, Format::F32, 1, 1, &one).expect("a small matrix");
+    let mut activations = Activations::new(pool.cpu(), tokens, 1, true);
+    activations.quantize(pool, input, 1);
+    let mut out = vec![0.0; tokens];
+    matmul(pool, &activations, &mut [Product::new(&matrix, &mut out)]);
+    out
 }
 
-#[test]
-fn rows_on_several_threads_are_rows_on_one() {
-    let length = if cfg!(miri) { 2100 } else { 50_003 };
-    let (x, y) = (floats(length, 7), floats(length, 8));
-    let mut sum = x.clone();
-    add_assign(Cpu::scalar(), &mut sum, &y);
-    let mut gated = x.clone();
-    silu_mul(Cpu::scalar(), &mut gated, &y);
-    let sums = in_all_pools(|pool| {
-        let mut sum = x.clone();
-        add_assign_rows(pool, &mut sum, &y);
-        sum
+fn check_gate(count: usize, seed: u64) {
+    let (gate, up) = (floats(count, seed), floats(count, seed ^ 1));
+    let gated = Input::Gated {
+        gate: &gate,
+        up: &up,
+    };
+    let found = in_all_pools(|pool| unquantized(pool, gated, gate.len()));
+    let expected = gate.iter().zip(&up).map(|(gate, up)| {
+        let gate = f64::from(*gate);
+        gate / (1.0 + (-gate).exp()) * f64::from(*up)
     });
-    let gates = in_all_pools(|pool| {
-        let mut gated = x.clone();
-        silu_mul_rows(pool, &mut gated, &y);
-        gated
-    });
-    assert_eq!(bits(&sums), bits(&sum));
-    assert_eq!(bits(&gates), bits(&gated));
+    assert_close(&found, expected, 1e-6);
+}
+
+#[test]
+fn the_gate_is_as_defined() {
+    check_gate(203, 5);
 }
 
 #[test]
 fn a_gate_far_from_zero_is_closed_or_open() {
-    for cpu in Cpu::all() {
-        let mut gate = [-1000.0, -100.0, 100.0, 1000.0];
-        silu_mul(cpu, &mut gate, &[1.0; 4]);
-        assert!(gate[0].abs() < 1e-30 && gate[1].abs() < 1e-30, "{gate:?}");
-        assert_eq!(gate[2..], [100.0, 1000.0]);
+    let gate = [-1000.0, -100.0, 100.0, 1000.0];
+    let gated = Input::Gated {
+        gate: &gate,
+        up: &[1.0; 4],
+    };
+    let found = in_all_pools(|pool| unquantized(pool, gated, gate.len()));
+    assert!(
+        found[..2].iter().all(|closed| closed.abs() < 1e-30),
+        "{found:?}"
+    );
+    assert_eq!(found[2..], [100.0, 1000.0]);
+}
+
+fn check_rotation(heads: usize, head_width: usize, pairs: usize, seed: u64) {
+    let frequencies: Vec<f32> = (0..pairs)
+        .map(|pair| 10_000_f32.powf(-(pair as f32) / pairs as f32))
+        .collect();
+    let table = RopeTable::new(&frequencies, 1.25, 500);
+    assert_eq!(table.width(), 2 * pairs);
+    let positions = [0, 1, 63, 64, 499];
+    let x = floats(positions.len() * heads * head_width, seed);
+    for style in [RopeStyle::Adjacent, RopeStyle::Halves] {
+        let found = in_all_pools(|pool| {
+            let mut x = x.clone();
+            table.rotate(pool, style, &mut x, heads, head_width, &positions);
+            x
+        });
+        let mut expected: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
+        for (row, head) in expected.chunks_mut(head_width).enumerate() {
+            for (pair, frequency) in frequencies.iter().enumerate() {
+                let (a, b) = match style {
+                    RopeStyle::Adjacent => (2 * pair, 2 * pair + 1),
+                    RopeStyle::Halves => (pair, pair + pairs),
+                };
+                let angle = positions[row / heads] as f32 * frequency;
+                let (sine, cosine) = f64::from(angle).sin_cos();
+                let (low, high) = (head[a], head[b]);
+                head[a] = 1.25 * (low * cosine - high * sine);
+                head[b] = 1.25 * (low * sine + high * cosine);
+            }
+        }
+        for (found, expected) in found.iter().zip(&expected) {
+            let error = (f64::from(*found) - expected).abs();
+            assert!(error < 3e-6, "{style:?}: {found}, not {expected}");
+        }
     }
 }
 
@@ -208,38 +217,25 @@ fn rotation_turns_pairs_and_leaves_the_rest() {
         (2, 80, 16),
     ];
     for (heads, head_width, pairs) in cases {
-        let frequencies: Vec<f32> = (0..pairs)
-            .map(|pair| 10_000_f32.powf(-(pair as f32) / pairs as f32))
-            .collect();
-        let table = RopeTable::new(&frequencies, 1.25, 500);
-        assert_eq!(table.width(), 2 * pairs);
-        let positions = [0, 1, 63, 64, 499];
-        let x = floats(positions.len() * heads * head_width, 9);
-        for style in [RopeStyle::Adjacent, RopeStyle::Halves] {
-            let found = in_all_pools(|pool| {
-                let mut x = x.clone();
-                table.rotate(pool, style, &mut x, heads, head_width, &positions);
-                x
-            });
-            let mut expected: Vec<f64> = x.iter().map(|x| f64::from(*x)).collect();
-            for (row, head) in expected.chunks_mut(head_width).enumerate() {
-                for (pair, frequency) in frequencies.iter().enumerate() {
-                    let (a, b) = match style {
-                        RopeStyle::Adjacent => (2 * pair, 2 * pair + 1),
-                        RopeStyle::Halves => (pair, pair + pairs),
-                    };
-                    let angle = positions[row / heads] as f32 * frequency;
-                    let (sine, cosine) = f64::from(angle).sin_cos();
-                    let (low, high) = (head[a], head[b]);
-                    head[a] = 1.25 * (low * cosine - high * sine);
-                    head[b] = 1.25 * (low * sine + high * cosine);
-                }
-            }
-            for (found, expected) in found.iter().zip(&expected) {
-                let error = (f64::from(*found) - expected).abs();
-                assert!(error < 3e-6, "{style:?}: {found}, not {expected}");
-            }
-        }
+        check_rotation(heads, head_width, pairs, 9);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 32 }))]
+
+    #[test]
+    fn all_of_this_holds_for_any_shape(
+        rows in 1_usize..40,
+        width in 1_usize..300,
+        heads in 1_usize..8,
+        pairs in 1_usize..40,
+        unturned in 0_usize..20,
+        seed in any::<u64>(),
+    ) {
+        check_norm(rows, width, seed);
+        check_gate(width, seed);
+        check_rotation(heads, 2 * pairs + unturned, pairs, seed);
     }
 }
 
@@ -252,7 +248,12 @@ fn a_position_beyond_the_table_is_refused() {
 }
 
 #[test]
-#[should_panic(expected = "as many columns")]
+#[should_panic(expected = "both sides of a gate")]
 fn lengths_that_differ_are_refused() {
-    add_assign(Cpu::scalar(), &mut [0.0; 3], &[0.0; 4]);
+    let mut pool = Pool::new(1, Cpu::scalar()).expect("a thread");
+    let gated = Input::Gated {
+        gate: &[0.0; 3],
+        up: &[0.0; 4],
+    };
+    Activations::new(pool.cpu(), 4, 1, false).quantize(&mut pool, gated, 1);
 }

@@ -91,7 +91,7 @@ pub(crate) fn engine_failed(error: &EngineError) -> RefusalKind {
         EngineError::ChatTemplateMissing => "chat-template-missing",
         EngineError::ChatTemplate { .. } => "chat-template",
         EngineError::TextTooLong { .. } => "text-too-long",
-        EngineError::Encoding { .. } | EngineError::UnknownToken { .. } => "tokenizer",
+        EngineError::UnknownToken { .. } => "tokenizer",
         EngineError::NonFiniteLogits { .. } => "non-finite-logits",
         EngineError::Backend { .. } => "backend",
         EngineError::Stopped => return RefusalKind::EngineStopped,

@@ -5,24 +5,24 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use postern_benches::{
-    FileReport, Machine, Peer, Plan, Quantization, Report, Shape, compare, make, measure,
-    published, regression, table, tiny,
+    FileReport, ModelFile, Peer, Plan, Quantization, Report, Shape, compare, make, measure,
+    published, read_bytes_per_s, regression, table, tiny,
 };
+
+use crate::baseline::Baseline;
 
 /// What `--quick` measures: one small model, in less than three minutes.
 const QUICK_MODEL: &str = "qwen2.5-0.5b";
-const QUICK_QUANTIZATION: Quantization = Quantization::Q4_0;
-const QUICK_ROUNDS: usize = 2;
+const QUICK_QUANTIZATION: Quantization = Quantization::Q4KM;
+const QUICK_ROUNDS: usize = 8;
 const QUICK_PREFILL_TOKENS: [usize; 2] = [64, 256];
 const QUICK_DECODE_TOKENS: usize = 32;
-/// How much worse than in an earlier report a ratio may be, as a share of it.
-const WORSE_SHARE: f64 = 0.1;
 
 /// Measure the engine side by side with llama.cpp: same files, same threads, in turn.
 #[derive(Args)]
@@ -33,7 +33,7 @@ pub(crate) struct Bench {
     /// Storage mixes to measure, separated by commas: Q4_0, Q4_K_M, Q8_0; all when absent
     #[arg(long, value_delimiter = ',', value_parser = quantization)]
     quantizations: Vec<Quantization>,
-    /// How often everything is measured; the figures are medians [default: 3, with --quick 2]
+    /// How often everything is measured; the figures are medians [default: 3, with --quick 8]
     #[arg(long)]
     rounds: Option<usize>,
     /// Threads of both engines
@@ -48,7 +48,8 @@ pub(crate) struct Bench {
     /// Prompt tokens that the engine takes in one pass; its own default when absent
     #[arg(long)]
     prefill_chunk: Option<usize>,
-    /// One small model, shorter texts, no parity: less than three minutes once the model is made
+    /// One small model, no llama.cpp: hold this build against the baseline that benches/baseline.json names, and fail if
+    /// it is more than a tenth worse. Takes less than three minutes once the baseline is built
     #[arg(long)]
     quick: bool,
     /// Leave the comparison of logits out
@@ -68,9 +69,12 @@ pub(crate) struct Bench {
     /// Write the report to this file as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// A report of an earlier run (from --json); fail if a ratio got worse by more than a tenth
-    #[arg(long, value_name = "FILE")]
-    against: Option<PathBuf>,
+    /// The xtask of another build, for --quick to hold this one against
+    #[arg(long, value_name = "PROGRAM", requires = "quick")]
+    baseline: Option<PathBuf>,
+    /// Where --quick keeps the build of the stored baseline
+    #[arg(long, default_value = "target/bench-baseline", value_name = "FOLDER")]
+    baseline_folder: PathBuf,
     /// Measure this very build, even if it is not optimized
     #[arg(long)]
     this_build: bool,
@@ -95,18 +99,9 @@ impl Bench {
             return hand_over();
         }
         self.fill_in();
-        // A run takes minutes: what it is to be held against is read before.
-        let before = self.against.as_deref().map(read_report).transpose()?;
-        let (peer, peer_says) = match &self.llama_bench {
-            Some(path) => {
-                let peer = Peer::at(path)?;
-                let says = format!("{}, {}", peer.build, path.display());
-                (Some(peer), says)
-            }
-            None => (
-                None,
-                "absent; give --llama-bench or set POSTERN_LLAMA_BENCH".to_owned(),
-            ),
+        let peer = match &self.llama_bench {
+            Some(path) if !self.quick => Some(Peer::at(path)?),
+            _ => None,
         };
         let plan = Plan {
             program: std::env::current_exe().context("this program's own path is unknown")?,
@@ -121,26 +116,60 @@ impl Bench {
             plan.rounds > 0,
             "nothing is measured in 0 rounds; give 1 or more"
         );
-        let mut report = Report {
-            machine: Machine::this(),
-            threads: plan.threads,
-            rounds: plan.rounds,
-            optimized: !cfg!(debug_assertions),
-            peer: peer_says,
-            read_bytes_per_s: 0.0,
-            files: Vec::new(),
+        match self.quick {
+            true => self.against_baseline(&plan),
+            false => self.against_peer(&plan),
+        }
+    }
+
+    /// Measures beside llama.cpp, and compares logits.
+    fn against_peer(&self, plan: &Plan) -> Result<()> {
+        let peer = match (&plan.peer, &self.llama_bench) {
+            (Some(peer), Some(path)) => format!("{}, {}", peer.build, path.display()),
+            _ => "absent; give --llama-bench or set POSTERN_LLAMA_BENCH".to_owned(),
         };
+        let mut report = Report::new(plan, peer);
         for shape in &self.models {
             for &quantization in &self.quantizations {
-                let (file, read_bytes_per_s) = self.measure(&plan, shape, quantization)?;
+                let (file, read_bytes_per_s) = self.measure(plan, shape, quantization)?;
                 report.files.push(file);
                 report.read_bytes_per_s = report.read_bytes_per_s.max(read_bytes_per_s);
                 // A run takes long, and one that is cut off keeps what it found.
                 self.keep(&report)?;
             }
         }
+        Ok(write!(std::io::stdout().lock(), "{}", table(&report))?)
+    }
+
+    /// Measures beside the baseline, and fails where this build is worse.
+    fn against_baseline(&self, plan: &Plan) -> Result<()> {
+        let program = match &self.baseline {
+            Some(program) => program.clone(),
+            None => {
+                let baseline = Baseline::stored()?;
+                say(&format!(
+                    "building the baseline of {}, commit {}, unless it is there",
+                    baseline.date, baseline.commit
+                ))?;
+                baseline.program(&self.baseline_folder)?
+            }
+        };
+        let mut report = Report::new(plan, "not measured with --quick".to_owned());
+        report.read_bytes_per_s = read_bytes_per_s(plan.threads);
+        for shape in &self.models {
+            for &quantization in &self.quantizations {
+                let model = self.model(shape, quantization)?;
+                say(&format!("measuring, {} rounds", plan.rounds))?;
+                report.files.push(regression(plan, &program, &model)?);
+            }
+        }
+        self.keep(&report)?;
         write!(std::io::stdout().lock(), "{}", table(&report))?;
-        before.map_or(Ok(()), |before| judge(&before, &report))
+        ensure!(
+            report.holds(),
+            "this build is worse than the baseline: see what the table says was missed"
+        );
+        Ok(())
     }
 
     /// Puts defaults where nothing was given.
@@ -155,7 +184,6 @@ impl Bench {
             .take()
             .or_else(|| variable("POSTERN_VOCAB_DIR"));
         if self.quick {
-            self.no_parity = true;
             self.rounds.get_or_insert(QUICK_ROUNDS);
             self.decode.get_or_insert(QUICK_DECODE_TOKENS);
         }
@@ -184,9 +212,7 @@ impl Bench {
         quantization: Quantization,
     ) -> Result<(FileReport, f64)> {
         let name = format!("{} {}", shape.name, quantization.as_str());
-        say(&format!("{name}: making the model, unless it is there"))?;
-        let vocabularies = self.vocabularies.as_deref();
-        let model = make(&self.folder, shape, quantization, vocabularies)?;
+        let model = self.model(shape, quantization)?;
         say(&format!("{name}: measuring, {} rounds", plan.rounds))?;
         let (mut file, read_bytes_per_s) =
             measure(plan, &model).with_context(|| format!("{name} was not measured"))?;
@@ -202,6 +228,20 @@ impl Bench {
         Ok((file, read_bytes_per_s))
     }
 
+    fn model(&self, shape: &Shape, quantization: Quantization) -> Result<ModelFile> {
+        say(&format!(
+            "{} {}: making the model, unless it is there",
+            shape.name,
+            quantization.as_str()
+        ))?;
+        make(
+            &self.folder,
+            shape,
+            quantization,
+            self.vocabularies.as_deref(),
+        )
+    }
+
     /// Writes what was found so far, where that is asked for.
     fn keep(&self, report: &Report) -> Result<()> {
         let Some(path) = &self.json else {
@@ -211,29 +251,6 @@ impl Bench {
         fs::write(path, text)
             .with_context(|| format!("the report {} cannot be written", path.display()))
     }
-}
-
-fn read_report(path: &Path) -> Result<Report> {
-    let text = fs::read(path)
-        .with_context(|| format!("the earlier report {} cannot be read", path.display()))?;
-    serde_json::from_slice(&text)
-        .with_context(|| format!("{} is no report of this chore's --json", path.display()))
-}
-
-/// Fails where the run is worse than the earlier one.
-fn judge(before: &Report, now: &Report) -> Result<()> {
-    let found = regression(before, now, WORSE_SHARE);
-    say(&format!(
-        "compared {} ratios with the earlier report; {} are not in both",
-        found.compared, found.not_compared
-    ))?;
-    ensure!(
-        found.worse.is_empty(),
-        "worse than the earlier report by more than {:.0} %:\n  {}",
-        WORSE_SHARE * 100.0,
-        found.worse.join("\n  ")
-    );
-    Ok(())
 }
 
 /// Runs the same chore in an optimized build.

@@ -3,6 +3,7 @@
 //! Each chore is a module with a clap argument struct and a `run`; this file only lists them.
 
 mod aarch64;
+mod baseline;
 mod bench;
 mod ci;
 mod coffee;

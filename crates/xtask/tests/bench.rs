@@ -1,7 +1,8 @@
 //! `cargo xtask bench` as a program, on a model that is made and measured within seconds.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
@@ -88,36 +89,45 @@ fn a_model_that_is_there_is_used_again() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_run_that_is_worse_than_an_earlier_one_fails_and_says_where() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let json = folder.path().join("report.json");
-    let path = json.to_str().context("a path of text")?;
-    let arguments = ["--quantizations", "Q8_0", "--no-parity"];
-    assert!(
-        bench(folder.path(), &[&arguments[..], &["--json", path]].concat())?
-            .status
-            .success()
-    );
+/// A program that answers as an earlier build would that was `times` as good as any real one is bad.
+fn earlier_build(folder: &Path, times: f64) -> Result<PathBuf> {
+    let answer = serde_json::json!({
+        "backend": "native",
+        "load_s": 1.0 / times,
+        "prefill_tokens_per_s": [times, times],
+        "decode_tokens_per_s": times,
+        "peak_bytes": (1e9 / times) as u64,
+    });
+    let program = folder.join("earlier");
+    fs::write(&program, format!("#!/bin/sh\necho '{answer}'\n"))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    Ok(program)
+}
 
-    // The earlier run is made out to have used next to no memory.
-    let mut report = read(&json)?;
-    let figures = report["files"][0]["figures"]
-        .as_array_mut()
-        .context("figures")?;
-    for figure in figures {
-        if figure["name"] == "peak memory" {
-            figure["ratio"] = 1e-6.into();
+#[test]
+fn a_build_that_is_worse_than_an_earlier_one_fails_and_says_where() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (times, holds) in [(1e6, false), (1e-6, true)] {
+        let program = earlier_build(folder.path(), times)?;
+        let program = program.to_str().context("a path of text")?;
+        let arguments = ["--quick", "--quantizations", "Q8_0", "--baseline", program];
+        let output = bench(folder.path(), &arguments)?;
+        let errors = String::from_utf8(output.stderr)?;
+        let table = String::from_utf8(output.stdout)?;
+        assert_eq!(output.status.success(), holds, "{errors}{table}");
+        for figure in [
+            "prefill 8",
+            "prefill 24",
+            "decode 4",
+            "verified load",
+            "peak memory",
+        ] {
+            let line = table.lines().find(|line| line.contains(figure));
+            let line = line.with_context(|| format!("no {figure} in\n{table}"))?;
+            assert!(line.contains("baseline"), "{line}");
+            assert_eq!(line.ends_with("missed"), !holds, "{line}");
         }
     }
-    fs::write(&json, report.to_string())?;
-    let output = bench(
-        folder.path(),
-        &[&arguments[..], &["--against", path]].concat(),
-    )?;
-    let errors = String::from_utf8(output.stderr)?;
-    assert!(!output.status.success(), "{errors}");
-    assert!(errors.contains("tiny Q8_0 peak memory"), "{errors}");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::reader::Reader;
-use super::{ARRAY_ELEMENTS_MAX, KEY_BYTES_MAX, STRING_BYTES_MAX};
+use super::{ARRAY_ELEMENTS_MAX, KEY_BYTES_MAX, STRING_BYTES_MAX, Texts};
 use crate::error::{EngineError, Result};
 
 /// One metadata value. Integers of all widths are held as 64 bits.
@@ -37,7 +37,7 @@ pub enum Array {
     /// Booleans.
     Bools(Vec<bool>),
     /// Strings.
-    Strings(Vec<String>),
+    Strings(Texts),
 }
 
 /// The metadata of a GGUF file, by key.
@@ -173,7 +173,7 @@ impl Metadata {
     ///
     /// # Errors
     /// [`EngineError::MetadataMissing`] or [`EngineError::MetadataType`].
-    pub fn strings(&self, key: &str) -> Result<&[String]> {
+    pub fn strings(&self, key: &str) -> Result<&Texts> {
         self.strings_opt(key)?.ok_or_else(|| missing(key))
     }
 
@@ -181,9 +181,9 @@ impl Metadata {
     ///
     /// # Errors
     /// [`EngineError::MetadataType`].
-    pub fn strings_opt(&self, key: &str) -> Result<Option<&[String]>> {
+    pub fn strings_opt(&self, key: &str) -> Result<Option<&Texts>> {
         self.typed(key, "an array of strings", |value| match value {
-            Value::Array(Array::Strings(texts)) => Some(texts.as_slice()),
+            Value::Array(Array::Strings(texts)) => Some(texts),
             _ => None,
         })
     }
@@ -304,10 +304,12 @@ fn read_array<R: Read>(reader: &mut Reader<R>) -> Result<Array> {
     let count = reader.u64()?;
     if element == type_id::STRING {
         reader.check_count("array elements", count, ARRAY_ELEMENTS_MAX, 8)?;
-        let mut texts = Vec::new();
+        let mut texts = Texts::default();
+        let mut text = Vec::new();
         for _ in 0..count {
-            texts.push(reader.string("string element", STRING_BYTES_MAX)?);
+            texts.push(reader.string_into("string element", STRING_BYTES_MAX, &mut text)?);
         }
+        texts.shrink_to_fit();
         return Ok(Array::Strings(texts));
     }
     let width = match element {

@@ -13,6 +13,7 @@
 mod metadata;
 mod quantization;
 mod reader;
+mod texts;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -22,6 +23,7 @@ use std::path::Path;
 pub use metadata::{Array, Metadata, Value};
 pub(crate) use quantization::Quantization;
 use reader::Reader;
+pub use texts::Texts;
 
 use crate::error::{EngineError, Result};
 

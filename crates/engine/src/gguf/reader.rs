@@ -77,25 +77,43 @@ impl<R: Read> Reader<R> {
 
     /// Reads `bytes` bytes that the caller has checked with [`Self::check_count`].
     pub(super) fn bytes(&mut self, bytes: u64) -> Result<Vec<u8>> {
-        let length = usize::try_from(bytes).map_err(|_| self.truncated(bytes))?;
-        if bytes > self.left() {
-            return Err(self.truncated(bytes));
-        }
-        let mut buffer = vec![0; length];
-        self.fill(&mut buffer)?;
+        let mut buffer = Vec::new();
+        self.bytes_into(bytes, &mut buffer)?;
         Ok(buffer)
     }
 
     /// Reads a length-prefixed UTF-8 string of at most `bytes_max` bytes.
     pub(super) fn string(&mut self, what: &'static str, bytes_max: u64) -> Result<String> {
+        let mut buffer = Vec::new();
+        self.string_into(what, bytes_max, &mut buffer)
+            .map(str::to_owned)
+    }
+
+    /// Like [`Self::string`], into memory that the caller uses again.
+    pub(super) fn string_into<'a>(
+        &mut self,
+        what: &'static str,
+        bytes_max: u64,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<&'a str> {
         let length = self.u64()?;
         self.check_count(what, length, bytes_max, 1)?;
         let start = self.offset;
-        let bytes = self.bytes(length)?;
-        String::from_utf8(bytes).map_err(|_| EngineError::GgufInvalid {
+        self.bytes_into(length, buffer)?;
+        std::str::from_utf8(buffer).map_err(|_| EngineError::GgufInvalid {
             offset: start,
             reason: format!("a {what} is not UTF-8"),
         })
+    }
+
+    fn bytes_into(&mut self, bytes: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        let length = usize::try_from(bytes).map_err(|_| self.truncated(bytes))?;
+        if bytes > self.left() {
+            return Err(self.truncated(bytes));
+        }
+        buffer.clear();
+        buffer.resize(length, 0);
+        self.fill(buffer)
     }
 
     fn left(&self) -> u64 {

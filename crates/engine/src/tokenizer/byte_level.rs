@@ -67,9 +67,19 @@ pub(super) fn write(text: &str, out: &mut String) {
     out.extend(text.bytes().map(character));
 }
 
-/// The bytes of a token written in the alphabet, or `None` if any character is not of it.
-pub(super) fn read(token: &str) -> Option<Vec<u8>> {
-    token.chars().map(byte).collect()
+/// Appends the bytes of a token written in the alphabet; one with any other character stands for itself.
+pub(super) fn append(token: &str, out: &mut Vec<u8>) {
+    let start = out.len();
+    for character in token.chars() {
+        match byte(character) {
+            Some(byte) => out.push(byte),
+            None => {
+                out.truncate(start);
+                out.extend(token.bytes());
+                return;
+            }
+        }
+    }
 }
 
 #[cfg(test)]

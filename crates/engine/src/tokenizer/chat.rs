@@ -167,7 +167,7 @@ impl Tokenizer {
             Part::Text(text) => scans.unreserved.segments(text),
         });
         let mut ids = Vec::new();
-        self.encode_segments(segments, &mut ids)?;
+        self.encode_segments(segments, &mut ids);
         let special = self.special();
         if let (true, Some(bos)) = (special.add_bos, special.bos)
             && ids.first() != Some(&bos)

@@ -4,10 +4,11 @@ use sha2::{Digest, Sha256};
 
 use super::vocabulary::{Scheme, Vocabulary};
 use crate::digest::Sha256Digest;
+use crate::gguf::Texts;
 
 /// SHA-256 over the vocabulary and its `merges`. Each field is preceded by its length, so that no two
 /// vocabularies share their bytes.
-pub(super) fn sha256(vocabulary: &Vocabulary, merges: &[String]) -> Sha256Digest {
+pub(super) fn sha256(vocabulary: &Vocabulary, merges: Option<&Texts>) -> Sha256Digest {
     let mut hash = CanonicalHash(Sha256::new());
     hash.text("postern tokenizer 1");
     hash.text(match vocabulary.scheme {
@@ -15,10 +16,10 @@ pub(super) fn sha256(vocabulary: &Vocabulary, merges: &[String]) -> Sha256Digest
         Scheme::SentencePiece => "llama",
     });
     hash.text(&vocabulary.pre);
-    hash.texts(&vocabulary.tokens);
+    hash.texts(&vocabulary.tokens.texts);
     hash.numbers(vocabulary.kinds.iter().map(|kind| *kind as u32));
     hash.numbers(vocabulary.scores.iter().map(|score| score.to_bits()));
-    hash.texts(merges);
+    hash.texts(merges.unwrap_or(&Texts::default()));
     let special = &vocabulary.special;
     for id in [
         special.bos,
@@ -44,9 +45,9 @@ impl CanonicalHash {
         self.0.update(text);
     }
 
-    fn texts(&mut self, texts: &[String]) {
+    fn texts(&mut self, texts: &Texts) {
         self.0.update((texts.len() as u64).to_le_bytes());
-        for text in texts {
+        for text in texts.iter() {
             self.text(text);
         }
     }

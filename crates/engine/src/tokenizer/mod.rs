@@ -1,13 +1,11 @@
 //! Text to tokens and back, with the vocabulary that a GGUF file carries.
 //!
-//! Merging is done by the BPE model of the `tokenizers` crate; reading the vocabulary, splitting,
-//! finding special tokens and decoding are done here, where each step has a bound and an error.
-//!
 //! Invariants: with `special` false no text becomes a control token, because the merges do not know
 //! them; text of more than [`TEXT_BYTES_MAX`] bytes is refused; time grows no faster than the text (times
 //! its logarithm).
 //! Absent: a guess at an unknown tokenizer or pre-tokenizer, and any normalization of text.
 
+mod bpe;
 mod byte_level;
 mod chat;
 mod identity;
@@ -21,17 +19,15 @@ mod vocabulary;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokenizers::Model as _;
-use tokenizers::models::bpe::BPE;
-
 pub use self::chat::ChatPrompt;
 pub(crate) use self::chat::Guard;
+use self::model::Model;
 use self::pretokenizer::PreTokenizer;
 use self::special_scan::{Segment, SpecialScan};
+use self::stream::Joiner;
 pub use self::stream::TokenStream;
-use self::stream::{Bytes, Joiner};
 pub use self::vocabulary::SpecialTokens;
-use self::vocabulary::{Kind, Scheme, Vocabulary};
+use self::vocabulary::{Kind, Vocabulary};
 use crate::digest::Sha256Digest;
 use crate::error::{EngineError, Result};
 use crate::gguf::{Gguf, Metadata};
@@ -47,10 +43,9 @@ pub struct Tokenizer {
 }
 
 struct Inner {
-    vocabulary: Vocabulary,
-    model: BPE,
+    vocabulary: Arc<Vocabulary>,
+    model: Model,
     splitter: Splitter,
-    bytes: Arc<Bytes>,
     scans: Scans,
     sha256: Sha256Digest,
 }
@@ -91,25 +86,24 @@ impl Tokenizer {
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
         let vocabulary = Vocabulary::read(metadata)?;
         let merges = vocabulary.merges(metadata)?;
-        let (splitter, model) = match vocabulary.scheme {
-            Scheme::ByteLevel => {
+        let (splitter, model) = match merges {
+            Some(merges) => {
                 let splitter = PreTokenizer::named(&vocabulary.pre)?;
-                let model = model::byte_level(&vocabulary, merges, splitter.ignore_merges())?;
+                let model = Model::byte_level(&vocabulary, merges, splitter.ignore_merges())?;
                 (Splitter::ByteLevel(splitter), model)
             }
-            Scheme::SentencePiece => {
+            None => {
                 let at_spaces = sentence_piece::spaces_only_lead(&vocabulary);
                 (
                     Splitter::SentencePiece { at_spaces },
-                    model::sentence_piece(&vocabulary)?,
+                    Model::sentence_piece(&vocabulary)?,
                 )
             }
         };
         let inner = Inner {
-            bytes: Arc::new(Bytes::new(&vocabulary)?),
             scans: Scans::new(&vocabulary)?,
             sha256: identity::sha256(&vocabulary, merges),
-            vocabulary,
+            vocabulary: Arc::new(vocabulary),
             model,
             splitter,
         };
@@ -134,7 +128,7 @@ impl Tokenizer {
             &scans.user_defined
         };
         let mut ids = Vec::new();
-        self.encode_segments(scan.segments(text), &mut ids)?;
+        self.encode_segments(scan.segments(text), &mut ids);
         Ok(ids)
     }
 
@@ -155,7 +149,7 @@ impl Tokenizer {
     /// # Errors
     /// [`EngineError::UnknownToken`].
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let mut joiner = Joiner::new(Arc::clone(&self.inner.bytes), true);
+        let mut joiner = Joiner::new(Arc::clone(&self.inner.vocabulary), true);
         let mut bytes = Vec::new();
         for &id in ids {
             joiner.append(id, true, &mut bytes)?;
@@ -171,13 +165,7 @@ impl Tokenizer {
 
     /// The id of a token as the vocabulary writes it.
     pub fn id(&self, piece: &str) -> Option<u32> {
-        let position = self
-            .inner
-            .vocabulary
-            .tokens
-            .iter()
-            .position(|token| token == piece)?;
-        u32::try_from(position).ok()
+        self.inner.vocabulary.tokens.id(piece)
     }
 
     /// Whether `id` is a control token: one that has a meaning to the model and none as text.
@@ -199,7 +187,7 @@ impl Tokenizer {
     /// # Errors
     /// [`EngineError::UnknownToken`].
     pub fn stream(&self, last: Option<u32>) -> Result<TokenStream> {
-        TokenStream::new(Arc::clone(&self.inner.bytes), last)
+        TokenStream::new(Arc::clone(&self.inner.vocabulary), last)
     }
 
     /// The special tokens and flags of the vocabulary.
@@ -228,7 +216,7 @@ impl Tokenizer {
         &self,
         segments: impl IntoIterator<Item = Segment<'a>>,
         ids: &mut Vec<u32>,
-    ) -> Result<()> {
+    ) {
         let vocabulary = &self.inner.vocabulary;
         let mut after_special = true;
         let mut swallow = false;
@@ -244,26 +232,30 @@ impl Tokenizer {
                     if text.is_empty() {
                         continue;
                     }
-                    self.encode_text(text, after_special, ids)?;
+                    self.encode_text(text, after_special, ids);
                     after_special = false;
                     swallow = false;
                 }
             }
         }
-        Ok(())
     }
 
-    fn encode_text(&self, text: &str, after_special: bool, ids: &mut Vec<u32>) -> Result<()> {
-        match &self.inner.splitter {
+    fn encode_text(&self, text: &str, after_special: bool, ids: &mut Vec<u32>) {
+        let Inner {
+            vocabulary,
+            model,
+            splitter,
+            ..
+        } = &*self.inner;
+        match splitter {
             Splitter::ByteLevel(splitter) => {
-                let mut word = String::new();
-                for piece in splitter.split(text) {
-                    byte_level::write(piece, &mut word);
-                    self.encode_word(&word, ids)?;
+                let mut written = String::new();
+                for word in splitter.split(text) {
+                    model.encode_bytes(vocabulary, word, &mut written, ids);
                 }
             }
             Splitter::SentencePiece { at_spaces } => {
-                let prefix = if after_special && self.inner.vocabulary.space_prefix {
+                let prefix = if after_special && vocabulary.space_prefix {
                     " "
                 } else {
                     ""
@@ -271,26 +263,13 @@ impl Tokenizer {
                 let written = [prefix, text].concat().replace(' ', "▁");
                 if *at_spaces {
                     for word in sentence_piece::words(&written) {
-                        self.encode_word(word, ids)?;
+                        model.encode_characters(vocabulary, word, ids);
                     }
                 } else {
-                    self.encode_word(&written, ids)?;
+                    model.encode_characters(vocabulary, &written, ids);
                 }
             }
         }
-        Ok(())
-    }
-
-    fn encode_word(&self, word: &str, ids: &mut Vec<u32>) -> Result<()> {
-        let tokens = self
-            .inner
-            .model
-            .tokenize(word)
-            .map_err(|error| EngineError::Encoding {
-                reason: error.to_string(),
-            })?;
-        ids.extend(tokens.iter().map(|token| token.id));
-        Ok(())
     }
 }
 

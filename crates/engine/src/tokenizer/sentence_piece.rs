@@ -5,40 +5,36 @@
 //! token first, gives merges that do the same. Ways to make one token are listed in the order of
 //! their parts' ids, as the published fast tokenizers list them.
 //!
-//! Absent: byte fallback, which the BPE model does by itself.
-
-use std::collections::HashMap;
+//! Absent: byte fallback, which is done where text is cut into characters.
 
 use super::vocabulary::{Kind, Vocabulary};
 
 /// The character that stands for a space in tokens.
 pub(super) const SPACE: char = '▁';
 
-/// Merges as pairs of token texts, the first to apply first.
-pub(super) fn merges(vocabulary: &Vocabulary) -> Vec<(String, String)> {
-    let mergeable: HashMap<&str, u32> = vocabulary
-        .iter()
-        .filter(|(_, _, kind)| matches!(kind, Kind::Normal | Kind::Unused))
-        .map(|(id, text, _)| (text, id))
-        .collect();
-    let mut ranked: Vec<(f32, u32, u32, u32)> = Vec::with_capacity(2 * mergeable.len());
-    for (&text, &whole) in &mergeable {
+/// Pairs of tokens and what they merge to, the first to apply first.
+pub(super) fn merges(vocabulary: &Vocabulary) -> Vec<(u32, u32, u32)> {
+    let mut ranked: Vec<(f32, u32, u32, u32)> = Vec::with_capacity(2 * vocabulary.tokens.len());
+    for (whole, text, _) in vocabulary.iter() {
+        if !vocabulary.is_mergeable(whole) {
+            continue;
+        }
         let score = vocabulary.scores[whole as usize];
         for (split, _) in text.char_indices().skip(1) {
             let (left, right) = text.split_at(split);
-            if let (Some(&left), Some(&right)) = (mergeable.get(left), mergeable.get(right)) {
-                ranked.push((score, whole, left, right));
+            let ids = (vocabulary.mergeable(left), vocabulary.mergeable(right));
+            if let (Some(left), Some(right)) = ids {
+                ranked.push((score, left, right, whole));
             }
         }
     }
     ranked.sort_unstable_by(|a, b| {
         b.0.total_cmp(&a.0)
-            .then((a.2, a.3, a.1).cmp(&(b.2, b.3, b.1)))
+            .then((a.1, a.2, a.3).cmp(&(b.1, b.2, b.3)))
     });
-    let text = |id: u32| vocabulary.tokens[id as usize].clone();
     ranked
         .into_iter()
-        .map(|(_, _, left, right)| (text(left), text(right)))
+        .map(|(_, left, right, whole)| (left, right, whole))
         .collect()
 }
 

@@ -8,109 +8,61 @@ use std::sync::Arc;
 
 use super::byte_level;
 use super::sentence_piece::SPACE;
-use super::vocabulary::{Kind, Scheme, Vocabulary};
+use super::vocabulary::{Kind, Scheme, Vocabulary, byte_value};
 use crate::error::{EngineError, Result};
 
-/// The bytes of each token, end to end.
-pub(super) struct Bytes {
-    blob: Vec<u8>,
-    ends: Vec<u32>,
-    kinds: Vec<Kind>,
-    space_prefix: bool,
-}
-
-impl Bytes {
-    pub(super) fn new(vocabulary: &Vocabulary) -> Result<Self> {
-        let mut bytes = Self {
-            blob: Vec::new(),
-            ends: Vec::with_capacity(vocabulary.tokens.len()),
-            kinds: vocabulary.kinds.clone(),
-            space_prefix: vocabulary.space_prefix,
-        };
-        for (id, text, kind) in vocabulary.iter() {
-            bytes
-                .blob
-                .extend(token_bytes(vocabulary.scheme, id, text, kind)?);
-            let end = u32::try_from(bytes.blob.len()).map_err(|_| EngineError::Vocabulary {
-                reason: "its tokens are longer than 4 GiB together".to_owned(),
-            })?;
-            bytes.ends.push(end);
-        }
-        Ok(bytes)
-    }
-
-    fn of(&self, id: u32) -> Result<(&[u8], Kind)> {
-        let index = id as usize;
-        let (Some(&end), Some(&kind)) = (self.ends.get(index), self.kinds.get(index)) else {
-            return Err(EngineError::UnknownToken {
-                id,
-                vocabulary: self.ends.len(),
-            });
-        };
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Ok((&self.blob[start as usize..end as usize], kind))
-    }
-}
-
-fn token_bytes(scheme: Scheme, id: u32, text: &str, kind: Kind) -> Result<Vec<u8>> {
-    let raw = || text.as_bytes().to_vec();
-    match (kind, scheme) {
-        (Kind::Byte, _) => match byte_value(text) {
-            Some(byte) => Ok(vec![byte]),
-            None => Err(EngineError::Vocabulary {
-                reason: format!(
-                    "token {id} is a byte token but its text is {text:?}, expected <0x00> to <0xFF>"
-                ),
-            }),
-        },
-        (Kind::Control | Kind::Unknown | Kind::UserDefined, _) => Ok(raw()),
-        (Kind::Normal | Kind::Unused, Scheme::ByteLevel) => {
-            Ok(byte_level::read(text).unwrap_or_else(raw))
-        }
+/// Appends the bytes that token `id` stands for.
+fn append_bytes(vocabulary: &Vocabulary, id: u32, out: &mut Vec<u8>) -> Result<Kind> {
+    let (Some(text), Some(kind)) = (vocabulary.text(id), vocabulary.kind(id)) else {
+        return Err(EngineError::UnknownToken {
+            id,
+            vocabulary: vocabulary.tokens.len(),
+        });
+    };
+    match (kind, vocabulary.scheme) {
+        (Kind::Byte, _) => out.extend(byte_value(text)),
+        (Kind::Control | Kind::Unknown | Kind::UserDefined, _) => out.extend(text.bytes()),
+        (Kind::Normal | Kind::Unused, Scheme::ByteLevel) => byte_level::append(text, out),
         (Kind::Normal | Kind::Unused, Scheme::SentencePiece) => {
-            Ok(text.replace(SPACE, " ").into_bytes())
+            for part in text.split_inclusive(SPACE) {
+                match part.strip_suffix(SPACE) {
+                    Some(before) => out.extend(before.bytes().chain([b' '])),
+                    None => out.extend(part.bytes()),
+                }
+            }
         }
     }
-}
-
-/// The value of a byte token's text, such as `<0x0A>`.
-pub(super) fn byte_value(text: &str) -> Option<u8> {
-    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    let well_formed = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-    well_formed.then(|| u8::from_str_radix(digits, 16).ok())?
+    Ok(kind)
 }
 
 /// Appends the bytes of tokens, leaving out the spaces that encoding put in.
 pub(super) struct Joiner {
-    bytes: Arc<Bytes>,
+    vocabulary: Arc<Vocabulary>,
     after_special: bool,
 }
 
 impl Joiner {
     /// A joiner for text that starts a prompt or follows a special token (`after_special`), or goes on
     /// from other text.
-    pub(super) fn new(bytes: Arc<Bytes>, after_special: bool) -> Self {
+    pub(super) fn new(vocabulary: Arc<Vocabulary>, after_special: bool) -> Self {
         Self {
-            bytes,
+            vocabulary,
             after_special,
         }
     }
 
     /// Appends token `id` to `out`, and control tokens only if they are wanted.
     pub(super) fn append(&mut self, id: u32, control: bool, out: &mut Vec<u8>) -> Result<()> {
-        let (bytes, kind) = self.bytes.of(id)?;
+        let start = out.len();
+        let kind = append_bytes(&self.vocabulary, id, out)?;
         let special = is_special(kind);
-        let drop_space = self.bytes.space_prefix && self.after_special && kind == Kind::Normal;
+        let drop_space = self.vocabulary.space_prefix && self.after_special && kind == Kind::Normal;
         self.after_special = special;
         if special && !control && kind != Kind::UserDefined {
-            return Ok(());
+            out.truncate(start);
+        } else if drop_space && out.get(start) == Some(&b' ') {
+            out.remove(start);
         }
-        let bytes = if drop_space {
-            bytes.strip_prefix(b" ").unwrap_or(bytes)
-        } else {
-            bytes
-        };
-        out.extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -129,13 +81,13 @@ pub struct TokenStream {
 }
 
 impl TokenStream {
-    pub(super) fn new(bytes: Arc<Bytes>, last: Option<u32>) -> Result<Self> {
-        let after_special = match last {
-            Some(id) => is_special(bytes.of(id)?.1),
-            None => true,
-        };
+    pub(super) fn new(vocabulary: Arc<Vocabulary>, last: Option<u32>) -> Result<Self> {
+        let mut joiner = Joiner::new(vocabulary, true);
+        if let Some(id) = last {
+            joiner.append(id, false, &mut Vec::new())?;
+        }
         Ok(Self {
-            joiner: Joiner::new(bytes, after_special),
+            joiner,
             held: Vec::new(),
         })
     }

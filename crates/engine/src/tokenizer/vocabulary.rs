@@ -4,10 +4,13 @@
 //! texts that are unique and not empty, and special ids that lie within it.
 //! Absent: anything that encodes or decodes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
 
 use crate::error::{EngineError, Result};
-use crate::gguf::Metadata;
+use crate::gguf::{Metadata, Texts};
 
 /// Texts of tokens that end a generation where they are control tokens, whatever the file's
 /// `eos_token_id` says. They are control tokens even where a file forgot to mark them so.
@@ -71,11 +74,10 @@ pub struct SpecialTokens {
 }
 
 /// A checked vocabulary.
-#[derive(Debug)]
 pub(super) struct Vocabulary {
     pub(super) scheme: Scheme,
     pub(super) pre: String,
-    pub(super) tokens: Vec<String>,
+    pub(super) tokens: Tokens,
     pub(super) kinds: Vec<Kind>,
     /// Empty unless `scheme` is [`Scheme::SentencePiece`].
     pub(super) scores: Vec<f32>,
@@ -84,6 +86,13 @@ pub(super) struct Vocabulary {
     pub(super) space_prefix: bool,
     /// Special tokens that swallow the white space after them.
     pub(super) swallows_space_after: BTreeSet<u32>,
+}
+
+/// The texts of all tokens, found by id or by text.
+pub(super) struct Tokens {
+    pub(super) texts: Texts,
+    ids: HashTable<u32>,
+    hasher: RandomState,
 }
 
 impl Vocabulary {
@@ -103,10 +112,10 @@ impl Vocabulary {
                 });
             }
         };
-        let tokens = metadata.strings("tokenizer.ggml.tokens")?.to_vec();
+        let tokens = Tokens::new(metadata.strings("tokenizer.ggml.tokens")?.clone())?;
         let mut kinds = read_kinds(metadata, tokens.len())?;
-        let ids = check_texts(&tokens)?;
-        let special = read_special(metadata, scheme, &tokens, &ids, &mut kinds)?;
+        let special = read_special(metadata, scheme, &tokens, &mut kinds)?;
+        check_bytes(&tokens, &kinds)?;
         let (pre, scores) = match scheme {
             Scheme::ByteLevel => (
                 metadata.string("tokenizer.ggml.pre")?.to_owned(),
@@ -131,14 +140,14 @@ impl Vocabulary {
         })
     }
 
-    /// The merges that `metadata` lists, each two tokens with a space between; none for SentencePiece.
+    /// The merges that `metadata` lists, each two tokens with a space between; `None` for SentencePiece.
     ///
     /// # Errors
     /// When a byte-level vocabulary comes without them.
-    pub(super) fn merges<'a>(&self, metadata: &'a Metadata) -> Result<&'a [String]> {
+    pub(super) fn merges<'a>(&self, metadata: &'a Metadata) -> Result<Option<&'a Texts>> {
         match self.scheme {
-            Scheme::ByteLevel => metadata.strings("tokenizer.ggml.merges"),
-            Scheme::SentencePiece => Ok(&[]),
+            Scheme::ByteLevel => metadata.strings("tokenizer.ggml.merges").map(Some),
+            Scheme::SentencePiece => Ok(None),
         }
     }
 
@@ -157,16 +166,67 @@ impl Vocabulary {
     }
 
     pub(super) fn text(&self, id: u32) -> Option<&str> {
-        self.tokens
-            .get(usize::try_from(id).ok()?)
-            .map(String::as_str)
+        self.tokens.texts.get(usize::try_from(id).ok()?)
+    }
+
+    /// Whether text may be put together from parts that are this token, and become it.
+    pub(super) fn is_mergeable(&self, id: u32) -> bool {
+        match self.scheme {
+            Scheme::ByteLevel => !self.is_reserved(id),
+            Scheme::SentencePiece => matches!(self.kind(id), Some(Kind::Normal | Kind::Unused)),
+        }
+    }
+
+    /// The token with this text, if it is one that text may become.
+    pub(super) fn mergeable(&self, text: &str) -> Option<u32> {
+        self.tokens.id(text).filter(|&id| self.is_mergeable(id))
     }
 
     /// All tokens with their ids, in the order of ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &str, Kind)> {
         (0..)
-            .zip(self.tokens.iter().zip(&self.kinds))
-            .map(|(id, (text, kind))| (id, text.as_str(), *kind))
+            .zip(self.tokens.texts.iter().zip(&self.kinds))
+            .map(|(id, (text, kind))| (id, text, *kind))
+    }
+}
+
+impl Tokens {
+    /// Checks that each text is there once and not empty.
+    fn new(texts: Texts) -> Result<Self> {
+        let mut tokens = Self {
+            ids: HashTable::with_capacity(texts.len()),
+            hasher: RandomState::new(),
+            texts,
+        };
+        let Self { texts, ids, hasher } = &mut tokens;
+        let hash_of = |id: &u32| hasher.hash_one(texts.get(*id as usize));
+        for (id, text) in (0_u32..).zip(texts.iter()) {
+            if text.is_empty() {
+                return Err(EngineError::Vocabulary {
+                    reason: format!("token {id} has no text"),
+                });
+            }
+            let hash = hasher.hash_one(Some(text));
+            if let Some(first) = ids.find(hash, |&other| texts.get(other as usize) == Some(text)) {
+                return Err(EngineError::Vocabulary {
+                    reason: format!("tokens {first} and {id} are both {text:?}"),
+                });
+            }
+            ids.insert_unique(hash, id, hash_of);
+        }
+        Ok(tokens)
+    }
+
+    /// The token with this text.
+    pub(super) fn id(&self, text: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(Some(text));
+        self.ids
+            .find(hash, |&id| self.texts.get(id as usize) == Some(text))
+            .copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
     }
 }
 
@@ -228,30 +288,31 @@ fn check_length(key: &str, found: usize, expected: usize) -> Result<()> {
     })
 }
 
-/// Ids by text, after checking that each text is there once and not empty.
-fn check_texts(tokens: &[String]) -> Result<HashMap<&str, u32>> {
-    let mut ids = HashMap::with_capacity(tokens.len());
-    for (id, text) in (0_u32..).zip(tokens) {
-        if text.is_empty() {
-            return Err(EngineError::Vocabulary {
-                reason: format!("token {id} has no text"),
-            });
-        }
-        if let Some(first) = ids.insert(text.as_str(), id) {
-            return Err(EngineError::Vocabulary {
-                reason: format!("tokens {first} and {id} are both {text:?}"),
-            });
-        }
+/// Byte tokens say which byte they are.
+fn check_bytes(tokens: &Tokens, kinds: &[Kind]) -> Result<()> {
+    let mut texts = tokens.texts.iter().zip(kinds).enumerate();
+    match texts.find(|(_, (text, kind))| **kind == Kind::Byte && byte_value(text).is_none()) {
+        None => Ok(()),
+        Some((id, (text, _))) => Err(EngineError::Vocabulary {
+            reason: format!(
+                "token {id} is a byte token but its text is {text:?}, expected <0x00> to <0xFF>"
+            ),
+        }),
     }
-    Ok(ids)
+}
+
+/// The value of a byte token's text, such as `<0x0A>`.
+pub(super) fn byte_value(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
+    let well_formed = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    well_formed.then(|| u8::from_str_radix(digits, 16).ok())?
 }
 
 /// Reads the special ids and flags, and marks as control what ends a generation.
 fn read_special(
     metadata: &Metadata,
     scheme: Scheme,
-    tokens: &[String],
-    ids: &HashMap<&str, u32>,
+    tokens: &Tokens,
     kinds: &mut [Kind],
 ) -> Result<SpecialTokens> {
     let read = |name: &str| -> Result<Option<u32>> {
@@ -263,7 +324,7 @@ fn read_special(
             id => Ok(id),
         }
     };
-    let named = |text: &str| ids.get(text).copied();
+    let named = |text: &str| tokens.id(text);
     let sentence_piece = |text| {
         if scheme == Scheme::SentencePiece {
             named(text)
@@ -305,12 +366,12 @@ fn read_special(
 }
 
 /// A special token that looks like markup is never ordinary text, even where the file says so.
-fn mark_control(tokens: &[String], kinds: &mut [Kind], id: u32) {
+fn mark_control(tokens: &Tokens, kinds: &mut [Kind], id: u32) {
     let index = id as usize;
     if matches!(
         kinds[index],
         Kind::Normal | Kind::UserDefined | Kind::Unused
-    ) && is_markup(&tokens[index])
+    ) && tokens.texts.get(index).is_some_and(is_markup)
     {
         kinds[index] = Kind::Control;
     }
@@ -336,7 +397,7 @@ fn adds_bos_by_default(metadata: &Metadata, scheme: Scheme) -> bool {
 fn swallowing_tokens(
     metadata: &Metadata,
     scheme: Scheme,
-    tokens: &[String],
+    tokens: &Tokens,
     kinds: &[Kind],
 ) -> Result<BTreeSet<u32>> {
     let name = metadata
@@ -351,10 +412,10 @@ fn swallowing_tokens(
         return Ok(BTreeSet::new());
     }
     Ok((0..)
-        .zip(tokens.iter().zip(kinds))
+        .zip(tokens.texts.iter().zip(kinds))
         .filter(|(_, (text, kind))| {
             matches!(kind, Kind::Control | Kind::UserDefined)
-                && !matches!(text.as_str(), "<s>" | "<unk>" | "<|endoftext|>")
+                && !matches!(*text, "<s>" | "<unk>" | "<|endoftext|>")
         })
         .map(|(id, _)| id)
         .collect())

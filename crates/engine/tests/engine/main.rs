@@ -5,6 +5,9 @@
     reason = "a failed expectation of a test is a panic"
 )]
 
+#[path = "../arbitrary_gguf/mod.rs"]
+mod arbitrary_gguf;
+mod forced;
 mod generation;
 mod gguf_reader;
 mod inspection;

@@ -32,7 +32,7 @@ pub(crate) fn entry(key: &str, value: Value) -> (String, Value) {
 
 /// A metadata value.
 pub(crate) fn strings(texts: Vec<String>) -> Value {
-    Value::Array(Array::Strings(texts))
+    Value::Array(Array::Strings(texts.into_iter().collect()))
 }
 
 /// A small byte-level vocabulary (`gpt2`) or SentencePiece vocabulary (`llama`) with all special tokens.

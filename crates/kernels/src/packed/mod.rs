@@ -30,20 +30,30 @@ use crate::memory::{Arena, LINE_BYTES, Region, Shared};
 use crate::pool::Pool;
 
 /// A matrix `[rows, columns]`, packed.
+///
+/// Any bytes are a matrix, also those whose scales are infinite or no numbers. A row with a weight that is not finite gives
+/// products that are not finite, whatever it is multiplied with, and changes no other row.
 #[derive(Debug)]
 pub struct PackedMatrix {
     format: Format,
     rows: usize,
     columns: usize,
-    row_bytes: usize,
-    panel_bytes: usize,
+    size: Size,
     memory: Region,
+}
+
+/// How large a matrix and its parts are, all of which fit the address space.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    stored_row_bytes: usize,
+    panel_bytes: usize,
+    packed_bytes: usize,
 }
 
 /// Why a matrix cannot be packed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PackError {
-    /// Rows must be whole blocks.
+    /// Rows must be whole blocks, and at least one.
     #[error("rows of {columns} columns are no whole blocks of {format:?}, which have {block}")]
     Columns {
         /// The format.
@@ -148,7 +158,7 @@ impl PackedMatrix {
     /// Packs the stored rows of a matrix, with all threads of the pool.
     ///
     /// # Errors
-    /// Where rows are no whole blocks, or `stored` is not exactly the matrix.
+    /// Where rows are no whole blocks, or `stored` is not exactly the matrix; nothing was allocated then.
     pub fn pack(
         pool: &mut Pool,
         format: Format,
@@ -156,7 +166,9 @@ impl PackedMatrix {
         columns: usize,
         stored: &[u8],
     ) -> Result<Self, PackError> {
-        let mut arena = Arena::new(Self::packed_bytes(format, rows, columns)?);
+        let size = Size::of(format, rows, columns)?;
+        size.check_stored(format, rows, columns, stored)?;
+        let mut arena = Arena::new(size.packed_bytes);
         let mut matrix = Self::zeros(&mut arena, format, rows, columns)?;
         matrix.pack_rows(pool, 0..rows, stored)?;
         Ok(matrix)
@@ -172,8 +184,8 @@ impl PackedMatrix {
         rows: usize,
         columns: usize,
     ) -> Result<Self, PackError> {
-        let bytes = Self::packed_bytes(format, rows, columns)?;
-        let memory = arena.take(bytes).ok_or(PackError::Room {
+        let size = Size::of(format, rows, columns)?;
+        let memory = arena.take(size.packed_bytes).ok_or(PackError::Room {
             format,
             rows,
             columns,
@@ -182,8 +194,7 @@ impl PackedMatrix {
             format,
             rows,
             columns,
-            row_bytes: row_bytes(format, columns)?,
-            panel_bytes: panel_bytes(format, columns),
+            size,
             memory,
         })
     }
@@ -193,16 +204,7 @@ impl PackedMatrix {
     /// # Errors
     /// Where rows are no whole blocks, or no memory can hold the matrix.
     pub fn packed_bytes(format: Format, rows: usize, columns: usize) -> Result<usize, PackError> {
-        row_bytes(format, columns)?;
-        let bytes = rows
-            .div_ceil(LANES)
-            .checked_mul(panel_bytes(format, columns));
-        let bytes = bytes.filter(|bytes| isize::try_from(*bytes).is_ok());
-        bytes.ok_or(PackError::Room {
-            format,
-            rows,
-            columns,
-        })
+        Ok(Size::of(format, rows, columns)?.packed_bytes)
     }
 
     /// Packs some rows: from a multiple of [`PackedMatrix::ROWS_STEP`] on, to another or to the last row.
@@ -218,12 +220,12 @@ impl PackedMatrix {
         rows: Range<usize>,
         stored: &[u8],
     ) -> Result<(), PackError> {
-        let Self {
-            format,
-            row_bytes,
+        let format = self.format;
+        let Size {
+            stored_row_bytes: row_bytes,
             panel_bytes,
             ..
-        } = *self;
+        } = self.size;
         assert!(
             rows.start.is_multiple_of(LANES)
                 && rows.end <= self.rows
@@ -231,16 +233,8 @@ impl PackedMatrix {
             "rows {rows:?} of {} are no whole panels",
             self.rows
         );
-        let expected = row_bytes * rows.len();
-        if stored.len() != expected {
-            return Err(PackError::Bytes {
-                format,
-                rows: rows.len(),
-                columns: self.columns,
-                expected,
-                found: stored.len(),
-            });
-        }
+        self.size
+            .check_stored(format, rows.len(), self.columns, stored)?;
         let parts = Shared::new(self.memory.as_mut_slice());
         let first = rows.start / LANES;
         pool.run(rows.len().div_ceil(LANES), &|panel| {
@@ -248,7 +242,7 @@ impl PackedMatrix {
             let to = stored.len().min(from + LANES * row_bytes);
             // SAFETY: each panel is written by one task, and the memory outlives the run.
             let out = unsafe { parts.part((first + panel) * panel_bytes, panel_bytes) };
-            for (lane, row) in stored[from..to].chunks_exact(row_bytes.max(1)).enumerate() {
+            for (lane, row) in stored[from..to].chunks_exact(row_bytes).enumerate() {
                 for_format!(format,
                     L => pack_row::<L>(row, lane, out),
                     E => float::pack_row::<E>(row, lane, out)
@@ -264,7 +258,7 @@ impl PackedMatrix {
     /// Bytes of a stored row.
     #[must_use]
     pub fn row_bytes(&self) -> usize {
-        self.row_bytes
+        self.size.stored_row_bytes
     }
 
     /// The stored format.
@@ -306,30 +300,74 @@ impl PackedMatrix {
     }
 
     pub(crate) fn panel_bytes(&self) -> usize {
-        self.panel_bytes
+        self.size.panel_bytes
     }
 
     /// The start of a panel.
     pub(crate) fn panel(&self, panel: usize) -> *const u8 {
         assert!(panel < self.panels(), "panel {panel} of {}", self.panels());
-        self.memory.as_ptr().wrapping_add(panel * self.panel_bytes)
+        self.memory
+            .as_ptr()
+            .wrapping_add(panel * self.size.panel_bytes)
     }
 }
 
-fn row_bytes(format: Format, columns: usize) -> Result<usize, PackError> {
-    format.row_bytes(columns).ok_or(PackError::Columns {
-        format,
-        columns,
-        block: format.block_elements(),
-    })
-}
+impl Size {
+    fn of(format: Format, rows: usize, columns: usize) -> Result<Self, PackError> {
+        let block = format.block_elements();
+        if columns == 0 || !columns.is_multiple_of(block) {
+            return Err(PackError::Columns {
+                format,
+                columns,
+                block,
+            });
+        }
+        Self::checked(format, rows, columns).ok_or(PackError::Room {
+            format,
+            rows,
+            columns,
+        })
+    }
 
-fn panel_bytes(format: Format, columns: usize) -> usize {
-    let bytes = for_format!(format,
-        L => (columns / BLOCK).div_ceil(<L as Layout>::Scales::RUN_BLOCKS) * run_bytes::<L>(),
-        E => columns * LANES * <E as Element>::BYTES
-    );
-    bytes.next_multiple_of(LINE_BYTES)
+    fn checked(format: Format, rows: usize, columns: usize) -> Option<Self> {
+        let fits = |bytes: &usize| isize::try_from(*bytes).is_ok();
+        let stored_row_bytes = format.row_bytes(columns)?;
+        let panel_bytes = for_format!(format,
+            L => (columns / BLOCK)
+                .div_ceil(<L as Layout>::Scales::RUN_BLOCKS)
+                .checked_mul(run_bytes::<L>()),
+            E => columns.checked_mul(LANES * <E as Element>::BYTES)
+        );
+        let panel_bytes = panel_bytes?.checked_next_multiple_of(LINE_BYTES)?;
+        let packed_bytes = rows.div_ceil(LANES).checked_mul(panel_bytes);
+        rows.checked_mul(stored_row_bytes).filter(fits)?;
+        Some(Self {
+            stored_row_bytes,
+            panel_bytes,
+            packed_bytes: packed_bytes.filter(fits)?,
+        })
+    }
+
+    /// Whether `stored` is exactly `rows` rows, at most all of the matrix.
+    fn check_stored(
+        self,
+        format: Format,
+        rows: usize,
+        columns: usize,
+        stored: &[u8],
+    ) -> Result<(), PackError> {
+        let expected = rows * self.stored_row_bytes;
+        if stored.len() == expected {
+            return Ok(());
+        }
+        Err(PackError::Bytes {
+            format,
+            rows,
+            columns,
+            expected,
+            found: stored.len(),
+        })
+    }
 }
 
 /// Bytes of a run: scales, then codes.

@@ -4,8 +4,8 @@
 //! before and added after; then the logits of the last row of each sequence. All buffers are made once.
 
 use postern_kernels::{
-    Activations, Attention, FloatBuffer, KvCache, Norm, PackedMatrix, Pool, Product, RopeStyle,
-    RopeTable, Span, add_assign_rows, matmul, rms_norm_rows_in_place, silu_mul_rows,
+    Activations, Attention, FloatBuffer, Input, KvCache, PackedMatrix, Pool, Product, RopeStyle,
+    RopeTable, Span, matmul, rms_norm_rows,
 };
 
 use super::sequences::shape;
@@ -58,8 +58,8 @@ struct Buffers {
     positions: Vec<usize>,
     /// `[rows, width]`.
     hidden: FloatBuffer,
-    /// `[rows, width]`: what a layer's half adds.
-    added: FloatBuffer,
+    /// `[sequences, width]`.
+    last_rows: FloatBuffer,
     /// `[rows, heads * head_width]`.
     queries: FloatBuffer,
     attended: FloatBuffer,
@@ -181,13 +181,12 @@ impl Decoder {
         } = *architecture;
         let (rows, weights) = (buffers.positions.len(), &layers[layer]);
         let (query_width, kv_width) = (heads * head_width, kv_heads * head_width);
-        let norm = Norm {
+        let normed = Input::Normed {
+            values: buffers.hidden.first(rows * width),
             weight: &weights.attention_norm,
             epsilon,
         };
-        buffers
-            .activations
-            .quantize(pool, buffers.hidden.first(rows * width), width, Some(norm));
+        buffers.activations.quantize(pool, normed, width);
         let queries = buffers.queries.first_mut(rows * query_width);
         let keys = buffers.keys.first_mut(rows * kv_width);
         let values = buffers.values.first_mut(rows * kv_width);
@@ -201,10 +200,10 @@ impl Decoder {
             ],
         );
         if let Some(norm) = &weights.query_norm {
-            rms_norm_rows_in_place(pool, queries, norm, epsilon);
+            rms_norm_rows(pool, queries, norm, epsilon);
         }
         if let Some(norm) = &weights.key_norm {
-            rms_norm_rows_in_place(pool, keys, norm, epsilon);
+            rms_norm_rows(pool, keys, norm, epsilon);
         }
         let (style, positions) = (self.rope_style, &buffers.positions[..]);
         self.rope
@@ -222,16 +221,14 @@ impl Decoder {
         buffers
             .attention
             .attend(pool, cache, layer, spans, queries, scale, attended);
-        buffers
-            .activations
-            .quantize(pool, attended, query_width, None);
-        let added = buffers.added.first_mut(rows * width);
+        let attended = Input::Plain(attended);
+        buffers.activations.quantize(pool, attended, query_width);
+        let hidden = buffers.hidden.first_mut(rows * width);
         matmul(
             pool,
             &buffers.activations,
-            &mut [weights.attention_output.product(added)],
+            &mut [weights.attention_output.added_to(hidden)],
         );
-        add_assign_rows(pool, buffers.hidden.first_mut(rows * width), added);
     }
 
     fn feed_forward(&mut self, layer: usize) {
@@ -244,13 +241,12 @@ impl Decoder {
         } = self;
         let (width, inner) = (architecture.width, architecture.feed_forward);
         let (rows, weights) = (buffers.positions.len(), &layers[layer]);
-        let norm = Norm {
+        let normed = Input::Normed {
+            values: buffers.hidden.first(rows * width),
             weight: &weights.feed_forward_norm,
             epsilon: architecture.norm_epsilon,
         };
-        buffers
-            .activations
-            .quantize(pool, buffers.hidden.first(rows * width), width, Some(norm));
+        buffers.activations.quantize(pool, normed, width);
         let gate = buffers.gate.first_mut(rows * inner);
         let up = buffers.up.first_mut(rows * inner);
         matmul(
@@ -258,15 +254,14 @@ impl Decoder {
             &buffers.activations,
             &mut [weights.gate.product(gate), weights.up.product(up)],
         );
-        silu_mul_rows(pool, gate, up);
-        buffers.activations.quantize(pool, gate, inner, None);
-        let added = buffers.added.first_mut(rows * width);
+        let gated = Input::Gated { gate, up };
+        buffers.activations.quantize(pool, gated, inner);
+        let hidden = buffers.hidden.first_mut(rows * width);
         matmul(
             pool,
             &buffers.activations,
-            &mut [weights.down.product(added)],
+            &mut [weights.down.added_to(hidden)],
         );
-        add_assign_rows(pool, buffers.hidden.first_mut(rows * width), added);
     }
 
     fn logits(&mut self, spans: &[Span<'_>], logits: &mut [Vec<f32>]) {
@@ -277,39 +272,30 @@ impl Decoder {
             ..
         } = self;
         let width = architecture.width;
-        let last_rows = buffers.added.first_mut(spans.len() * width);
+        let last_rows = buffers.last_rows.first_mut(spans.len() * width);
         let hidden = buffers.hidden.first(buffers.positions.len() * width);
         let mut end = 0;
         for (span, last) in spans.iter().zip(last_rows.chunks_exact_mut(width)) {
             end += span.tokens;
             last.copy_from_slice(&hidden[(end - 1) * width..end * width]);
         }
-        let norm = Norm {
+        let normed = Input::Normed {
+            values: last_rows,
             weight: &self.norm,
             epsilon: architecture.norm_epsilon,
         };
-        buffers
-            .activations
-            .quantize(pool, last_rows, width, Some(norm));
+        buffers.activations.quantize(pool, normed, width);
         let matrix = self.output.as_ref().unwrap_or(&self.embedding);
         let vocabulary = matrix.rows();
+        let mut product = |out| {
+            matmul(pool, &buffers.activations, &mut [Product::new(matrix, out)]);
+        };
         if let [logits] = logits {
-            let out = resized(logits, vocabulary);
-            let bias = None;
-            matmul(
-                pool,
-                &buffers.activations,
-                &mut [Product { matrix, bias, out }],
-            );
+            product(resized(logits, vocabulary));
             return;
         }
         let out = buffers.logits.first_mut(spans.len() * vocabulary);
-        let bias = None;
-        matmul(
-            pool,
-            &buffers.activations,
-            &mut [Product { matrix, bias, out }],
-        );
+        product(out);
         for (logits, row) in logits.iter_mut().zip(out.chunks_exact(vocabulary)) {
             resized(logits, vocabulary).copy_from_slice(row);
         }
@@ -325,9 +311,15 @@ fn resized(vector: &mut Vec<f32>, length: usize) -> &mut [f32] {
 impl Linear {
     fn product<'a>(&'a self, out: &'a mut [f32]) -> Product<'a> {
         Product {
-            matrix: &self.matrix,
             bias: self.bias.as_deref(),
-            out,
+            ..Product::new(&self.matrix, out)
+        }
+    }
+
+    fn added_to<'a>(&'a self, out: &'a mut [f32]) -> Product<'a> {
+        Product {
+            accumulate: true,
+            ..self.product(out)
         }
     }
 }
@@ -354,7 +346,7 @@ impl Buffers {
             attention: Attention::new(shape(architecture), heads),
             positions: Vec::with_capacity(rows),
             hidden: FloatBuffer::new(rows * width),
-            added: FloatBuffer::new(rows * width),
+            last_rows: FloatBuffer::new(BATCH_MAX * width),
             queries: FloatBuffer::new(rows * heads * head_width),
             attended: FloatBuffer::new(rows * heads * head_width),
             keys: FloatBuffer::new(rows * kv_heads * head_width),

@@ -4,8 +4,7 @@
 //! paged KV cache, and one pass over the weights serves all sequences that decode. A row of a batch gets
 //! the same bits whatever other rows are in it, so sharing a pass changes no text.
 //!
-//! Invariant: a token allocates nothing but, at first, room for logits in the caller's vector, and the angles of positions
-//! that no sequence had reached before.
+//! Invariant: a token allocates nothing but, at first, room for logits in the caller's vector.
 //!
 //! What is absent: windows, fused tensors, other activations than SiLU. Architectures that need these run on candle.
 
