@@ -2,7 +2,8 @@
 //! in nothing else.
 //!
 //! A block of 32 columns and sixteen rows is 32 `sdot` a token. A loop with as many, and no call, no load of single
-//! bytes and no arithmetic of single floats beside them, leaves no product to a fallback.
+//! bytes, no arithmetic of single floats and no multiplication of single integers but that of an address beside them,
+//! leaves no product to a fallback.
 //!
 //! Kernels are found by the names of their functions, in the order of [`Format::ALL`]: a format without a kernel, or
 //! one that the compiler did not turn into a loop of vectors, fails the check.
@@ -10,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use postern_kernels::Format;
 
 /// What all kernels of the instruction set are entered by.
@@ -25,6 +26,9 @@ const FMLA_PRODUCTS: usize = 4;
 const BLOCK_PRODUCTS: usize = 32 * 16;
 /// Products of a column of sixteen rows, for one token.
 const COLUMN_PRODUCTS: usize = 16;
+
+/// Where a block's scales lie, and its codes, are multiples of their sizes.
+const ADDRESS_MULTIPLIES_MAX: usize = 2;
 
 /// One instruction, as a disassembler writes it.
 #[derive(Debug)]
@@ -132,20 +136,31 @@ impl Kernel {
             .filter_map(|instruction| called(instruction.operands))
             .filter(|name| plain(name).is_some_and(|name| name.starts_with("many::kindstep<")))
             .filter_map(|name| functions.get(name));
-        let best = std::iter::once(instructions)
+        let loops: Vec<_> = std::iter::once(instructions)
             .chain(steps)
             .flat_map(|instructions| inner_loops(instructions))
             .map(|body| (self.count(body), body))
-            .max_by_key(|(count, _)| *count);
-        let (count, body) = best.context("it has no loop")?;
-        ensure!(
-            count >= self.operations_min,
-            "no inner loop holds {} {}, the most is {count}",
-            self.operations_min,
-            self.operation
-        );
-        if let Some(other) = body.iter().find(|instruction| instruction.is_fallback()) {
-            anyhow::bail!(
+            .collect();
+        let most = loops.iter().map(|(count, _)| *count).max();
+        let most = most.context("it has no loop")?;
+        // A function for any number of tokens has loops for wider tiles, too, which this processor does not use.
+        let (count, body) = loops
+            .into_iter()
+            .filter(|(count, _)| *count >= self.operations_min)
+            .min_by_key(|(count, _)| *count)
+            .with_context(|| {
+                format!(
+                    "no inner loop holds {} {}, the most is {most}",
+                    self.operations_min, self.operation
+                )
+            })?;
+        let mut multiplies = body.iter().filter(|other| other.multiplies_one());
+        let fallback = body
+            .iter()
+            .find(|other| other.is_fallback())
+            .or(multiplies.nth(ADDRESS_MULTIPLIES_MAX));
+        if let Some(other) = fallback {
+            bail!(
                 "its inner loop holds `{} {}` at {:x}",
                 other.operation,
                 other.operands,
@@ -167,7 +182,7 @@ impl Instruction<'_> {
     /// Whether it has no place in an inner loop: a call, a load of a single byte, arithmetic of single floats.
     fn is_fallback(&self) -> bool {
         match self.operation {
-            "bl" | "blr" | "ldrb" | "ldrsb" | "smaddl" | "umaddl" => true,
+            "bl" | "blr" | "ldrb" | "ldrsb" => true,
             operation => {
                 operation.starts_with('f')
                     && self
@@ -178,11 +193,19 @@ impl Instruction<'_> {
         }
     }
 
+    /// Whether it multiplies single integers.
+    fn multiplies_one(&self) -> bool {
+        matches!(
+            self.operation,
+            "madd" | "mul" | "smaddl" | "smull" | "umaddl" | "umull"
+        ) && self.operands.starts_with(['w', 'x'])
+    }
+
     /// Where it may jump to.
     fn target(&self) -> Option<u64> {
         let jumps = matches!(self.operation, "b" | "cbz" | "cbnz" | "tbz" | "tbnz")
             || self.operation.starts_with("b.");
-        let address = self.operands.rsplit(", ").next()?.split(' ').next()?;
+        let address = self.operands.split(" <").next()?.rsplit(", ").next()?;
         jumps.then(|| u64::from_str_radix(address, 16).ok())?
     }
 }
@@ -194,12 +217,13 @@ fn is_scalar_float(register: &str) -> bool {
         .is_some_and(|number| number.parse::<u8>().is_ok())
 }
 
-/// The name of a kernel without where its parts are: `few::few<layout::q4k, 1>`.
+/// The name of a kernel without where its parts are, and without what its writers spell differently:
+/// `few::few<layout::q4k, 1>`.
 fn plain(name: &str) -> Option<String> {
     let name = name.strip_prefix(ENTER)?.strip_suffix('>')?;
     let name = name.replace("postern_kernels::packed::", "");
     // Some disassemblers write the type of a constant.
-    Some(name.replace("usize", "").to_lowercase())
+    Some(name.replace("usize", "").replace('_', "").to_lowercase())
 }
 
 /// The name in `address <name>`.
@@ -273,7 +297,7 @@ mod tests {
             text += &format!("    {address:x}:\tsdot\tv0.4s, v1.16b, v2.4b[0]\n");
         }
         text += &format!("    1084:\t{beside}\n");
-        text + "    1088:\tb.ne\t1004 <name+0x4>  // b.any\n    108c:\tret\n"
+        text + &format!("    1088:\tb.ne\t1004 <{NAME}+0x4>  // b.any\n    108c:\tret\n")
     }
 
     fn found(listing: &str) -> Result<(usize, usize)> {
@@ -284,7 +308,11 @@ mod tests {
 
     #[test]
     fn a_loop_of_dot_products_is_what_is_wanted() {
-        for beside in ["add\tx1, x1, #0x40", "fmla\tv3.4s, v4.4s, v5.s[0]"] {
+        for beside in [
+            "add\tx1, x1, #0x40",
+            "fmla\tv3.4s, v4.4s, v5.s[0]",
+            "umaddl\tx1, w2, w3, x4",
+        ] {
             let (length, count) = found(&listing(NAME, beside)).expect(beside);
             assert_eq!((length, count), (34, 32), "{beside}");
         }
@@ -296,11 +324,12 @@ mod tests {
             "bl\t2000 <core::fallback>",
             "blr\tx8",
             "ldrsb\tw8, [x9]",
-            "smaddl\tx1, w2, w3, x1",
+            "smaddl\tx1, w2, w3, x1\n    1084:\tmul\tx1, x2, x3\n    1084:\tmadd\tx1, x2, x3, x1",
             "fmadd\ts0, s1, s2, s0",
         ] {
             let error = found(&listing(NAME, beside)).expect_err(beside);
-            let operation = beside.split('\t').next().expect("an operation");
+            let last = beside.lines().last().expect("an instruction");
+            let operation = last.rsplit('\t').nth(1).expect("an operation");
             assert!(error.to_string().contains(operation), "{beside}: {error}");
         }
     }
