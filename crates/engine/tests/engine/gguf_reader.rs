@@ -324,6 +324,21 @@ fn values_of_every_type_are_read() {
     );
 }
 
+/// What the fuzz target starts from: named after what it attacks.
+#[test]
+fn the_corpus_of_the_fuzz_target_is_refused_or_sound() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/gguf");
+    let mut cases = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let outcome = std::panic::catch_unwind(|| arbitrary_gguf::check(&bytes));
+        assert!(outcome.is_ok(), "{}", path.display());
+        cases += 1;
+    }
+    assert!(cases > 0, "{corpus} is empty");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
