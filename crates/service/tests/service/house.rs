@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use postern_audit::{AuditConfig, AuditLog, Completed, Entry, Refused, Verified};
@@ -107,6 +107,12 @@ impl Plan {
 impl House {
     /// Lets go of everything but the folder.
     pub(crate) fn close(self) -> TempDir {
+        // The thread of a call lets go of the service a moment after its call is over.
+        let begun = Instant::now();
+        while Arc::strong_count(&self.service) > 1 {
+            assert!(begun.elapsed() < WAIT_MAX, "somebody holds the service");
+            std::thread::yield_now();
+        }
         self.folder
     }
 
