@@ -107,6 +107,8 @@ fn time(request: &SpeedRequest) -> Result<Speed> {
     let mut config = EngineConfig {
         threads: Some(request.threads),
         context_tokens_max: Some(longest.max(request.decode_tokens).max(WARM_UP_TOKENS) * 2),
+        // What one token costs is measured: what can be guessed depends on the text.
+        prompt_lookup: false,
         ..EngineConfig::default()
     };
     if let Some(tokens) = request.prefill_chunk_tokens {

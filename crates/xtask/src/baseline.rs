@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
 /// Which build it is.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +29,9 @@ impl Baseline {
 
     /// This chore's program as the baseline has it, built under `folder` unless it is there.
     pub(crate) fn program(&self, folder: &Path) -> Result<PathBuf> {
+        // Cargo runs in another folder than this.
+        let folder = std::path::absolute(folder)
+            .with_context(|| format!("{} is no path", folder.display()))?;
         let program = folder.join(&self.commit).join("xtask");
         if program.exists() {
             return Ok(program);
@@ -55,8 +60,7 @@ impl Baseline {
             .with_context(|| format!("{} cannot be made", into.display()))?;
         let mut archive = Command::new("git")
             .args(["archive", "--format=tar", &self.commit])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["--", ":/"])
+            .current_dir(REPOSITORY)
             .stdout(Stdio::piped())
             .spawn()
             .context("git cannot be started to check the baseline out")?;
