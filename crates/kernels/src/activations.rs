@@ -210,6 +210,28 @@ impl Activations {
 }
 
 impl Input<'_> {
+    /// One token's part.
+    #[inline(always)]
+    fn row(self, token: usize, columns: usize) -> Self {
+        let range = token * columns..(token + 1) * columns;
+        match self {
+            Self::Plain(values) => Self::Plain(&values[range]),
+            Self::Normed {
+                values,
+                weight,
+                epsilon,
+            } => Self::Normed {
+                values: &values[range],
+                weight,
+                epsilon,
+            },
+            Self::Gated { gate, up } => Self::Gated {
+                gate: &gate[range.clone()],
+                up: &up[range],
+            },
+        }
+    }
+
     /// How many values there are.
     fn checked_length(&self, columns: usize) -> usize {
         match *self {
@@ -275,7 +297,7 @@ impl Kernel for QuantizeTile<'_> {
             // SAFETY: the caller's promise; each token has its own places.
             unsafe {
                 if token < rows.tokens {
-                    quantize_row(isa, rows, Row::of(isa, rows, token), &place);
+                    quantize_row(isa, rows, rows.input.row(token, rows.columns), &place);
                 } else {
                     put_padding(rows, &place);
                 }
@@ -284,83 +306,52 @@ impl Kernel for QuantizeTile<'_> {
     }
 }
 
-/// One token's part of the input.
-enum Row<'a> {
-    Plain(&'a [f32]),
-    Normed {
-        values: &'a [f32],
-        weight: &'a [f32],
-        factor: f32,
-    },
-    Gated {
-        gate: &'a [f32],
-        up: &'a [f32],
-    },
-}
-
-impl<'a> Row<'a> {
-    #[inline(always)]
-    unsafe fn of<S: Isa>(isa: S, rows: &Rows<'a>, token: usize) -> Self {
-        let range = token * rows.columns..(token + 1) * rows.columns;
-        match rows.input {
-            Input::Plain(values) => Self::Plain(&values[range]),
-            Input::Normed {
-                values,
-                weight,
-                epsilon,
-            } => {
-                let values = &values[range];
-                // SAFETY: the caller's promise.
-                let factor = unsafe { inverse_rms(isa, values.as_ptr(), values.len(), epsilon) };
-                Self::Normed {
-                    values,
-                    weight,
-                    factor,
-                }
+/// The values of some columns of one token's `row`, at most a block, and zeros after them. `factor` is the inverse root of
+/// the mean square where they are normalized.
+#[inline(always)]
+unsafe fn prepared_block<S: Isa>(
+    isa: S,
+    row: Input<'_>,
+    factor: f32,
+    columns: Range<usize>,
+) -> [S::Floats; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match row {
+            Input::Plain(values) => load_block(isa, &values[columns]),
+            Input::Normed { values, weight, .. } => {
+                let values = load_block(isa, &values[columns.clone()]);
+                let weights = load_block(isa, &weight[columns]);
+                each!(2, half => {
+                    isa.mul(isa.mul(values[half], isa.splat(factor)), weights[half])
+                })
             }
-            Input::Gated { gate, up } => Self::Gated {
-                gate: &gate[range.clone()],
-                up: &up[range],
-            },
-        }
-    }
-
-    /// The values of some columns, at most a block, and zeros after them.
-    #[inline(always)]
-    unsafe fn block<S: Isa>(&self, isa: S, columns: Range<usize>) -> [S::Floats; 2] {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match *self {
-                Self::Plain(values) => load_block(isa, &values[columns]),
-                Self::Normed {
-                    values,
-                    weight,
-                    factor,
-                } => {
-                    let values = load_block(isa, &values[columns.clone()]);
-                    let weights = load_block(isa, &weight[columns]);
-                    each!(2, half => {
-                        isa.mul(isa.mul(values[half], isa.splat(factor)), weights[half])
-                    })
-                }
-                Self::Gated { gate, up } => {
-                    let gates = load_block(isa, &gate[columns.clone()]);
-                    let ups = load_block(isa, &up[columns]);
-                    each!(2, half => silu_mul(isa, gates[half], ups[half]))
-                }
+            Input::Gated { gate, up } => {
+                let gates = load_block(isa, &gate[columns.clone()]);
+                let ups = load_block(isa, &up[columns]);
+                each!(2, half => silu_mul(isa, gates[half], ups[half]))
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn quantize_row<S: Isa>(isa: S, rows: &Rows<'_>, row: Row<'_>, place: &Place) {
+unsafe fn quantize_row<S: Isa>(isa: S, rows: &Rows<'_>, row: Input<'_>, place: &Place) {
+    let factor = match row {
+        Input::Normed {
+            values, epsilon, ..
+        } => {
+            // SAFETY: the caller's promise.
+            unsafe { inverse_rms(isa, values.as_ptr(), values.len(), epsilon) }
+        }
+        Input::Plain(_) | Input::Gated { .. } => 1.0,
+    };
     for block in 0..rows.columns.div_ceil(BLOCK) {
         let from = block * BLOCK;
         let count = BLOCK.min(rows.columns - from);
         // SAFETY: the caller's promise.
         unsafe {
-            let values = row.block(isa, from..from + count);
+            let values = prepared_block(isa, row, factor, from..from + count);
             place.put(rows, block, &quantize_block(isa, values));
             if !rows.floats.is_empty() {
                 let mut floats = [0.0; BLOCK];
