@@ -14,7 +14,7 @@ use crate::error::{EngineError, Result};
 use crate::generation::{GenerationState, Step};
 use crate::job::{Event, FinishReason, Finished, Timings, Usage};
 use crate::lookup::PromptLookup;
-use crate::worker::Request;
+use crate::worker::Caller;
 
 /// A generation in progress.
 pub(crate) struct Active {
@@ -69,14 +69,14 @@ pub(crate) enum Outcome {
 impl Active {
     /// Tells the receiver that processing begins.
     pub(crate) fn start(
-        request: Request,
+        caller: Caller,
         state: GenerationState,
         (sequence, cached): (SequenceId, usize),
         lookup: Option<PromptLookup>,
         started: Instant,
     ) -> Self {
         let prompt_tokens = state.prompt_tokens();
-        send(&request.events, Event::Started { prompt_tokens });
+        send(&caller.events, Event::Started { prompt_tokens });
         Self {
             sequence,
             state,
@@ -84,10 +84,10 @@ impl Active {
             cached,
             guess: Vec::new(),
             lookup,
-            events: request.events,
-            cancelled: request.cancelled,
+            events: caller.events,
+            cancelled: caller.cancelled,
             clock: Clock {
-                submitted: request.submitted,
+                submitted: caller.submitted,
                 started,
                 first_token: None,
             },
@@ -102,7 +102,7 @@ impl Active {
         self.computed < self.state.prompt_tokens()
     }
 
-    pub(crate) fn usage(&self) -> Usage {
+    fn usage(&self) -> Usage {
         Usage {
             prompt_tokens: self.state.prompt_tokens(),
             cached_prompt_tokens: self.cached,
@@ -158,7 +158,7 @@ impl Active {
                 Ok(token) => token,
                 Err(outcome) => return outcome,
             };
-            if token.is_none() || self.guess.get(right).copied() != token {
+            if self.guess.get(right).copied() != token {
                 break;
             }
             right += 1;

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use crate::config::EngineConfig;
 use crate::constraint::{Constraint, Grammars};
 use crate::error::{EngineError, Result};
+use crate::intake::Order;
 use crate::job::{EngineStats, Event, Job, ModelInfo, OutputFormat};
 use crate::model_file::VerifiedModel;
 use crate::queue::{Queue, Refused};
 use crate::stats::StatsCell;
-use crate::worker::{Request, Worker};
+use crate::worker::{Caller, Request, Worker};
 
 const WORKER_THREAD: &str = "engine";
 
@@ -107,12 +108,16 @@ impl Engine {
         let (events, received) = mpsc::channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let request = Request {
-            job,
-            script,
-            constraint,
-            events,
-            cancelled: Arc::clone(&cancelled),
-            submitted: Instant::now(),
+            order: Order {
+                job,
+                script,
+                constraint,
+            },
+            caller: Caller {
+                events,
+                cancelled: Arc::clone(&cancelled),
+                submitted: Instant::now(),
+            },
         };
         match self.shared.queue.push(request) {
             Ok(()) => Ok(Generation {

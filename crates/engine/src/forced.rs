@@ -83,12 +83,7 @@ pub fn forced_logits(
 
 /// A sequence that begins with nothing: its prompt is computed, whatever others begin with.
 fn open(backend: &mut dyn Backend, tokens: ForcedTokens<'_>) -> Result<SequenceId> {
-    let opening = Opening {
-        prompt: &[],
-        shared_tokens: 0,
-        tenant: "",
-        tokens_max: tokens.prompt.len() + tokens.next.len(),
-    };
+    let opening = Opening::apart(tokens.prompt.len() + tokens.next.len());
     match backend.open(&opening) {
         Some((sequence, _)) => Ok(sequence),
         None => Err(EngineError::Backend {

@@ -22,6 +22,7 @@ mod forced;
 mod generation;
 pub mod gguf;
 mod inspect;
+mod intake;
 mod job;
 mod lookup;
 mod manifest;

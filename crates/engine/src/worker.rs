@@ -19,28 +19,27 @@ use crate::active::{Active, Outcome, Pushed, milliseconds, send};
 use crate::backend::{self, Backend, Batch, Opening, SequenceId};
 use crate::chat_template::ChatTemplate;
 use crate::config::EngineConfig;
-use crate::constraint::{Constraint, Grammars};
+use crate::constraint::Grammars;
 use crate::error::{EngineError, Result};
-use crate::generation::GenerationState;
 use crate::gguf::Gguf;
-use crate::job::{
-    EngineStats, Event, FinishReason, Finished, Job, ModelInfo, Prompt, Timings, Usage,
-};
+use crate::intake::{Intake, Order, Prepared};
+use crate::job::{EngineStats, Event, FinishReason, Finished, ModelInfo, Timings, Usage};
 use crate::lookup::{GUESS_TOKENS_MAX, Payoff, PromptLookup};
 use crate::model_file::VerifiedModel;
 use crate::queue::Queue;
-use crate::sampler::Sampler;
 use crate::stats::StatsCell;
 use crate::tokenizer::Tokenizer;
 
 /// A job on its way to the worker.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) job: Job,
-    /// Tokens to take instead of choosing any; see [`crate::forced_generation`].
-    pub(crate) script: Option<Vec<u32>>,
-    /// What the job's output is held to, compiled.
-    pub(crate) constraint: Option<Constraint>,
+    pub(crate) order: Order,
+    pub(crate) caller: Caller,
+}
+
+/// Whoever waits for the answer.
+#[derive(Debug)]
+pub(crate) struct Caller {
     pub(crate) events: Sender<Event>,
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) submitted: Instant,
@@ -50,14 +49,13 @@ pub(crate) struct Request {
 pub(crate) struct Worker {
     info: ModelInfo,
     backend: Box<dyn Backend>,
-    tokenizer: Tokenizer,
-    chat_template: Option<ChatTemplate>,
+    intake: Intake,
     config: EngineConfig,
     queue: Arc<Queue<Request>>,
     stats: EngineStats,
     published: Arc<StatsCell>,
     /// The first of the queue, prepared, while it waits for room.
-    next: Option<Prepared>,
+    next: Option<Waiting>,
     active: Vec<Active>,
     batch: Batch,
     /// What each part of the batch is.
@@ -66,12 +64,10 @@ pub(crate) struct Worker {
     payoff: Payoff,
 }
 
-/// A job whose parameters are sound and whose prompt is tokens.
-struct Prepared {
-    request: Request,
-    state: GenerationState,
-    /// Leading tokens of the prompt that are the same for everybody.
-    shared_tokens: usize,
+/// A generation that can begin once there is room.
+struct Waiting {
+    prepared: Prepared,
+    caller: Caller,
     started: Instant,
 }
 
@@ -132,9 +128,12 @@ impl Worker {
         };
         let mut worker = Self {
             info,
+            intake: Intake {
+                tokenizer,
+                chat_template,
+                context_tokens: backend.context_tokens(),
+            },
             backend,
-            tokenizer,
-            chat_template,
             config: config.clone(),
             queue,
             stats: EngineStats::default(),
@@ -156,7 +155,7 @@ impl Worker {
 
     /// Grammars over the model's vocabulary.
     pub(crate) fn grammars(&self) -> Grammars {
-        Grammars::new(self.tokenizer.clone())
+        Grammars::new(self.intake.tokenizer.clone())
     }
 
     /// Serves until the queue is closed.
@@ -178,10 +177,11 @@ impl Worker {
 
     /// Ends what nobody wants any more, waiting or active.
     fn drop_cancelled(&mut self) {
-        let waiting = self.queue.take_if(Request::is_cancelled);
-        let next = self.next.take_if(|next| next.request.is_cancelled());
-        for request in waiting.into_iter().chain(next.map(|next| next.request)) {
-            request.end_unstarted();
+        let queued = self.queue.take_if(|request| request.caller.has_cancelled());
+        let next = self.next.take_if(|next| next.caller.has_cancelled());
+        let next = next.map(|next| next.caller);
+        for caller in queued.into_iter().map(|request| request.caller).chain(next) {
+            caller.end_unstarted();
         }
         for index in (0..self.active.len()).rev() {
             if self.active[index].is_cancelled() {
@@ -196,11 +196,16 @@ impl Worker {
             let Some(next) = self.next.take().or_else(|| self.prepare_next()) else {
                 return;
             };
-            let tokens_max = next.state.prompt_tokens() + next.state.tokens_left();
+            let Prepared {
+                state,
+                shared_tokens,
+                tenant,
+            } = &next.prepared;
+            let tokens_max = state.prompt_tokens() + state.tokens_left();
             let opening = Opening {
-                prompt: next.state.prompt(),
-                shared_tokens: next.shared_tokens,
-                tenant: &next.request.job.tenant,
+                prompt: state.prompt(),
+                shared_tokens: *shared_tokens,
+                tenant,
                 tokens_max,
             };
             let Some(place) = self.backend.open(&opening) else {
@@ -209,102 +214,33 @@ impl Worker {
             };
             let lookup = (self.config.prompt_lookup && self.backend.rows_are_independent())
                 .then(|| PromptLookup::new(tokens_max));
-            self.stats.work.prompt_tokens += next.state.prompt_tokens() as u64;
+            self.stats.work.prompt_tokens += state.prompt_tokens() as u64;
             self.stats.work.cached_prompt_tokens += place.1 as u64;
-            self.active.push(Active::start(
-                next.request,
-                next.state,
+            let active = Active::start(
+                next.caller,
+                next.prepared.state,
                 place,
                 lookup,
                 next.started,
-            ));
+            );
+            self.active.push(active);
         }
     }
 
     /// The next job of the queue that makes sense; those that do not are told so.
-    fn prepare_next(&self) -> Option<Prepared> {
+    fn prepare_next(&self) -> Option<Waiting> {
         loop {
-            let mut request = self.queue.try_pop()?;
+            let Request { order, caller } = self.queue.try_pop()?;
             let started = Instant::now();
-            match self.prepare(&mut request) {
-                Ok((state, shared_tokens)) => {
-                    return Some(Prepared {
-                        request,
-                        state,
-                        shared_tokens,
+            match self.intake.prepare(order) {
+                Ok(prepared) => {
+                    return Some(Waiting {
+                        prepared,
+                        caller,
                         started,
                     });
                 }
-                Err(error) => send(&request.events, Event::Failed(error)),
-            }
-        }
-    }
-
-    fn prepare(&self, request: &mut Request) -> Result<(GenerationState, usize)> {
-        let job = &mut request.job;
-        if job.max_tokens == 0 {
-            return Err(EngineError::ParameterInvalid {
-                parameter: "max_tokens",
-                found: "0".to_owned(),
-                expected: "at least 1".to_owned(),
-            });
-        }
-        let (prompt, shared_tokens) = self.tokenize(&mut job.prompt)?;
-        if prompt.is_empty() {
-            return Err(EngineError::PromptEmpty);
-        }
-        let context_tokens = self.info.context_tokens;
-        if prompt.len().saturating_add(job.max_tokens) > context_tokens {
-            return Err(EngineError::ContextOverflow {
-                prompt_tokens: prompt.len(),
-                max_tokens: job.max_tokens,
-                context_tokens,
-            });
-        }
-        let sampler = match request.script.take() {
-            Some(script) => Sampler::scripted(script),
-            None => Sampler::new(job.sampling.clone())?,
-        };
-        let stop = std::mem::take(&mut job.stop);
-        let tokenizer = self.tokenizer.clone();
-        let state = GenerationState::new(
-            tokenizer,
-            prompt,
-            sampler,
-            stop,
-            job.max_tokens,
-            request.constraint.take(),
-        )?;
-        Ok((state, shared_tokens))
-    }
-
-    /// The prompt's tokens, and how many of the first are the same for everybody.
-    fn tokenize(&self, prompt: &mut Prompt) -> Result<(Vec<u32>, usize)> {
-        match prompt {
-            Prompt::Chat(messages) => {
-                let template = self
-                    .chat_template
-                    .as_ref()
-                    .ok_or(EngineError::ChatTemplateMissing)?;
-                let rendered = template.render(&self.tokenizer, messages, None)?;
-                let ids = self.tokenizer.encode_chat(&rendered)?;
-                let shared_tokens = self.tokenizer.shared_tokens(&rendered, &ids)?;
-                Ok((ids, shared_tokens))
-            }
-            Prompt::Text(text) => {
-                let mut ids = self.tokenizer.encode(text, false)?;
-                let special = self.tokenizer.special();
-                if let (true, Some(bos)) = (special.add_bos, special.bos) {
-                    ids.insert(0, bos);
-                }
-                Ok((ids, 0))
-            }
-            Prompt::Tokens(ids) => {
-                let vocabulary = self.tokenizer.len();
-                match ids.iter().find(|&&id| id as usize >= vocabulary) {
-                    Some(&id) => Err(EngineError::UnknownToken { id, vocabulary }),
-                    None => Ok((std::mem::take(ids), 0)),
-                }
+                Err(error) => send(&caller.events, Event::Failed(error)),
             }
         }
     }
@@ -470,20 +406,18 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.queue.close();
-        let next = self.next.take().map(|next| next.request);
-        for request in next
-            .into_iter()
-            .chain(std::iter::from_fn(|| self.queue.try_pop()))
-        {
-            send(&request.events, Event::Failed(EngineError::Stopped));
+        let next = self.next.take().map(|next| next.caller);
+        let queued = std::iter::from_fn(|| self.queue.try_pop());
+        for caller in next.into_iter().chain(queued.map(|request| request.caller)) {
+            send(&caller.events, Event::Failed(EngineError::Stopped));
         }
         self.stats.active = 0;
         self.published.publish(&self.stats);
     }
 }
 
-impl Request {
-    fn is_cancelled(&self) -> bool {
+impl Caller {
+    fn has_cancelled(&self) -> bool {
         self.cancelled.load(std::sync::atomic::Ordering::Relaxed)
     }
 
@@ -518,7 +452,7 @@ mod tests {
     use postern_testkit::gguf::TinyModel;
 
     use super::*;
-    use crate::job::{Job, OutputFormat, Sampling};
+    use crate::job::{Job, OutputFormat, Prompt, Sampling};
     use crate::manifest::ModelManifest;
     use crate::queue::Refused;
 
@@ -533,12 +467,16 @@ mod tests {
             output: OutputFormat::Text,
         };
         let request = Request {
-            job,
-            script: None,
-            constraint: None,
-            events,
-            cancelled: Arc::default(),
-            submitted: Instant::now(),
+            order: Order {
+                job,
+                script: None,
+                constraint: None,
+            },
+            caller: Caller {
+                events,
+                cancelled: Arc::default(),
+                submitted: Instant::now(),
+            },
         };
         (request, received)
     }

@@ -43,6 +43,18 @@ pub(crate) struct Opening<'a> {
     pub(crate) tokens_max: usize,
 }
 
+impl Opening<'_> {
+    /// For a sequence that shares nothing with any other.
+    pub(crate) fn apart(tokens_max: usize) -> Self {
+        Self {
+            prompt: &[],
+            shared_tokens: 0,
+            tenant: "",
+            tokens_max,
+        }
+    }
+}
+
 /// Rows of one pass: tokens to append to sequences, one after another.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};
 
-use crate::made_vocabulary::made;
+use crate::made_vocabulary::{changed, entry, made, strings};
 use crate::{fault, schemas};
 
 /// More than any output of the bounded schemas has, at one token a byte.
@@ -153,4 +153,24 @@ fn an_end_is_allowed_only_where_the_text_may_end() {
     constraint.commit(digit("4")).expect("it is allowed");
     assert!(may_end(&mut constraint) && !constraint.is_complete());
     assert!(constraint.commit(digit("x")).is_err(), "no number has an x");
+}
+
+#[test]
+fn a_vocabulary_that_cannot_write_every_byte_is_refused() {
+    // No text has this byte, so the tokenizer does without it.
+    let tokens: Vec<String> = (0..)
+        .map_while(|id| made("gpt2").piece(id).map(str::to_owned))
+        .map(|token| {
+            if token == "À" {
+                "ÀÀ".to_owned()
+            } else {
+                token
+            }
+        })
+        .collect();
+    let without = changed("gpt2", [entry("tokens", strings(tokens))]);
+    let grammars = Grammars::new(without.expect("a vocabulary"));
+    let refused = Constraint::new(&grammars, &json!({})).map(|_| ());
+    let message = refused.expect_err("no token is the byte 0xC0").to_string();
+    assert!(message.contains("no token is the byte 0xc0"), "{message}");
 }

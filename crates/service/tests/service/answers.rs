@@ -5,7 +5,7 @@ use postern_service::{AnswerEnd, Call};
 use postern_testkit::chain;
 use sha2::{Digest as _, Sha256};
 
-use crate::house::{Plan, coffee, drain, short};
+use crate::house::{Plan, call, coffee, drain, short};
 
 const WISHES: &str = "I would like a quiet place with oat milk.";
 
@@ -167,6 +167,30 @@ async fn secrets_in_a_variable_reach_neither_model_nor_log() {
     assert_eq!(same.text, answer.text);
     let log = log_bytes(&house.audit_dir);
     assert!(!log.contains(card) && !log.contains(&key));
+}
+
+#[tokio::test]
+async fn what_was_computed_for_one_identity_serves_no_other() {
+    let house = Plan::with_model(chain::endless(256)).build();
+    let cached = async |identity: &str| {
+        let caller = house.caller(identity, &["short.v1"]).await;
+        let text = "the same question ".repeat(5);
+        let call = call("short.v1", &[("text", &text)]);
+        let stream = house.service.generate(caller, call).await.unwrap();
+        drain(stream).await.answer().usage.cached_prompt_tokens
+    };
+    assert_eq!(cached("operator").await, 0);
+    let again = cached("operator").await;
+    assert!(again >= 64, "{again}");
+    // What the chat template writes before every text is shorter than a page.
+    assert_eq!(cached("kiosk").await, 0);
+    let metrics = house.service.metrics_text();
+    for line in [
+        format!("postern_engine_cached_prompt_tokens_total {again}\n"),
+        "postern_kv_cache_pages{state=\"in-use\"} 0\n".to_owned(),
+    ] {
+        assert!(metrics.contains(&line), "no {line}in\n{metrics}");
+    }
 }
 
 #[tokio::test]

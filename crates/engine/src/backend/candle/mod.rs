@@ -69,12 +69,7 @@ impl CandleBackend {
     fn warm_up(&mut self) -> Result<()> {
         let mut batch = Batch::default();
         let (sequence, _) = self
-            .open(&Opening {
-                prompt: &[],
-                shared_tokens: 0,
-                tenant: "",
-                tokens_max: self.context_tokens,
-            })
+            .open(&Opening::apart(self.context_tokens))
             .expect("there is room for at least one sequence");
         batch.push(
             sequence,

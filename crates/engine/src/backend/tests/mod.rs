@@ -29,12 +29,7 @@ pub(in crate::backend) fn verified(file: &[u8]) -> VerifiedModel {
 
 /// A sequence that begins with nothing, may have the whole context, and shares with nobody.
 pub(in crate::backend) fn open(backend: &mut impl Backend) -> SequenceId {
-    let opening = Opening {
-        prompt: &[],
-        shared_tokens: 0,
-        tenant: "",
-        tokens_max: backend.context_tokens(),
-    };
+    let opening = Opening::apart(backend.context_tokens());
     backend.open(&opening).expect("there is room").0
 }
 
