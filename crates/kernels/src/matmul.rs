@@ -185,7 +185,7 @@ impl Job<'_> {
 
     /// Writes the results of some tokens, without those of tokens and rows that are only padding.
     #[inline(always)]
-    unsafe fn put<S: Isa, const T: usize>(
+    unsafe fn put<S: Isa, const T: usize, const STREAM: bool>(
         &self,
         isa: S,
         panel: usize,
@@ -212,9 +212,12 @@ impl Job<'_> {
                 let out = self.out.at(token * rows + row);
                 if count == LANES {
                     if self.accumulate {
-                        sum = isa.add(isa.load(out), sum);
+                        isa.store(isa.add(isa.load(out), sum), out);
+                    } else if STREAM {
+                        isa.stream(sum, out);
+                    } else {
+                        isa.store(sum, out);
                     }
-                    isa.store(sum, out);
                 } else {
                     let mut all = [0.0; LANES];
                     if self.accumulate {

@@ -42,7 +42,7 @@ impl Isa for Avx2 {
 
     const BIASED: bool = false;
     const TILE: usize = 4;
-    const ACTIVATION_BYTES_MAX: usize = 128 << 10;
+    const ACTIVATION_BYTES_MAX: usize = 1 << 20;
     const FLOAT_SUMS_MAX: usize = 4;
 
     #[inline(always)]

@@ -43,7 +43,7 @@ impl Isa for Avx512 {
 
     const BIASED: bool = true;
     const TILE: usize = 8;
-    const ACTIVATION_BYTES_MAX: usize = 512 << 10;
+    const ACTIVATION_BYTES_MAX: usize = 2 << 20;
     const FLOAT_SUMS_MAX: usize = 16;
 
     #[inline(always)]
@@ -146,6 +146,22 @@ impl Isa for Avx512 {
     #[inline(always)]
     unsafe fn store(self, floats: __m512, to: *mut f32) {
         unsafe { _mm512_storeu_ps(to, floats) }
+    }
+
+    #[inline(always)]
+    unsafe fn stream(self, floats: __m512, to: *mut f32) {
+        unsafe {
+            if to.addr().is_multiple_of(align_of::<__m512>()) {
+                _mm512_stream_ps(to, floats);
+            } else {
+                self.store(floats, to);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish_streams(self) {
+        unsafe { _mm_sfence() }
     }
 
     #[inline(always)]

@@ -78,7 +78,7 @@ pub(crate) trait Isa: Copy {
     const BIASED: bool;
     /// Most tokens that one kernel multiplies at a time: as many as leave room in the registers.
     const TILE: usize;
-    /// Bytes of activations that a core should keep close while it walks over the weights: half of its own cache.
+    /// Most bytes of activations that are walked over again for each panel: those of a cache that keeps up with it.
     const ACTIVATION_BYTES_MAX: usize;
     /// Vectors of floats that stay in registers as sums, beside what a multiply-add reads.
     const FLOAT_SUMS_MAX: usize;
@@ -125,6 +125,16 @@ pub(crate) trait Isa: Copy {
     unsafe fn load(self, from: *const f32) -> Self::Floats;
     /// Stores 16 floats.
     unsafe fn store(self, floats: Self::Floats, to: *mut f32);
+    /// Stores 16 floats that nobody reads soon: past the caches where the instruction set can, and `to` is a cache line.
+    /// Other threads see them after [`Isa::finish_streams`].
+    #[inline(always)]
+    unsafe fn stream(self, floats: Self::Floats, to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe { self.store(floats, to) }
+    }
+    /// Puts what was streamed before what is stored after.
+    #[inline(always)]
+    unsafe fn finish_streams(self) {}
     /// Loads 16 half-precision floats.
     unsafe fn load_f16(self, from: *const u16) -> Self::Floats;
     /// Stores 16 half-precision floats, rounded to nearest, ties to even.

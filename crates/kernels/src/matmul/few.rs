@@ -42,7 +42,7 @@ impl<L: Layout, const T: usize> Kernel for Few<'_, L, T> {
                 let mut sums = [isa.splat(0.0); T];
                 let weights = Panel::<L>::new(self.job.matrix, panel);
                 accumulate::<S, L::Kind, _, T>(isa, weights, 0..blocks, 0, tile, &mut sums);
-                self.job.put(isa, panel, tile.first, &sums);
+                self.job.put::<S, T, false>(isa, panel, tile.first, &sums);
             }
         }
     }

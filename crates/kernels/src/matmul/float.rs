@@ -39,7 +39,7 @@ impl<E: Element> Kernel for Float<'_, E> {
                 unsafe {
                     for_width!(tile.width, T => {
                         let sums = self.sums::<S, T>(isa, panel, tile);
-                        self.job.put(isa, panel, tile.first, &sums);
+                        self.job.put::<S, T, false>(isa, panel, tile.first, &sums);
                     });
                 }
             }

@@ -11,15 +11,15 @@ use super::accumulate::{Blocks, accumulate};
 use crate::activations::Tile;
 use crate::isa::{Isa, Kernel, LANES, each};
 use crate::memory::LINE_BYTES;
-use crate::packed::{BLOCK, Bits, Kind, Layout, Pair, Panel, Quads};
+use crate::packed::{BLOCK, Kind, Layout, Pair, Panel, Quads};
 
-/// Blocks that the scratch holds unpacked.
-const SCRATCH_BLOCKS: usize = 16;
+/// Blocks that the scratch holds unpacked: more than the fastest cache has room for, since long walks over a tile's
+/// activations are worth more.
+const SCRATCH_BLOCKS: usize = 64;
 /// Bytes of an unpacked block.
 const UNPACKED_BYTES: usize = BLOCK * LANES;
 /// Tokens whose sums are kept while a panel is walked.
-const GROUP_TOKENS_MAX: usize = 128;
-
+const GROUP_TOKENS_MAX: usize = 256;
 /// Tokens whose results are written at a time.
 const STEP: usize = 4;
 
@@ -56,6 +56,8 @@ impl<L: Layout> Kernel for Many<'_, L> {
                 unsafe { self.panel(isa, panel, tiles.clone()) };
             }
         }
+        // SAFETY: the instruction set is there.
+        unsafe { isa.finish_streams() };
     }
 }
 
@@ -66,60 +68,61 @@ impl<L: Layout> Many<'_, L> {
         let blocks = self.job.matrix.columns() / BLOCK;
         let packed = Panel::<L>::new(self.job.matrix, panel);
         let mut memory = MaybeUninit::<ScratchMemory>::uninit();
-        let mut sums = [[0.0_f32; LANES]; GROUP_TOKENS_MAX];
-        let first_token = tiles.start * S::TILE;
+        let mut sums = MaybeUninit::<[[f32; LANES]; GROUP_TOKENS_MAX]>::uninit();
+        let sums: *mut f32 = sums.as_mut_ptr().cast();
+        let tokens = tiles.start * S::TILE..tiles.end * S::TILE;
+        let sums_of = |token: usize| sums.wrapping_add((token - tokens.start) * LANES);
         // SAFETY: the scratch is filled before it is read; sums are those of the group's tokens.
         unsafe {
+            sums.write_bytes(0, tokens.len() * LANES);
             for from in (0..blocks).step_by(SCRATCH_BLOCKS) {
                 let part = from..blocks.min(from + SCRATCH_BLOCKS);
                 let scratch = Scratch::fill::<S, L>(isa, &mut memory, packed, part.clone());
+                // What comes next is asked for a little at a time: it arrives while this is multiplied.
+                let lines = packed
+                    .bytes(part.clone())
+                    .div_ceil(LINE_BYTES * tiles.len());
+                let mut next = packed.scales(part.end);
                 for tile in tiles.clone() {
+                    for _ in 0..lines {
+                        isa.prefetch(next);
+                        next = next.wrapping_add(LINE_BYTES);
+                    }
                     let tile = activations.tile(tile);
-                    let at = tile.first - first_token;
                     let step = TileStep {
                         scratch,
                         blocks: part.clone(),
                         tile,
-                        sums: &mut sums[at..at + S::TILE],
+                        sums: sums_of(tile.first),
                     };
                     match S::TILE {
-                        4 => isa.enter(step.of::<L::Kind, 4>()),
-                        _ => isa.enter(step.of::<L::Kind, 8>()),
+                        4 => isa.enter(KindStep::<L::Kind, 4>(step, PhantomData)),
+                        _ => isa.enter(KindStep::<L::Kind, 8>(step, PhantomData)),
                     }
                 }
             }
-            let end = activations.tokens().min(tiles.end * S::TILE);
-            for first in (first_token..end).step_by(STEP) {
-                let mut held = [isa.splat(0.0); STEP];
-                for (held, row) in held.iter_mut().zip(&sums[first - first_token..]) {
-                    *held = isa.load(row.as_ptr());
-                }
-                self.job.put(isa, panel, first, &held);
+            let end = activations.tokens().min(tokens.end);
+            for first in (tokens.start..end).step_by(STEP) {
+                let held = load_sums::<S, STEP>(isa, sums_of(first));
+                self.job.put::<S, STEP, true>(isa, panel, first, &held);
             }
         }
     }
 }
 
 /// The unpacked blocks of a panel times those of a tile.
-struct TileStep<'a> {
+struct TileStep {
     scratch: Scratch,
     blocks: Range<usize>,
     tile: Tile,
     /// `[tokens of the tile][16]`.
-    sums: &'a mut [[f32; LANES]],
+    sums: *mut f32,
 }
 
 /// The same, for a kind of format and a width.
-struct KindStep<'a, K, const T: usize>(TileStep<'a>, PhantomData<K>);
+struct KindStep<K, const T: usize>(TileStep, PhantomData<K>);
 
-impl<'a> TileStep<'a> {
-    fn of<K, const T: usize>(self) -> KindStep<'a, K, T> {
-        assert_eq!(self.sums.len(), T, "a full tile");
-        KindStep(self, PhantomData)
-    }
-}
-
-impl<K: Kind, const T: usize> Kernel for KindStep<'_, K, T> {
+impl<K: Kind, const T: usize> Kernel for KindStep<K, T> {
     type Output = ();
 
     #[inline(always)]
@@ -128,22 +131,32 @@ impl<K: Kind, const T: usize> Kernel for KindStep<'_, K, T> {
         let count = step.blocks.len();
         // SAFETY: the caller's promise.
         unsafe {
-            let mut held = [isa.splat(0.0); T];
-            for (held, row) in held.iter_mut().zip(&*step.sums) {
-                *held = isa.load(row.as_ptr());
-            }
+            let mut sums = load_sums::<S, T>(isa, step.sums);
             accumulate::<S, K, _, T>(
                 isa,
                 step.scratch,
                 0..count,
                 step.blocks.start,
                 step.tile,
-                &mut held,
+                &mut sums,
             );
-            for (row, &held) in step.sums.iter_mut().zip(&held) {
-                isa.store(held, row.as_mut_ptr());
+            for (token, &sum) in sums.iter().enumerate() {
+                isa.store(sum, step.sums.add(token * LANES));
             }
         }
+    }
+}
+
+/// Sums of `T` tokens, `[T][16]`.
+#[inline(always)]
+unsafe fn load_sums<S: Isa, const T: usize>(isa: S, from: *const f32) -> [S::Floats; T] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums = [isa.splat(0.0); T];
+        for (token, sum) in sums.iter_mut().enumerate() {
+            *sum = isa.load(from.add(token * LANES));
+        }
+        sums
     }
 }
 
@@ -174,11 +187,6 @@ impl Scratch {
             let codes = (&raw mut (*memory).codes).cast::<u8>();
             let factors = (&raw mut (*memory).factors).cast::<f32>();
             for (slot, block) in blocks.enumerate() {
-                // What comes next is asked for now: it arrives while this is multiplied.
-                let next = from.codes(block + SCRATCH_BLOCKS);
-                for line in 0..L::Bits::GROUPS {
-                    isa.prefetch(next.wrapping_add(line * LINE_BYTES));
-                }
                 let quads = from.quads(isa, block);
                 for (group, &bytes) in quads.iter().flatten().enumerate() {
                     isa.store_bytes(bytes, codes.add(slot * UNPACKED_BYTES + group * LINE_BYTES));

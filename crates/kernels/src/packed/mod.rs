@@ -418,9 +418,15 @@ impl<L: Layout> Panel<L> {
         }
     }
 
-    /// The start of the scales of a block's run.
+    /// Bytes that some blocks take, up to whole runs.
     #[inline(always)]
-    fn scales(self, block: usize) -> *const u8 {
+    pub(crate) fn bytes(self, blocks: Range<usize>) -> usize {
+        blocks.len().div_ceil(L::Scales::RUN_BLOCKS) * run_bytes::<L>()
+    }
+
+    /// The start of a block's run: its scales.
+    #[inline(always)]
+    pub(crate) fn scales(self, block: usize) -> *const u8 {
         let run = block / L::Scales::RUN_BLOCKS;
         self.start.wrapping_add(run * run_bytes::<L>())
     }
