@@ -1,9 +1,9 @@
 //! Products of packed weights with activations.
 //!
 //! A *panel* is sixteen rows of weights, a *tile* up to eight tokens. The inner step multiplies a block of 32 columns
-//! of a panel with those of a tile: integer dot products for each token, then one multiply-add with the scales of both. Few tokens
-//! take the codes straight from the packed panel. Many take them from a scratch that holds some blocks of the panel
-//! unpacked, and the tokens are walked in groups that stay in the core's own cache.
+//! of a panel with those of a tile: integer dot products for each token, then one multiply-add with the scales of both. Few
+//! tiles take the codes straight from the packed panel. Many take them from a scratch that holds some blocks of the panel
+//! unpacked, and the tokens are walked in groups that a cache close to the core keeps.
 //!
 //! Invariant: for a token the order of all operations is the same in every case, so a result does not depend on the number
 //! of tokens, of threads, or on the instruction set.
@@ -47,6 +47,9 @@ use crate::pool::Pool;
 
 /// Most products of one call.
 pub const PRODUCTS_MAX: usize = 4;
+/// Most tiles that unpack weights each for themselves: to store them unpacked, and load them again, costs as much as
+/// unpacking them some times.
+const FEW_TILES_MAX: usize = 8;
 /// Most weights that a task works on where many tokens walk over them: they stay in the core's own cache.
 const TASK_BYTES_MAX: usize = 64 << 10;
 /// Most weights that a task works on where they are read once: long reads are fast, but no thread should wait long for
@@ -133,9 +136,9 @@ fn plan<'a>(activations: &'a Activations, product: &'a mut Product<'_>, threads:
         matrix.format().block_elements() > 1 || activations.keeps_floats(),
         "an unquantized matrix needs unquantized activations"
     );
-    let (bytes_max, tasks_each) = match activations.tiles() {
-        1 => (FEW_TASK_BYTES_MAX, FEW_TASKS_PER_THREAD),
-        _ => (TASK_BYTES_MAX, TASKS_PER_THREAD),
+    let (bytes_max, tasks_each) = match is_few(activations) {
+        true => (FEW_TASK_BYTES_MAX, FEW_TASKS_PER_THREAD),
+        false => (TASK_BYTES_MAX, TASKS_PER_THREAD),
     };
     let by_bytes = (bytes_max / matrix.panel_bytes().max(1)).max(1);
     let by_threads = matrix.panels().div_ceil(threads * tasks_each).max(1);
@@ -147,6 +150,10 @@ fn plan<'a>(activations: &'a Activations, product: &'a mut Product<'_>, threads:
         out: Shared::new(product.out),
         task_panels: by_bytes.min(by_threads),
     }
+}
+
+fn is_few(activations: &Activations) -> bool {
+    activations.tiles() <= FEW_TILES_MAX
 }
 
 /// One product, cut into tasks of some panels.
@@ -168,7 +175,7 @@ impl Job<'_> {
     fn run(&self, cpu: Cpu, task: usize) {
         let first = task * self.task_panels;
         let panels = first..self.matrix.panels().min(first + self.task_panels);
-        let few = self.activations.tiles() == 1;
+        let few = is_few(self.activations);
         // SAFETY: the shapes were checked by `plan`, and each task has its own panels.
         unsafe {
             for_format!(self.matrix.format(),

@@ -1,7 +1,5 @@
-//! One tile of tokens: codes are used as they come from memory. This is how a token is decoded.
-//!
-//! Panels are read front to back, which processors notice by themselves; to ask for memory ahead only takes their room
-//! for outstanding reads.
+//! Few tokens: codes are used as they come from memory, and unpacked anew for each tile. This is how tokens are decoded, and
+//! how a short prompt is processed.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
 use std::marker::PhantomData;
@@ -10,9 +8,14 @@ use std::ops::Range;
 use super::Job;
 use super::accumulate::{Blocks, accumulate};
 use crate::isa::{Isa, Kernel};
-use crate::packed::{BLOCK, Layout, Pair, Panel, Quads};
+use crate::memory::LINE_BYTES;
+use crate::packed::{BLOCK, Bits, Layout, Pair, Panel, Quads};
 
-/// Some panels of a product with at most `T` tokens.
+/// Tokens of a tile from which on memory is asked for, and how far ahead.
+const AHEAD_TOKENS_MIN: usize = 4;
+const AHEAD_BYTES: usize = 8 << 10;
+
+/// Some panels of a product with tiles of `T` tokens.
 pub(super) struct Few<'a, L, const T: usize> {
     job: &'a Job<'a>,
     panels: Range<usize>,
@@ -34,30 +37,57 @@ impl<L: Layout, const T: usize> Kernel for Few<'_, L, T> {
 
     #[inline(always)]
     unsafe fn run<S: Isa>(self, isa: S) {
+        let activations = self.job.activations;
         let blocks = self.job.matrix.columns() / BLOCK;
-        let tile = self.job.activations.tile(0);
         // SAFETY: the caller's promise.
         unsafe {
             for panel in self.panels {
-                let mut sums = [isa.splat(0.0); T];
-                let weights = Panel::<L>::new(self.job.matrix, panel);
-                accumulate::<S, L::Kind, _, T>(isa, weights, 0..blocks, 0, tile, &mut sums);
-                self.job.put::<S, T, false>(isa, panel, tile.first, &sums);
+                let weights = FromMemory {
+                    panel: Panel::<L>::new(self.job.matrix, panel),
+                    asks_ahead: T >= AHEAD_TOKENS_MIN,
+                };
+                for tile in 0..activations.tiles() {
+                    let tile = activations.tile(tile);
+                    let mut sums = [isa.splat(0.0); T];
+                    accumulate::<S, L::Kind, _, T>(isa, weights, 0..blocks, 0, tile, &mut sums);
+                    self.job.put::<S, T, false>(isa, panel, tile.first, &sums);
+                }
             }
         }
     }
 }
 
-impl<S: Isa, L: Layout> Blocks<S> for Panel<L> {
+/// The blocks of a panel. A processor sees by itself that they are read front to back, but where much is computed with
+/// each, it does not look far enough ahead; where little is, being asked only takes its room for outstanding reads.
+struct FromMemory<L> {
+    panel: Panel<L>,
+    asks_ahead: bool,
+}
+
+impl<L> Clone for FromMemory<L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<L> Copy for FromMemory<L> {}
+
+impl<S: Isa, L: Layout> Blocks<S> for FromMemory<L> {
     #[inline(always)]
     unsafe fn codes(self, isa: S, block: usize) -> Quads<S> {
+        if self.asks_ahead {
+            let next = self.panel.codes(block).wrapping_add(AHEAD_BYTES);
+            for line in 0..=L::Bits::GROUPS {
+                isa.prefetch(next.wrapping_add(line * LINE_BYTES));
+            }
+        }
         // SAFETY: the caller's promise.
-        unsafe { self.quads(isa, block) }
+        unsafe { self.panel.quads(isa, block) }
     }
 
     #[inline(always)]
     unsafe fn scales(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
         // SAFETY: the caller's promise.
-        unsafe { self.factors(isa, block) }
+        unsafe { self.panel.factors(isa, block) }
     }
 }
