@@ -1,12 +1,14 @@
 //! AVX2 with FMA and F16C (Intel since Haswell, AMD since Zen): two 256-bit vectors for sixteen lanes.
 //!
-//! `vpmaddubsw` adds pairs of products in 16 bits and would saturate for two large ones. Narrow weights (below 64) cannot reach that. Wide
-//! ones give their sign to the activation first, so that a pair is at most 2 · 128 · 127.
+//! `vpmaddubsw` adds pairs of products in 16 bits and would saturate for two large ones. The fewer bits unsigned weights
+//! have, the more pairs fit: their sums are widened to 32 bits only where the next might not. Weights of 8 bits give their
+//! sign to the activation first, so that a pair is at most 2 · 128 · 127.
 #![expect(unsafe_code, reason = "SIMD intrinsics")]
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{Isa, Kernel};
+use super::{Centred, Isa, Kernel, Weights};
 
 /// Proof that the processor has it.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,67 @@ pub(super) unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
+/// A body for each group of four columns of up to 32. A loop might not be unrolled, and one that is not reads weights by
+/// their number, from a copy in memory.
+macro_rules! each_group {
+    ($groups:expr, $group:ident => $body:block) => {
+        each_group!($groups, $group => $body, 0 1 2 3 4 5 6 7)
+    };
+    ($groups:expr, $group:ident => $body:block, $($number:literal)*) => {
+        {
+            $(
+                if $number < $groups {
+                    let $group: usize = $number;
+                    $body
+                }
+            )*
+        }
+    };
+}
+
+/// How many products of pairs a sum of 16 bits has room for, with weights of so many bits.
+const fn groups_in_16_bits(bits: u32) -> usize {
+    match bits {
+        8 => 1,
+        _ => i16::MAX as usize / (2 * 127 * ((1 << bits) - 1)),
+    }
+}
+
+/// Sums of two products each, in 16 bits.
+///
+/// # Safety
+/// The instruction set must be there.
+#[inline(always)]
+unsafe fn multiply<const BITS: u32>(weights: __m256i, activations: __m256i) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if BITS == 8 {
+            let magnitudes = _mm256_abs_epi8(weights);
+            _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(activations, weights))
+        } else {
+            _mm256_maddubs_epi16(weights, activations)
+        }
+    }
+}
+
+/// Keeps a sum here, in this order with others. The compiler, free to add integers in any order, would finish one token
+/// after the other, and keep all weights and products for that, of which registers hold only a few.
+///
+/// # Safety
+/// The instruction set must be there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn keep_order(sum: &mut __m256i) {
+    // SAFETY: there are no instructions.
+    unsafe {
+        asm!(
+            "/* {sum} */",
+            sum = inout(ymm_reg) * sum,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+}
+
 // SAFETY of all methods: the trait's callers have the instruction set, and valid pointers.
 #[allow(
     clippy::undocumented_unsafe_blocks,
@@ -40,7 +103,7 @@ impl Isa for Avx2 {
     type Ints = [__m256i; 2];
     type Floats = [__m256; 2];
 
-    const BIASED: bool = false;
+    const CENTRED: Centred = Centred::Stored;
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 1 << 20;
     const FLOAT_SUMS_MAX: usize = 4;
@@ -130,46 +193,43 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn accept_biased(self, bytes: [__m256i; 2], tops: u8) -> [__m256i; 2] {
-        unsafe {
-            let flip = _mm256_set1_epi8(tops.cast_signed());
-            [
-                _mm256_xor_si256(bytes[0], flip),
-                _mm256_xor_si256(bytes[1], flip),
-            ]
-        }
-    }
-
-    #[inline(always)]
     unsafe fn splat_ints(self, value: i32) -> [__m256i; 2] {
         unsafe { [_mm256_set1_epi32(value); 2] }
     }
 
     #[inline(always)]
-    unsafe fn dot<const T: usize, const WIDE: bool>(
+    unsafe fn dot<W: Weights<Self>, const T: usize, const BITS: u32>(
         self,
         sums: &mut [[__m256i; 2]; T],
-        weights: &[[__m256i; 2]; 4],
+        weights: W,
         activations: *const i8,
     ) {
         unsafe {
             let ones = _mm256_set1_epi16(1);
-            for (group, weights) in weights.iter().enumerate() {
-                for (token, sum) in sums.iter_mut().enumerate() {
+            let together = const { groups_in_16_bits(BITS) };
+            let mut pairs = [[_mm256_setzero_si256(); 2]; T];
+            each_group!(W::GROUPS, group => {
+                let weights = weights.group(self, group);
+                for (token, pairs) in pairs.iter_mut().enumerate() {
                     let four = activations.add((group * T + token) * 4).cast::<i32>();
                     let four = _mm256_set1_epi32(four.read_unaligned());
-                    for half in 0..2 {
-                        let weights = weights[half];
-                        let pairs = if WIDE {
-                            let magnitudes = _mm256_abs_epi8(weights);
-                            _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(four, weights))
+                    for (pairs, weights) in pairs.iter_mut().zip(weights) {
+                        let products = multiply::<BITS>(weights, four);
+                        if group.is_multiple_of(together) {
+                            *pairs = products;
                         } else {
-                            _mm256_maddubs_epi16(weights, four)
-                        };
-                        sum[half] = _mm256_add_epi32(sum[half], _mm256_madd_epi16(pairs, ones));
+                            *pairs = _mm256_add_epi16(*pairs, products);
+                        }
+                        keep_order(pairs);
                     }
                 }
-            }
+                if group % together == together - 1 || group == W::GROUPS - 1 {
+                    for (sum, &pairs) in sums.as_flattened_mut().iter_mut().zip(pairs.as_flattened()) {
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                        keep_order(sum);
+                    }
+                }
+            });
         }
     }
 

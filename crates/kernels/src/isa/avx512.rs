@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Isa, Kernel};
+use super::{Centred, Isa, Kernel, Weights};
 
 /// Proof that the processor has it.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ impl Isa for Avx512 {
     type Ints = __m512i;
     type Floats = __m512;
 
-    const BIASED: bool = true;
+    const CENTRED: Centred = Centred::Biased;
     const TILE: usize = 8;
     const ACTIVATION_BYTES_MAX: usize = 2 << 20;
     const FLOAT_SUMS_MAX: usize = 16;
@@ -106,24 +106,20 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn accept_biased(self, bytes: __m512i, _: u8) -> __m512i {
-        bytes
-    }
-
-    #[inline(always)]
     unsafe fn splat_ints(self, value: i32) -> __m512i {
         unsafe { _mm512_set1_epi32(value) }
     }
 
     #[inline(always)]
-    unsafe fn dot<const T: usize, const WIDE: bool>(
+    unsafe fn dot<W: Weights<Self>, const T: usize, const BITS: u32>(
         self,
         sums: &mut [__m512i; T],
-        weights: &[__m512i; 4],
+        weights: W,
         activations: *const i8,
     ) {
         unsafe {
-            for (group, &weights) in weights.iter().enumerate() {
+            for group in 0..W::GROUPS {
+                let weights = weights.group(self, group);
                 for (token, sum) in sums.iter_mut().enumerate() {
                     let four = activations.add((group * T + token) * 4).cast::<i32>();
                     let four = _mm512_set1_epi32(four.read_unaligned());

@@ -61,6 +61,17 @@ pub(crate) use each;
 /// Rows of a matrix that are computed side by side.
 pub(crate) const LANES: usize = 16;
 
+/// How an instruction set takes codes of which the middle stands for zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Centred {
+    /// Moved up to the top of their byte, as signed bytes.
+    Signed,
+    /// The same with a bias of 128, as unsigned bytes.
+    Biased,
+    /// Below 8 bits where they are, as unsigned bytes, with half their range as bias; of 8 bits as signed bytes.
+    Stored,
+}
+
 /// Sixteen lanes of bytes (four each), integers and floats.
 ///
 /// # Safety
@@ -74,8 +85,8 @@ pub(crate) trait Isa: Copy {
     /// An `f32` a lane.
     type Floats: Copy;
 
-    /// Whether [`Isa::dot`] takes wide weights with a bias of 128; else as signed bytes.
-    const BIASED: bool;
+    /// How [`Isa::dot`] takes centred codes.
+    const CENTRED: Centred;
     /// Most tokens that one kernel multiplies at a time: as many as leave room in the registers.
     const TILE: usize;
     /// Most bytes of activations that are walked over again for each panel: those of a cache that keeps up with it.
@@ -101,21 +112,24 @@ pub(crate) trait Isa: Copy {
     unsafe fn shift_left(self, bytes: Self::Bytes, count: u32) -> Self::Bytes;
     /// Replaces each byte (below 16) by the table's entry.
     unsafe fn look_up(self, bytes: Self::Bytes, table: &[i8; 16]) -> Self::Bytes;
-    /// Makes signed bytes into what [`Isa::dot`] wants of wide weights.
+    /// Makes signed bytes into what [`Isa::dot`] wants of weights of 8 bits.
     unsafe fn accept_signed(self, bytes: Self::Bytes) -> Self::Bytes;
-    /// Makes codes with a bias of 128, of which several share a byte, into what [`Isa::dot`] wants of wide weights; `tops`
-    /// says which bits of a byte become the codes' top bits.
-    unsafe fn accept_biased(self, bytes: Self::Bytes, tops: u8) -> Self::Bytes;
+    /// Makes codes with a bias of 128, of which several share a byte, into what [`Isa::dot`] wants; `tops` says which bits
+    /// of a byte become the codes' top bits.
+    #[inline(always)]
+    unsafe fn accept_biased(self, bytes: Self::Bytes, tops: u8) -> Self::Bytes {
+        let _ = tops;
+        bytes
+    }
 
     /// The same integer in every lane.
     unsafe fn splat_ints(self, value: i32) -> Self::Ints;
-    /// Adds, for each of `T` tokens, the products of 16 columns: `weights[g]` holds columns `4g..4g+4`; `activations`
-    /// points to `[4][T][4]` bytes in `-127..=127`. Weights are bytes below 128, or, where `WIDE`, what
-    /// [`Isa::accept_signed`] or [`Isa::accept_biased`] gave.
-    unsafe fn dot<const T: usize, const WIDE: bool>(
+    /// Adds, for each of `T` tokens, the products of four columns a group of weights, which are codes of `BITS` bits, centred
+    /// ones as [`Isa::CENTRED`] says; `activations` points to `[W::GROUPS][T][4]` bytes in `-127..=127`.
+    unsafe fn dot<W: Weights<Self>, const T: usize, const BITS: u32>(
         self,
         sums: &mut [Self::Ints; T],
-        weights: &[Self::Bytes; 4],
+        weights: W,
         activations: *const i8,
     );
 
@@ -184,6 +198,18 @@ pub(crate) trait Isa: Copy {
         factors: *const f32,
         stride: usize,
     );
+}
+
+/// Some groups of weights, each four columns of sixteen rows: taken one by one, as registers are few.
+pub(crate) trait Weights<S: Isa>: Copy {
+    /// How many there are; a multiple of four, eight at most.
+    const GROUPS: usize;
+
+    /// One of them.
+    ///
+    /// # Safety
+    /// `index` must be below [`Weights::GROUPS`], and the instruction set must be there.
+    unsafe fn group(self, isa: S, index: usize) -> S::Bytes;
 }
 
 /// A computation that runs on any instruction set.

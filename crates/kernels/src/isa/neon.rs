@@ -7,7 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Isa, Kernel, each};
+use super::{Centred, Isa, Kernel, Weights, each};
 
 /// Proof that the processor has it.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +86,7 @@ impl Isa for Neon {
     type Ints = Ints;
     type Floats = Floats;
 
-    const BIASED: bool = false;
+    const CENTRED: Centred = Centred::Signed;
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 256 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
@@ -162,25 +162,31 @@ impl Isa for Neon {
     }
 
     #[inline(always)]
-    unsafe fn dot<const T: usize, const WIDE: bool>(
+    unsafe fn dot<W: Weights<Self>, const T: usize, const BITS: u32>(
         self,
         sums: &mut [Ints; T],
-        weights: &[Bytes; 4],
+        weights: W,
         activations: *const i8,
     ) {
         unsafe {
-            // `T` vectors hold the 4 · T groups of four activations, in the order (group, token).
-            let mut groups = [vdupq_n_s8(0); T];
-            for (part, groups) in groups.iter_mut().enumerate() {
-                *groups = vld1q_s8(activations.add(16 * part));
-            }
-            each!(4, group => each_token!(T, token => {
-                let index = group * T + token;
-                let activations = groups[index / 4];
-                each!(4, part => {
-                    sdot(&mut sums[token][part], weights[group][part], activations, index % 4)
+            for first in (0..W::GROUPS).step_by(4) {
+                // `T` vectors hold the 4 · T groups of four activations, in the order (group, token).
+                let activations = activations.add(first * T * 4);
+                let mut groups = [vdupq_n_s8(0); T];
+                for (part, groups) in groups.iter_mut().enumerate() {
+                    *groups = vld1q_s8(activations.add(16 * part));
+                }
+                each!(4, group => {
+                    let weights = weights.group(self, first + group);
+                    each_token!(T, token => {
+                        let index = group * T + token;
+                        let activations = groups[index / 4];
+                        each!(4, part => {
+                            sdot(&mut sums[token][part], weights[part], activations, index % 4)
+                        });
+                    })
                 });
-            }));
+            }
         }
     }
 

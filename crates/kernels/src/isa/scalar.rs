@@ -4,7 +4,7 @@
 
 use half::{bf16, f16};
 
-use super::{Isa, Kernel, LANES};
+use super::{Centred, Isa, Kernel, LANES, Weights};
 
 /// Arrays instead of vectors.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ impl Isa for Scalar {
     type Ints = [i32; LANES];
     type Floats = [f32; LANES];
 
-    const BIASED: bool = false;
+    const CENTRED: Centred = Centred::Signed;
     const TILE: usize = 4;
     const ACTIVATION_BYTES_MAX: usize = 256 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
@@ -79,13 +79,15 @@ impl Isa for Scalar {
         [value; LANES]
     }
 
-    unsafe fn dot<const T: usize, const WIDE: bool>(
+    unsafe fn dot<W: Weights<Self>, const T: usize, const BITS: u32>(
         self,
         sums: &mut [[i32; LANES]; T],
-        weights: &[Bytes; 4],
+        weights: W,
         activations: *const i8,
     ) {
-        for (group, weights) in weights.iter().enumerate() {
+        for group in 0..W::GROUPS {
+            // SAFETY: the caller's promise.
+            let weights = unsafe { weights.group(self, group) };
             for (token, sums) in sums.iter_mut().enumerate() {
                 // SAFETY: the caller's pointer is valid for 16 bytes a token.
                 let activations = unsafe {

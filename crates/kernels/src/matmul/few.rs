@@ -73,6 +73,8 @@ impl<L> Clone for FromMemory<L> {
 impl<L> Copy for FromMemory<L> {}
 
 impl<S: Isa, L: Layout> Blocks<S> for FromMemory<L> {
+    type Codes = Quads<S>;
+
     #[inline(always)]
     unsafe fn codes(self, isa: S, block: usize) -> Quads<S> {
         if self.asks_ahead {

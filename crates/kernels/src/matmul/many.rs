@@ -7,11 +7,11 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::Job;
-use super::accumulate::{Blocks, accumulate};
+use super::accumulate::{Blocks, Codes, accumulate};
 use crate::activations::Tile;
 use crate::isa::{Isa, Kernel, LANES, each};
 use crate::memory::LINE_BYTES;
-use crate::packed::{BLOCK, Kind, Layout, Pair, Panel, Quads};
+use crate::packed::{BLOCK, Kind, Layout, Pair, Panel};
 
 /// Blocks that the scratch holds unpacked: more than the fastest cache has room for, since long walks over a tile's
 /// activations are worth more.
@@ -202,13 +202,11 @@ impl Scratch {
 }
 
 impl<S: Isa> Blocks<S> for Scratch {
+    type Codes = ScratchBlock;
+
     #[inline(always)]
-    unsafe fn codes(self, isa: S, block: usize) -> Quads<S> {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let from = self.codes.add(block * UNPACKED_BYTES);
-            each!(2, half => each!(4, g => isa.load_bytes(from.add((4 * half + g) * LINE_BYTES))))
-        }
+    unsafe fn codes(self, _: S, block: usize) -> ScratchBlock {
+        ScratchBlock(self.codes.wrapping_add(block * UNPACKED_BYTES))
     }
 
     #[inline(always)]
@@ -221,5 +219,17 @@ impl<S: Isa> Blocks<S> for Scratch {
                 each!(2, half => isa.load(from.add((2 + half) * LANES))),
             )
         }
+    }
+}
+
+/// The codes of a block in the scratch.
+#[derive(Clone, Copy)]
+struct ScratchBlock(*const u8);
+
+impl<S: Isa> Codes<S> for ScratchBlock {
+    #[inline(always)]
+    unsafe fn group(self, isa: S, index: usize) -> S::Bytes {
+        // SAFETY: the caller's promise; the block holds all groups.
+        unsafe { isa.load_bytes(self.0.add(index * LINE_BYTES)) }
     }
 }

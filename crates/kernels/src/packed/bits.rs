@@ -16,7 +16,7 @@
 
 use std::cmp::Ordering;
 
-use crate::isa::{Isa, each};
+use crate::isa::{Centred, Isa, each};
 use crate::memory::LINE_BYTES;
 
 /// Columns of a block.
@@ -31,7 +31,8 @@ pub(crate) type Quads<S> = [[<S as Isa>::Bytes; 4]; 2];
 pub(crate) trait Bits {
     /// Groups that a block takes.
     const GROUPS: usize;
-    /// How far unpacked codes are shifted up: those of centred formats by as much as brings their top bit to the byte's.
+    /// How far unpacked codes are shifted up, where they are: those of centred formats by as much as brings their top bit
+    /// to the byte's.
     const UP: u32 = 0;
     /// Bytes that a block takes.
     const BYTES: usize = Self::GROUPS * LINE_BYTES;
@@ -44,6 +45,15 @@ pub(crate) trait Bits {
     /// # Safety
     /// `from` must be valid for [`Bits::BYTES`], and the instruction set must be there.
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S>;
+}
+
+/// How far codes are shifted up for an instruction set, if `up` brings their top bit to the byte's.
+#[inline(always)]
+pub(super) fn moved_up<S: Isa>(up: u32) -> u32 {
+    match S::CENTRED {
+        Centred::Signed | Centred::Biased => up,
+        Centred::Stored => 0,
+    }
 }
 
 const fn each_byte(bits: u8) -> u32 {
@@ -187,8 +197,10 @@ impl<const HIGH: u32, const UP: u32> Bits for Nibbles<HIGH, UP> {
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
         // SAFETY: the caller's promise.
         unsafe {
-            let low = unpack_nibbles(isa, from, UP, low_tops(0x88, HIGH, UP));
-            unpack_more::<S, HIGH, UP>(isa, low, from.wrapping_add(4 * LINE_BYTES), UP + 4)
+            let up = moved_up::<S>(UP);
+            let low = unpack_nibbles(isa, from, up, low_tops(0x88, HIGH, up));
+            let high = from.wrapping_add(4 * LINE_BYTES);
+            unpack_more::<S, HIGH>(isa, low, high, 4, up)
         }
     }
 }
@@ -208,8 +220,10 @@ impl<const HIGH: u32, const UP: u32> Bits for Pairs<HIGH, UP> {
     unsafe fn unpack<S: Isa>(isa: S, from: *const u8) -> Quads<S> {
         // SAFETY: the caller's promise.
         unsafe {
-            let low = unpack_pairs(isa, from, UP, low_tops(0xaa, HIGH, UP));
-            unpack_more::<S, HIGH, UP>(isa, low, from.wrapping_add(2 * LINE_BYTES), UP + 2)
+            let up = moved_up::<S>(UP);
+            let low = unpack_pairs(isa, from, up, low_tops(0xaa, HIGH, up));
+            let high = from.wrapping_add(2 * LINE_BYTES);
+            unpack_more::<S, HIGH>(isa, low, high, 2, up)
         }
     }
 }
@@ -223,23 +237,24 @@ fn more<const HIGH: u32>(codes: &[u32; WORDS], shift: u32, packed: &mut [u32; WO
     }
 }
 
-/// Adds the `HIGH` bits at bit `to` of the codes.
+/// Adds the `HIGH` bits at bit `at` of the codes, which are shifted up.
 ///
 /// # Safety
 /// As [`Bits::unpack`], for as many groups as bits.
 #[inline(always)]
-unsafe fn unpack_more<S: Isa, const HIGH: u32, const UP: u32>(
+unsafe fn unpack_more<S: Isa, const HIGH: u32>(
     isa: S,
     low: Quads<S>,
     from: *const u8,
-    to: u32,
+    at: u32,
+    up: u32,
 ) -> Quads<S> {
     // SAFETY: the caller's promise.
     unsafe {
         match HIGH {
             0 => low,
-            1 => join(isa, low, unpack_singles(isa, from, to, tops(0xff, UP))),
-            _ => join(isa, low, unpack_pairs(isa, from, to, tops(0xaa, UP))),
+            1 => join(isa, low, unpack_singles(isa, from, at + up, tops(0xff, up))),
+            _ => join(isa, low, unpack_pairs(isa, from, at + up, tops(0xaa, up))),
         }
     }
 }

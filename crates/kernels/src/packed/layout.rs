@@ -13,41 +13,37 @@ type Codes = [u32; 8];
 
 /// What a product must know of a format.
 pub(crate) trait Kind {
-    /// Whether codes are signed bytes; else they are below 64, and a minimum is subtracted.
-    const WIDE: bool;
+    /// Bits of a code.
+    const BITS: u32;
+    /// Whether the middle of the codes stands for zero; else a minimum is subtracted, and codes are below 64.
+    const CENTRED: bool;
     /// Whether the halves of a block have scales of their own.
     const HALVED: bool;
 }
 
-macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident: $wide:literal, $halved:literal;)*) => {
-        $(
-            $(#[$doc])*
-            pub(crate) struct $name;
+/// Centred codes; of 8 bits, signed bytes.
+pub(crate) struct Signed<const BITS: u32, const HALVED: bool>;
 
-            impl Kind for $name {
-                const WIDE: bool = $wide;
-                const HALVED: bool = $halved;
-            }
-        )*
-    };
+/// Unsigned codes, with a minimum.
+pub(crate) struct Unsigned<const BITS: u32, const HALVED: bool>;
+
+impl<const BITS: u32, const HALVED: bool> Kind for Signed<BITS, HALVED> {
+    const BITS: u32 = BITS;
+    const CENTRED: bool = true;
+    const HALVED: bool = HALVED;
 }
 
-kinds! {
-    /// Signed codes.
-    Wide: true, false;
-    /// Signed codes, with a scale for 16 columns.
-    WideHalved: true, true;
-    /// Unsigned codes, with a minimum.
-    Narrow: false, false;
-    /// Unsigned codes, with a scale and a minimum for 16 columns.
-    NarrowHalved: false, true;
+impl<const BITS: u32, const HALVED: bool> Kind for Unsigned<BITS, HALVED> {
+    const BITS: u32 = BITS;
+    const CENTRED: bool = false;
+    const HALVED: bool = HALVED;
 }
 
 /// A quantized format. A weight is `scale · code - min`.
 ///
 /// Centred formats store `code + 2^(bits - 1)` in a few bits. Shifted up, so that the top bit is the byte's, that is a byte
-/// with a bias of 128, and `2^Bits::UP` times too large; the scale takes this back, exactly.
+/// with a bias of 128, and `2^Bits::UP` times too large; the scale takes this back, exactly. Where codes are not shifted, see
+/// [`Centred::Stored`](crate::isa::Centred::Stored), the sums of activations take the bias back.
 pub(crate) trait Layout {
     /// The codes' place.
     type Bits: Bits;
@@ -116,7 +112,7 @@ pub(crate) struct Q4_0;
 impl Layout for Q4_0 {
     type Bits = Nibbles<0, 4>;
     type Scales = Plain;
-    type Kind = Wide;
+    type Kind = Signed<4, false>;
     const FORMAT: Format = Format::Q4_0;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
@@ -133,7 +129,7 @@ pub(crate) struct Q4_1;
 impl Layout for Q4_1 {
     type Bits = Nibbles<0, 0>;
     type Scales = PlainMin;
-    type Kind = Narrow;
+    type Kind = Unsigned<4, false>;
     const FORMAT: Format = Format::Q4_1;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
@@ -151,7 +147,7 @@ pub(crate) struct Q5_0;
 impl Layout for Q5_0 {
     type Bits = Nibbles<1, 3>;
     type Scales = Plain;
-    type Kind = Wide;
+    type Kind = Signed<5, false>;
     const FORMAT: Format = Format::Q5_0;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
@@ -168,7 +164,7 @@ pub(crate) struct Q5_1;
 impl Layout for Q5_1 {
     type Bits = Nibbles<1, 0>;
     type Scales = PlainMin;
-    type Kind = Narrow;
+    type Kind = Unsigned<5, false>;
     const FORMAT: Format = Format::Q5_1;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
@@ -186,7 +182,7 @@ pub(crate) struct Q8_0;
 impl Layout for Q8_0 {
     type Bits = EightBits;
     type Scales = Plain;
-    type Kind = Wide;
+    type Kind = Signed<8, false>;
     const FORMAT: Format = Format::Q8_0;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
@@ -209,7 +205,7 @@ pub(crate) struct Iq4Nl;
 impl Layout for Iq4Nl {
     type Bits = Nibbles<0, 0>;
     type Scales = Plain;
-    type Kind = Wide;
+    type Kind = Signed<8, false>;
     const FORMAT: Format = Format::IQ4_NL;
 
     fn codes(stored: &[u8], _: usize) -> Codes {
@@ -234,7 +230,7 @@ pub(crate) struct Q2K;
 impl Layout for Q2K {
     type Bits = Pairs<0, 0>;
     type Scales = SuperHalvedMin;
-    type Kind = NarrowHalved;
+    type Kind = Unsigned<2, true>;
     const FORMAT: Format = Format::Q2_K;
 
     fn codes(stored: &[u8], block: usize) -> Codes {
@@ -256,7 +252,7 @@ pub(crate) struct Q3K;
 impl Layout for Q3K {
     type Bits = Pairs<1, 5>;
     type Scales = SuperHalved;
-    type Kind = WideHalved;
+    type Kind = Signed<3, true>;
     const FORMAT: Format = Format::Q3_K;
 
     fn codes(stored: &[u8], block: usize) -> Codes {
@@ -292,7 +288,7 @@ pub(crate) struct Q4K;
 impl Layout for Q4K {
     type Bits = Nibbles<0, 0>;
     type Scales = SuperMin;
-    type Kind = Narrow;
+    type Kind = Unsigned<4, false>;
     const FORMAT: Format = Format::Q4_K;
 
     fn codes(stored: &[u8], block: usize) -> Codes {
@@ -310,7 +306,7 @@ pub(crate) struct Q5K;
 impl Layout for Q5K {
     type Bits = Nibbles<1, 0>;
     type Scales = SuperMin;
-    type Kind = Narrow;
+    type Kind = Unsigned<5, false>;
     const FORMAT: Format = Format::Q5_K;
 
     fn codes(stored: &[u8], block: usize) -> Codes {
@@ -332,7 +328,7 @@ pub(crate) struct Q6K;
 impl Layout for Q6K {
     type Bits = Nibbles<2, 2>;
     type Scales = SuperHalved;
-    type Kind = WideHalved;
+    type Kind = Signed<6, true>;
     const FORMAT: Format = Format::Q6_K;
 
     fn codes(stored: &[u8], block: usize) -> Codes {

@@ -450,10 +450,11 @@ impl<L: Layout> Panel<L> {
         // SAFETY: the caller's promise.
         unsafe {
             let (scales, mins) = L::Scales::load(isa, self.scales(block), block);
-            if L::Bits::UP == 0 {
+            let up = bits::moved_up::<S>(L::Bits::UP);
+            if up == 0 {
                 return (scales, mins);
             }
-            let down = isa.splat(1.0 / (1_u32 << L::Bits::UP) as f32);
+            let down = isa.splat(1.0 / (1_u32 << up) as f32);
             (each!(2, half => isa.mul(scales[half], down)), mins)
         }
     }

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
 use super::{BLOCK, Element, Format, Kind, Layout, PackedMatrix, Panel, Scales, for_format};
-use crate::isa::{Cpu, Isa, Kernel, LANES};
+use crate::isa::{Centred, Cpu, Isa, Kernel, LANES};
 use crate::memory::LINE_BYTES;
 
 pub(super) fn decode(matrix: &PackedMatrix, cpu: Cpu, row: usize, out: &mut [f32]) {
@@ -80,9 +80,12 @@ impl Decode<'_> {
 }
 
 fn unbiased<S: Isa, L: Layout>(code: u8) -> i16 {
-    match (L::Kind::WIDE, S::BIASED) {
-        (true, true) => i16::from(code) - 128,
-        (true, false) => i16::from(code.cast_signed()),
+    match (L::Kind::CENTRED, S::CENTRED) {
         (false, _) => i16::from(code),
+        (true, Centred::Biased) => i16::from(code) - 128,
+        (true, Centred::Stored) if L::Kind::BITS < 8 => {
+            i16::from(code) - (1 << (L::Kind::BITS - 1))
+        }
+        (true, Centred::Signed | Centred::Stored) => i16::from(code.cast_signed()),
     }
 }
