@@ -25,18 +25,14 @@ pub struct Completion {
     pub finished: Finished,
 }
 
-/// Loads the pinned model, for one sequence at a time; also says how long that took.
+/// Loads the pinned model; also says how long that took.
 ///
 /// # Errors
 /// Whatever makes the model or the configuration unusable.
 pub fn bare_engine(manifest: &ModelManifest, config: &EngineConfig) -> Result<(Engine, Duration)> {
     let start = Instant::now();
     let model = VerifiedModel::load(manifest, &mut |_| {})?;
-    let config = EngineConfig {
-        sequences_max: 1,
-        ..config.clone()
-    };
-    let engine = Engine::start(model, &config)?;
+    let engine = Engine::start(model, config)?;
     Ok((engine, start.elapsed()))
 }
 
@@ -45,34 +41,43 @@ pub fn bare_engine(manifest: &ModelManifest, config: &EngineConfig) -> Result<(E
 /// # Errors
 /// Whatever the engine reports about the job.
 pub fn complete(engine: &Engine, prompt: Vec<u32>, tokens: usize) -> Result<Completion> {
-    let generation = engine.submit(Job {
+    collect(&engine.submit(job(prompt, tokens))?)
+}
+
+/// Continues `prompt` greedily by at most `max_tokens`, for nobody in particular.
+pub(crate) fn job(prompt: Vec<u32>, max_tokens: usize) -> Job {
+    Job {
         prompt: Prompt::Tokens(prompt),
         sampling: Sampling::greedy(),
-        max_tokens: tokens,
+        max_tokens,
         stop: Vec::new(),
         tenant: String::new(),
         output: OutputFormat::Text,
-    })?;
-    collect(&generation)
+    }
 }
 
-fn collect(generation: &Generation) -> Result<Completion> {
+/// Waits for all of a generation.
+pub(crate) fn collect(generation: &Generation) -> Result<Completion> {
     let (mut ids, mut text) = (Vec::new(), String::new());
+    let finished = follow(generation, &mut |id, certain| {
+        ids.push(id);
+        text.push_str(certain);
+    })?;
+    text.push_str(&finished.text_tail);
+    Ok(Completion {
+        ids,
+        text,
+        finished,
+    })
+}
+
+/// Waits for the end of a generation and shows each token, with the text that is certain by then, as it comes.
+pub(crate) fn follow(generation: &Generation, show: &mut dyn FnMut(u32, &str)) -> Result<Finished> {
     loop {
         match generation.next(WAIT) {
             Next::Nothing | Next::Event(Event::Started { .. }) => {}
-            Next::Event(Event::Token { id, text: certain }) => {
-                ids.push(id);
-                text.push_str(&certain);
-            }
-            Next::Event(Event::Done(finished)) => {
-                text.push_str(&finished.text_tail);
-                return Ok(Completion {
-                    ids,
-                    text,
-                    finished,
-                });
-            }
+            Next::Event(Event::Token { id, text }) => show(id, &text),
+            Next::Event(Event::Done(finished)) => return Ok(finished),
             Next::Event(Event::Failed(error)) => return Err(error.into()),
             Next::Ended => bail!("the generation ended without a last event"),
         }

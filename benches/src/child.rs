@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::bare::{bare_engine, complete};
+use crate::callers::{CallersRequest, serve_callers, serve_texts};
 use crate::machine::{peak_bytes, read_bytes_per_s};
 
 /// The chore of the calling program that hands its argument to [`serve`].
@@ -32,6 +33,10 @@ pub(crate) enum Request {
     Speed(SpeedRequest),
     /// Logits of given tokens.
     Logits(LogitsRequest),
+    /// What several callers get.
+    Callers(CallersRequest),
+    /// How fast given texts are decoded.
+    Texts(CallersRequest),
 }
 
 /// What is to be timed.
@@ -42,6 +47,17 @@ pub(crate) struct SpeedRequest {
     pub(crate) prefill_tokens: Vec<usize>,
     pub(crate) decode_tokens: usize,
     pub(crate) prefill_chunk_tokens: Option<usize>,
+}
+
+impl SpeedRequest {
+    /// Tokens of the longest text, for which there is a KV cache.
+    pub(crate) fn tokens_max(&self) -> usize {
+        let prompts = self.prefill_tokens.iter().map(|tokens| tokens + 1);
+        prompts
+            .chain([self.decode_tokens + 2, WARM_UP_TOKENS + 2])
+            .max()
+            .unwrap_or(0)
+    }
 }
 
 /// What was timed.
@@ -97,16 +113,18 @@ pub fn serve(request: &str, answer: &mut impl Write) -> Result<()> {
     match serde_json::from_str(request).context("this chore is for `cargo xtask bench` only")? {
         Request::Speed(request) => serde_json::to_writer(answer, &time(&request)?)?,
         Request::Logits(request) => serde_json::to_writer(answer, &force(&request)?)?,
+        Request::Callers(request) => serde_json::to_writer(answer, &serve_callers(&request)?)?,
+        Request::Texts(request) => serde_json::to_writer(answer, &serve_texts(&request)?)?,
     }
     Ok(())
 }
 
 fn time(request: &SpeedRequest) -> Result<Speed> {
     let manifest = ModelManifest::read(&request.manifest)?;
-    let longest = request.prefill_tokens.iter().max().copied().unwrap_or(0);
     let mut config = EngineConfig {
         threads: Some(request.threads),
-        context_tokens_max: Some(longest.max(request.decode_tokens).max(WARM_UP_TOKENS) * 2),
+        sequences_max: 1,
+        context_tokens_max: Some(request.tokens_max()),
         // What one token costs is measured: what can be guessed depends on the text.
         prompt_lookup: false,
         ..EngineConfig::default()

@@ -1,4 +1,4 @@
-//! Speed and parity of the engine, side by side with llama.cpp on the same files.
+//! Speed, parity and serving of the engine, side by side with llama.cpp on the same files.
 //!
 //! ```text
 //! Shape x Quantization -> make() -> ModelFile -> rounds of (sha256sum, ours, llama.cpp) -> Report
@@ -10,6 +10,7 @@
 //! What is absent: trained weights (speed does not depend on them), and the command line, which is `cargo xtask bench`.
 
 mod bare;
+mod callers;
 mod child;
 mod divergence;
 mod machine;
@@ -21,6 +22,7 @@ mod reference;
 mod regression;
 mod report;
 mod rounds;
+mod serving;
 mod shape;
 mod table;
 mod vocabulary;
@@ -35,5 +37,6 @@ pub use recipe::Quantization;
 pub use regression::regression;
 pub use report::{Bound, Figure, FileReport, Report};
 pub use rounds::{Plan, measure};
+pub use serving::{is_served, serving};
 pub use shape::{Shape, published, tiny};
 pub use table::table;

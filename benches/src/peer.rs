@@ -1,4 +1,4 @@
-//! llama.cpp, through the `llama-bench` program of a build of it.
+//! llama.cpp, through the `llama-bench` program of a build of it, and `llama-batched-bench` beside that.
 //!
 //! Invariant: it gets the file, the sizes and the number of threads that ours gets, and no accelerator.
 //! Absent: getting or building it.
@@ -12,9 +12,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::callers::{TOGETHER, TOGETHER_DECODE_TOKENS, TOGETHER_PROMPT_TOKENS};
 use crate::child::SpeedRequest;
 use crate::machine::peak_bytes;
 
+/// What reports call it.
+pub(crate) const PEER: &str = "llama.cpp";
+/// The program that decodes several sequences at a time.
+const BATCHED_PROGRAM: &str = "llama-batched-bench";
 /// How often a running peer is asked for its peak memory.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -42,6 +47,13 @@ struct Entry {
     n_prompt: usize,
     n_gen: usize,
     avg_ts: f64,
+}
+
+/// The part of one line of the other program's JSON that is used.
+#[derive(Debug, Deserialize)]
+struct BatchedEntry {
+    pl: usize,
+    speed_tg: f64,
 }
 
 impl Peer {
@@ -118,6 +130,49 @@ impl Peer {
             decode_tokens_per_s: found(0, request.decode_tokens)?,
             peak_bytes,
         })
+    }
+
+    /// Tokens a second that it decodes of as many sequences together as [`TOGETHER`] says, or nothing where it was built
+    /// without that program.
+    ///
+    /// # Errors
+    /// When the program fails or leaves something out.
+    pub(crate) fn decode_together(&self, model: &Path, threads: usize) -> Result<Option<Vec<f64>>> {
+        let program = self.folder().join(BATCHED_PROGRAM);
+        if !program.is_file() {
+            return Ok(None);
+        }
+        let most = TOGETHER.into_iter().max().unwrap_or(1);
+        let tokens = most * (TOGETHER_PROMPT_TOKENS + TOGETHER_DECODE_TOKENS);
+        let output = Command::new(&program)
+            .arg("-m")
+            .arg(model)
+            .args(["-npp", &TOGETHER_PROMPT_TOKENS.to_string()])
+            .args(["-ntg", &TOGETHER_DECODE_TOKENS.to_string()])
+            .args(["-npl", &TOGETHER.map(|count| count.to_string()).join(",")])
+            .args(["-c", &tokens.to_string(), "-t", &threads.to_string()])
+            .args(["-ngl", "0", "--output-format", "jsonl"])
+            .stderr(Stdio::null())
+            .output()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
+        ensure!(
+            output.status.success(),
+            "{BATCHED_PROGRAM} ended with {}",
+            output.status
+        );
+        let answer = String::from_utf8_lossy(&output.stdout);
+        let entries: Vec<BatchedEntry> = answer
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.trim()).ok())
+            .collect();
+        let found = TOGETHER.iter().map(|&count| {
+            entries
+                .iter()
+                .find(|entry| entry.pl == count)
+                .map(|entry| entry.speed_tg)
+                .with_context(|| format!("it did not measure {count} sequences together"))
+        });
+        found.collect::<Result<_>>().map(Some)
     }
 }
 

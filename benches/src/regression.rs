@@ -7,10 +7,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::child::{self, Request, Speed, SpeedRequest};
+use crate::child::{self, Request, Speed};
 use crate::make::ModelFile;
 use crate::report::{Bound, Figure, FileReport};
-use crate::rounds::Plan;
+use crate::rounds::{Plan, request};
 
 const BASELINE: &str = "baseline";
 const MIB: f64 = 1024.0 * 1024.0;
@@ -23,13 +23,7 @@ const WORSE_SHARE: f64 = 0.1;
 /// # Errors
 /// When one of them fails.
 pub fn regression(plan: &Plan, baseline: &Path, model: &ModelFile) -> Result<FileReport> {
-    let request = Request::Speed(SpeedRequest {
-        manifest: model.manifest_path.clone(),
-        threads: plan.threads,
-        prefill_tokens: plan.prefill_tokens.clone(),
-        decode_tokens: plan.decode_tokens,
-        prefill_chunk_tokens: plan.prefill_chunk_tokens,
-    });
+    let request = Request::Speed(request(plan, model));
     let (mut now, mut before) = (Vec::new(), Vec::new());
     for round in 0..plan.rounds {
         let mut order = [(&*plan.program, &mut now), (baseline, &mut before)];
@@ -56,11 +50,9 @@ pub fn regression(plan: &Plan, baseline: &Path, model: &ModelFile) -> Result<Fil
         runs.less_is_better("peak memory", "MiB", |speed| speed.peak_bytes as f64 / MIB),
     ]);
     Ok(FileReport {
-        model: model.shape.name.to_owned(),
-        quantization: model.quantization,
-        bytes: model.manifest.bytes,
-        backend: runs.now[0].backend.clone(),
+        backend: Some(runs.now[0].backend.clone()),
         figures,
+        ..FileReport::new(model)
     })
 }
 

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
+use crate::make::ModelFile;
 use crate::recipe::Quantization;
 use crate::rounds::Plan;
 
@@ -21,8 +22,8 @@ pub struct Report {
     pub optimized: bool,
     /// Build of llama.cpp, or why there is none.
     pub peer: String,
-    /// The best that was seen of the machine.
-    pub read_bytes_per_s: f64,
+    /// The best that was seen of the machine, where it was measured.
+    pub read_bytes_per_s: Option<f64>,
     /// One for each model file.
     pub files: Vec<FileReport>,
 }
@@ -36,8 +37,8 @@ pub struct FileReport {
     pub quantization: Quantization,
     /// Size of the file.
     pub bytes: u64,
-    /// What of ours computed.
-    pub backend: String,
+    /// What of ours computed; nothing where nothing was timed.
+    pub backend: Option<String>,
     /// What was measured.
     pub figures: Vec<Figure>,
 }
@@ -86,7 +87,7 @@ impl Report {
             rounds: plan.rounds,
             optimized: !cfg!(debug_assertions),
             peer,
-            read_bytes_per_s: 0.0,
+            read_bytes_per_s: None,
             files: Vec::new(),
         }
     }
@@ -101,6 +102,19 @@ impl Report {
                 (Some(_), None) => false,
                 (None, _) => true,
             })
+    }
+}
+
+impl FileReport {
+    /// A report of a file of which nothing was measured yet.
+    pub fn new(model: &ModelFile) -> Self {
+        Self {
+            model: model.shape.name.to_owned(),
+            quantization: model.quantization,
+            bytes: model.manifest.bytes,
+            backend: None,
+            figures: Vec::new(),
+        }
     }
 }
 

@@ -11,11 +11,10 @@ use anyhow::Result;
 use crate::child::{self, Request, Speed, SpeedRequest};
 use crate::machine::sha256sum_s;
 use crate::make::ModelFile;
-use crate::peer::{Peer, PeerSpeed};
+use crate::peer::{PEER, Peer, PeerSpeed};
 use crate::recipe::Quantization;
 use crate::report::{Bound, Figure, FileReport};
 
-const PEER: &str = "llama.cpp";
 const MIB: f64 = 1024.0 * 1024.0;
 const GB: f64 = 1e9;
 
@@ -45,11 +44,11 @@ struct Round {
     theirs: Option<PeerSpeed>,
 }
 
-/// Measures `model` as `plan` says. Also returns the fastest reading of memory that was seen, in bytes a second.
+/// Measures `model` as `plan` says, into its report. Returns the fastest reading of memory that was seen, in bytes a second.
 ///
 /// # Errors
 /// When ours or the peer fails.
-pub fn measure(plan: &Plan, model: &ModelFile) -> Result<(FileReport, f64)> {
+pub fn measure(plan: &Plan, model: &ModelFile, report: &mut FileReport) -> Result<f64> {
     let mut rounds = Vec::new();
     for index in 0..plan.rounds.max(1) {
         rounds.push(round(plan, model, index % 2 == 1)?);
@@ -58,27 +57,27 @@ pub fn measure(plan: &Plan, model: &ModelFile) -> Result<(FileReport, f64)> {
         .iter()
         .map(|round| round.ours.read_bytes_per_s)
         .fold(0.0, f64::max);
-    let mut figures = speed_figures(plan, model.quantization, &rounds);
+    let figures = &mut report.figures;
+    figures.extend(speed_figures(plan, model.quantization, &rounds));
     figures.extend(share_figures(model.weight_bytes()? as f64, &rounds));
     figures.extend(cost_figures(plan, model, &rounds));
-    let report = FileReport {
-        model: model.shape.name.to_owned(),
-        quantization: model.quantization,
-        bytes: model.manifest.bytes,
-        backend: rounds[0].ours.backend.clone(),
-        figures,
-    };
-    Ok((report, read_limit))
+    report.backend = Some(rounds[0].ours.backend.clone());
+    Ok(read_limit)
 }
 
-fn round(plan: &Plan, model: &ModelFile, peer_first: bool) -> Result<Round> {
-    let request = SpeedRequest {
+/// What is asked of ours, and of a peer as far as it can.
+pub(crate) fn request(plan: &Plan, model: &ModelFile) -> SpeedRequest {
+    SpeedRequest {
         manifest: model.manifest_path.clone(),
         threads: plan.threads,
         prefill_tokens: plan.prefill_tokens.clone(),
         decode_tokens: plan.decode_tokens,
         prefill_chunk_tokens: plan.prefill_chunk_tokens,
-    };
+    }
+}
+
+fn round(plan: &Plan, model: &ModelFile, peer_first: bool) -> Result<Round> {
+    let request = request(plan, model);
     let theirs = || {
         plan.peer
             .as_ref()
@@ -183,10 +182,8 @@ fn cost_figures(plan: &Plan, model: &ModelFile, rounds: &[Round]) -> Vec<Figure>
     const PEAK_AGAINST: &str = "file + KV";
     let loads: Vec<f64> = rounds.iter().map(|round| round.ours.load_s).collect();
     let sums: Option<Vec<f64>> = rounds.iter().map(|round| round.sha256sum_s).collect();
-    // The token that follows the longest text is never cached.
-    let longest = plan.prefill_tokens.iter().copied().max().unwrap_or(0);
-    let cached_tokens = longest.max(plan.decode_tokens + 1);
-    let budget = (model.manifest.bytes + model.shape.kv_bytes(cached_tokens)) as f64 / MIB;
+    let kv_bytes = model.shape.kv_bytes(request(plan, model).tokens_max());
+    let budget = (model.manifest.bytes + kv_bytes) as f64 / MIB;
     let budget = vec![budget; rounds.len()];
     let (ours, theirs) = pairs(
         rounds,

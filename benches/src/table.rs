@@ -19,13 +19,16 @@ fn write_table(report: &Report, out: &mut String) -> std::fmt::Result {
     let machine = &report.machine;
     writeln!(
         out,
-        "{} ({}, {} processors), threads: {}, rounds: {}, memory reads {:.1} GB/s",
+        "{} ({}, {} processors), threads: {}, rounds: {}, memory reads {}",
         machine.processor,
         machine.architecture,
         machine.processors,
         report.threads,
         report.rounds,
-        report.read_bytes_per_s / 1e9
+        report.read_bytes_per_s.map_or_else(
+            || "not measured".to_owned(),
+            |bytes| format!("{:.1} GB/s", bytes / 1e9)
+        )
     )?;
     writeln!(out, "llama.cpp: {}", report.peer)?;
     if !report.optimized {
@@ -46,7 +49,10 @@ fn write_table(report: &Report, out: &mut String) -> std::fmt::Result {
             write_figure(figure, out)?;
             name = ("", "");
         }
-        writeln!(out, "{:<22} computed by {}\n", "", file.backend)?;
+        if let Some(backend) = &file.backend {
+            writeln!(out, "{:<22} computed by {backend}", "")?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

@@ -9,23 +9,30 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Tokens that have to be the same before a guess is made.
-const MATCH_TOKENS: usize = 3;
-/// Most tokens guessed at a time: with the token they follow, as many rows as a pass computes for little more than one.
+/// Tokens that have to be the same before a guess is made: as many as there are, the more the better.
+const MATCH_TOKENS_MAX: usize = 3;
+const MATCH_TOKENS_MIN: usize = 2;
+/// Tokens of a guess: with the token that they follow as many rows as a pass computes for hardly more than one.
+const GUESS_TOKENS: usize = 3;
+/// Tokens of a guess while a text is copied: that pass costs more, and gives more.
 pub(crate) const GUESS_TOKENS_MAX: usize = 7;
-/// Tokens of the first guess.
-const GUESS_TOKENS_FIRST: usize = 4;
-/// Tokens generated without a guess after one of which nothing was right; doubled each time.
-const PAUSE_TOKENS_FIRST: usize = 8;
+/// So many tokens were right in a row where a text is being copied.
+const COPIED_TOKENS: usize = 6;
+/// So many guesses in a row may be wrong from their first token on.
+const MISSES_MAX: usize = 2;
+/// Tokens generated without a guess after one more; doubled each time.
+const PAUSE_TOKENS_FIRST: usize = 4;
 const PAUSE_TOKENS_MAX: usize = 128;
 
 /// Guesses for one text.
 pub(crate) struct PromptLookup {
-    /// Where the text goes on after some tokens were last seen.
-    after: HashMap<[u32; MATCH_TOKENS], usize>,
+    /// Where the text goes on after some tokens were last seen, by their number.
+    after: [HashMap<[u32; MATCH_TOKENS_MAX], usize>; MATCH_TOKENS_MAX - MATCH_TOKENS_MIN + 1],
     /// Places up to here are known.
     seen: usize,
-    guess_tokens: usize,
+    /// Tokens that were right since the last wrong one.
+    right_in_a_row: usize,
+    misses: usize,
     pause: usize,
     next_pause: usize,
 }
@@ -34,9 +41,10 @@ impl PromptLookup {
     /// For a text of up to `tokens_max` tokens.
     pub(crate) fn new(tokens_max: usize) -> Self {
         Self {
-            after: HashMap::with_capacity(tokens_max),
-            seen: MATCH_TOKENS,
-            guess_tokens: GUESS_TOKENS_FIRST,
+            after: std::array::from_fn(|_| HashMap::with_capacity(tokens_max)),
+            seen: MATCH_TOKENS_MIN,
+            right_in_a_row: 0,
+            misses: 0,
             pause: 0,
             next_pause: PAUSE_TOKENS_FIRST,
         }
@@ -45,41 +53,55 @@ impl PromptLookup {
     /// How `text` may go on, at most `tokens_max` tokens; empty where there is no guess worth trying.
     pub(crate) fn guess<'a>(&mut self, text: &'a [u32], tokens_max: usize) -> &'a [u32] {
         while self.seen < text.len() {
-            self.after.insert(before(text, self.seen), self.seen);
+            for (after, tokens) in self.after.iter_mut().zip(MATCH_TOKENS_MIN..) {
+                after.extend(before(text, self.seen, tokens).map(|key| (key, self.seen)));
+            }
             self.seen += 1;
         }
         if self.pause > 0 {
             self.pause -= 1;
             return &[];
         }
-        if text.len() < MATCH_TOKENS {
-            return &[];
-        }
-        let Some(&from) = self.after.get(&before(text, text.len())) else {
+        let mut longest_first = self.after.iter().enumerate().rev();
+        let found = longest_first.find_map(|(fewer, after)| {
+            after.get(&before(text, text.len(), MATCH_TOKENS_MIN + fewer)?)
+        });
+        let Some(&from) = found else {
             return &[];
         };
-        let count = tokens_max.min(self.guess_tokens).min(text.len() - from);
+        let wanted = match self.right_in_a_row >= COPIED_TOKENS {
+            true => GUESS_TOKENS_MAX,
+            false => GUESS_TOKENS,
+        };
+        let count = tokens_max.min(wanted).min(text.len() - from);
         &text[from..from + count]
     }
 
     /// Takes in how many of `guessed` tokens were right.
     pub(crate) fn learn(&mut self, guessed: usize, right: usize) {
-        if right == 0 {
-            self.guess_tokens = GUESS_TOKENS_FIRST;
+        self.right_in_a_row = match right == guessed {
+            true => self.right_in_a_row + right,
+            false => 0,
+        };
+        if right > 0 {
+            self.misses = 0;
+            self.next_pause = PAUSE_TOKENS_FIRST;
+            return;
+        }
+        self.misses += 1;
+        if self.misses > MISSES_MAX {
             self.pause = self.next_pause;
             self.next_pause = (2 * self.next_pause).min(PAUSE_TOKENS_MAX);
-        } else {
-            self.next_pause = PAUSE_TOKENS_FIRST;
-            self.guess_tokens = match right == guessed {
-                true => (2 * self.guess_tokens).min(GUESS_TOKENS_MAX),
-                false => right + 1,
-            };
         }
     }
 }
 
-fn before(text: &[u32], place: usize) -> [u32; MATCH_TOKENS] {
-    std::array::from_fn(|index| text[place - MATCH_TOKENS + index])
+/// The last `tokens` tokens before a place, if there are as many.
+fn before(text: &[u32], place: usize, tokens: usize) -> Option<[u32; MATCH_TOKENS_MAX]> {
+    let from = place.checked_sub(tokens)?;
+    let mut key = [0; MATCH_TOKENS_MAX];
+    key[..tokens].copy_from_slice(&text[from..place]);
+    Some(key)
 }
 
 /// Passes with guesses are not tried for as many passes after they turned out slower.
@@ -155,13 +177,22 @@ mod tests {
     #[test]
     fn guesses_what_followed_the_last_time() {
         let mut lookup = PromptLookup::new(32);
-        let text = [1, 2, 3, 4, 5, 6, 9, 1, 2, 3];
-        assert_eq!(lookup.guess(&text, 7), [4, 5, 6, 9]);
+        let text = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3];
+        assert_eq!(lookup.guess(&text, 7), [4, 5, 6]);
         assert_eq!(lookup.guess(&text, 2), [4, 5]);
-        lookup.learn(4, 4);
-        assert_eq!(lookup.guess(&text, 7), [4, 5, 6, 9, 1, 2, 3]);
+        lookup.learn(3, 3);
+        lookup.learn(3, 3);
+        assert_eq!(lookup.guess(&text, 7), [4, 5, 6, 7, 8, 1, 2]);
         lookup.learn(7, 1);
-        assert_eq!(lookup.guess(&text, 7), [4, 5]);
+        assert_eq!(lookup.guess(&text, 7), [4, 5, 6]);
+    }
+
+    #[test]
+    fn prefers_what_followed_more_of_the_same_tokens() {
+        let text = [1, 2, 3, 9, 2, 3, 8, 1, 2, 3];
+        assert_eq!(PromptLookup::new(32).guess(&text, 1), [9]);
+        let text = [1, 2, 3, 9, 2, 3, 8, 7, 2, 3];
+        assert_eq!(PromptLookup::new(32).guess(&text, 1), [8]);
     }
 
     #[test]
@@ -169,7 +200,7 @@ mod tests {
         let mut lookup = PromptLookup::new(4096);
         let mut text = vec![7; 8];
         let mut waits = |lookup: &mut PromptLookup| {
-            lookup.learn(4, 0);
+            lookup.learn(3, 0);
             let mut waited = 0;
             while lookup.guess(&text, 7).is_empty() {
                 text.push(7);
@@ -177,12 +208,11 @@ mod tests {
             }
             waited
         };
-        assert_eq!(
-            [0; 6].map(|_| waits(&mut lookup)),
-            [8, 16, 32, 64, 128, 128]
-        );
-        lookup.learn(4, 1);
-        assert_eq!(waits(&mut lookup), 8);
+        let waited = [0; 9].map(|_| waits(&mut lookup));
+        assert_eq!(waited, [0, 0, 4, 8, 16, 32, 64, 128, 128]);
+        lookup.learn(3, 1);
+        let waited = [0; 3].map(|_| waits(&mut lookup));
+        assert_eq!(waited, [0, 0, 4]);
     }
 
     #[test]

@@ -256,8 +256,9 @@ impl Worker {
         let is_running = |active: &&mut Active| !active.is_prefilling();
         let running = self.active.iter_mut().filter(is_running).count();
         let prefills = running < self.active.len();
-        let chunk = match running > 0 && free {
-            true => self.config.prefill_chunk_tokens_busy.min(whole_chunk),
+        let busy_chunk = self.config.prefill_chunk_tokens_busy.min(whole_chunk);
+        let chunk = match running > 0 && prefills && free {
+            true => busy_chunk.saturating_sub(running).max(1),
             false => whole_chunk,
         };
         let mut guesses_left = match !prefills && running > 0 && self.payoff.allows(running) {

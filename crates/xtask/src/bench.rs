@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use postern_benches::{
-    FileReport, ModelFile, Peer, Plan, Quantization, Report, Shape, compare, make, measure,
-    published, read_bytes_per_s, regression, table, tiny,
+    FileReport, ModelFile, Peer, Plan, Quantization, Report, Shape, compare, is_served, make,
+    measure, published, read_bytes_per_s, regression, serving, table, tiny,
 };
 
 use crate::baseline::Baseline;
@@ -52,9 +52,9 @@ pub(crate) struct Bench {
     /// it is more than a tenth worse. Takes less than three minutes once the baseline is built
     #[arg(long)]
     quick: bool,
-    /// Leave the comparison of logits out
-    #[arg(long)]
-    no_parity: bool,
+    /// What to measure, separated by commas; all when absent, but `serving` only of Qwen2.5 in Q4_0 and Q4_K_M
+    #[arg(long, value_delimiter = ',', conflicts_with = "quick")]
+    parts: Vec<Part>,
     /// The llama-bench of a llama.cpp build [default: what POSTERN_LLAMA_BENCH says]; without one, the table says
     /// that it is absent
     #[arg(long, value_name = "PATH")]
@@ -78,6 +78,17 @@ pub(crate) struct Bench {
     /// Measure this very build, even if it is not optimized
     #[arg(long)]
     this_build: bool,
+}
+
+/// A part of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Prefill, decoding, loading and memory, one caller
+    Speed,
+    /// Logits against those of 32-bit floats
+    Parity,
+    /// Several callers at a time, first tokens, prompt lookup, JSON Schema
+    Serving,
 }
 
 /// Serve one measurement of `bench`, as a process of its own.
@@ -131,9 +142,7 @@ impl Bench {
         let mut report = Report::new(plan, peer);
         for shape in &self.models {
             for &quantization in &self.quantizations {
-                let (file, read_bytes_per_s) = self.measure(plan, shape, quantization)?;
-                report.files.push(file);
-                report.read_bytes_per_s = report.read_bytes_per_s.max(read_bytes_per_s);
+                self.measure(plan, shape, quantization, &mut report)?;
                 // A run takes long, and one that is cut off keeps what it found.
                 self.keep(&report)?;
             }
@@ -155,7 +164,7 @@ impl Bench {
             }
         };
         let mut report = Report::new(plan, "not measured with --quick".to_owned());
-        report.read_bytes_per_s = read_bytes_per_s(plan.threads);
+        report.read_bytes_per_s = Some(read_bytes_per_s(plan.threads));
         for shape in &self.models {
             for &quantization in &self.quantizations {
                 let model = self.model(shape, quantization)?;
@@ -210,13 +219,19 @@ impl Bench {
         plan: &Plan,
         shape: &Shape,
         quantization: Quantization,
-    ) -> Result<(FileReport, f64)> {
+        report: &mut Report,
+    ) -> Result<()> {
         let name = format!("{} {}", shape.name, quantization.as_str());
         let model = self.model(shape, quantization)?;
-        say(&format!("{name}: measuring, {} rounds", plan.rounds))?;
-        let (mut file, read_bytes_per_s) =
-            measure(plan, &model).with_context(|| format!("{name} was not measured"))?;
-        if !self.no_parity {
+        let mut file = FileReport::new(&model);
+        if self.measures(Part::Speed) {
+            say(&format!("{name}: measuring, {} rounds", plan.rounds))?;
+            let read_bytes_per_s = measure(plan, &model, &mut file)
+                .with_context(|| format!("{name} was not measured"))?;
+            let best = report.read_bytes_per_s.unwrap_or(0.0);
+            report.read_bytes_per_s = Some(read_bytes_per_s.max(best));
+        }
+        if self.measures(Part::Parity) {
             say(&format!("{name}: comparing logits"))?;
             let parity =
                 compare(plan, &model).with_context(|| format!("{name} was not compared"))?;
@@ -225,7 +240,17 @@ impl Bench {
             }
             file.figures.extend(parity.figures);
         }
-        Ok((file, read_bytes_per_s))
+        let serves = self.parts.contains(&Part::Serving) || is_served(shape, quantization);
+        if self.measures(Part::Serving) && serves {
+            say(&format!("{name}: serving, {} rounds", plan.rounds))?;
+            serving(plan, &model, &mut file).with_context(|| format!("{name} was not served"))?;
+        }
+        report.files.push(file);
+        Ok(())
+    }
+
+    fn measures(&self, part: Part) -> bool {
+        self.parts.is_empty() || self.parts.contains(&part)
     }
 
     fn model(&self, shape: &Shape, quantization: Quantization) -> Result<ModelFile> {

@@ -19,7 +19,7 @@ enum Chore {
     /// Runs every check that guards the main branch: formatting, clippy, all tests, docs.
     Ci,
     Aarch64(aarch64::Aarch64),
-    Bench(bench::Bench),
+    Bench(Box<bench::Bench>),
     #[command(hide = true)]
     BenchChild(bench::BenchChild),
     Complete(complete::Complete),

@@ -71,7 +71,7 @@ fn a_run_without_a_peer_measures_ours_and_says_what_is_missing() -> Result<()> {
 #[test]
 fn a_model_that_is_there_is_used_again() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let arguments = ["--quantizations", "Q4_0", "--no-parity"];
+    let arguments = ["--quantizations", "Q4_0", "--parts", "speed"];
     let listing = || -> Result<Vec<_>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(folder.path())? {
