@@ -63,6 +63,10 @@ pub(crate) const LANES: usize = 16;
 
 /// How an instruction set takes codes of which the middle stands for zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "unsigned codes are for x86-64")
+)]
 pub(crate) enum Centred {
     /// Moved up to the top of their byte, as signed bytes.
     Signed,
