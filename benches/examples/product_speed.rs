@@ -38,9 +38,9 @@ fn main() {
     }
 }
 
-/// The best of some repeats, each over several matrices, so that the weights come from memory.
+/// The best of some repeats; with few tokens each over several matrices, so that the weights come from memory.
 fn measure(pool: &mut Pool, format: Format, tokens: usize) -> f64 {
-    let matrices = if tokens > 8 { 20 } else { 1 };
+    let matrices = if tokens > 8 { 1 } else { 8 };
     let row_bytes = format.row_bytes(COLUMNS).expect("whole blocks");
     let stored = vec![WEIGHT_BYTE; ROWS * row_bytes];
     let matrices: Vec<PackedMatrix> = (0..matrices)

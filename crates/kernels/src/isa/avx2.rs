@@ -8,7 +8,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{Centred, Isa, Kernel, Weights};
+use super::{Centred, Isa, Kernel, Weights, each_below};
 
 /// Proof that the processor has it.
 #[derive(Debug, Clone, Copy)]
@@ -31,24 +31,6 @@ pub(super) unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
 }
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-
-/// A body for each group of four columns of up to 32. A loop might not be unrolled, and one that is not reads weights by
-/// their number, from a copy in memory.
-macro_rules! each_group {
-    ($groups:expr, $group:ident => $body:block) => {
-        each_group!($groups, $group => $body, 0 1 2 3 4 5 6 7)
-    };
-    ($groups:expr, $group:ident => $body:block, $($number:literal)*) => {
-        {
-            $(
-                if $number < $groups {
-                    let $group: usize = $number;
-                    $body
-                }
-            )*
-        }
-    };
-}
 
 /// How many products of pairs a sum of 16 bits has room for, with weights of so many bits.
 const fn groups_in_16_bits(bits: u32) -> usize {
@@ -208,7 +190,7 @@ impl Isa for Avx2 {
             let ones = _mm256_set1_epi16(1);
             let together = const { groups_in_16_bits(BITS) };
             let mut pairs = [[_mm256_setzero_si256(); 2]; T];
-            each_group!(W::GROUPS, group => {
+            each_below!(W::GROUPS, group => {
                 let weights = weights.group(self, group);
                 for (token, pairs) in pairs.iter_mut().enumerate() {
                     let four = activations.add((group * T + token) * 4).cast::<i32>();

@@ -58,6 +58,27 @@ macro_rules! each {
 }
 pub(crate) use each;
 
+/// A body for each number below a constant of at most 8. A loop might not be unrolled, and one that is not chooses elements
+/// of vectors anew, and reads weights by their number from a copy in memory.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! each_below {
+    ($count:expr, $index:ident => $body:block) => {
+        each_below!($count, $index => $body, 0 1 2 3 4 5 6 7)
+    };
+    ($count:expr, $index:ident => $body:block, $($number:literal)*) => {
+        {
+            $(
+                if $number < $count {
+                    let $index: usize = $number;
+                    $body
+                }
+            )*
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use each_below;
+
 /// Rows of a matrix that are computed side by side.
 pub(crate) const LANES: usize = 16;
 

@@ -7,7 +7,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Centred, Isa, Kernel, Weights, each};
+use super::{Centred, Isa, Kernel, Weights, each, each_below};
 
 /// Proof that the processor has it.
 #[derive(Debug, Clone, Copy)]
@@ -42,24 +42,6 @@ macro_rules! sdot {
             activations = in(vreg) $activations,
             options(pure, nomem, nostack, preserves_flags)
         )
-    };
-}
-
-/// A body for each token of a tile. Loops over so many instructions are not always unrolled, and one that is not
-/// chooses elements, and reads weights from memory, anew for each product.
-macro_rules! each_token {
-    ($tokens:expr, $token:ident => $body:block) => {
-        each_token!($tokens, $token => $body, 0 1 2 3 4 5 6 7)
-    };
-    ($tokens:expr, $token:ident => $body:block, $($number:literal)*) => {
-        {
-            $(
-                if $number < $tokens {
-                    let $token = $number;
-                    $body
-                }
-            )*
-        }
     };
 }
 
@@ -178,7 +160,7 @@ impl Isa for Neon {
                 }
                 each!(4, group => {
                     let weights = weights.group(self, first + group);
-                    each_token!(T, token => {
+                    each_below!(T, token => {
                         let index = group * T + token;
                         let activations = groups[index / 4];
                         each!(4, part => {
