@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Centred, Isa, Kernel, Weights};
+use super::{Centred, Isa, Kernel, Weights, each_below};
 
 /// Proof that the processor has it.
 #[derive(Debug, Clone, Copy)]
@@ -118,14 +118,14 @@ impl Isa for Avx512 {
         activations: *const i8,
     ) {
         unsafe {
-            for group in 0..W::GROUPS {
+            each_below!(W::GROUPS, group => {
                 let weights = weights.group(self, group);
                 for (token, sum) in sums.iter_mut().enumerate() {
                     let four = activations.add((group * T + token) * 4).cast::<i32>();
                     let four = _mm512_set1_epi32(four.read_unaligned());
                     *sum = _mm512_dpbusd_epi32(*sum, weights, four);
                 }
-            }
+            });
         }
     }
 

@@ -151,15 +151,15 @@ impl Isa for Neon {
         activations: *const i8,
     ) {
         unsafe {
-            for first in (0..W::GROUPS).step_by(4) {
+            each_below!(W::GROUPS / 4, half => {
                 // `T` vectors hold the 4 · T groups of four activations, in the order (group, token).
-                let activations = activations.add(first * T * 4);
+                let activations = activations.add(half * 4 * T * 4);
                 let mut groups = [vdupq_n_s8(0); T];
                 for (part, groups) in groups.iter_mut().enumerate() {
                     *groups = vld1q_s8(activations.add(16 * part));
                 }
                 each!(4, group => {
-                    let weights = weights.group(self, first + group);
+                    let weights = weights.group(self, 4 * half + group);
                     each_below!(T, token => {
                         let index = group * T + token;
                         let activations = groups[index / 4];
@@ -168,7 +168,7 @@ impl Isa for Neon {
                         });
                     })
                 });
-            }
+            });
         }
     }
 
