@@ -327,7 +327,7 @@ impl Step<'_> {
                     *sum = isa.mul(old, isa.splat(shrink.0[row + index]));
                 }
             }
-            let weights = self.scores.0[row].as_ptr();
+            let weights = self.scores.0[row..].as_flattened().as_ptr();
             for token in 0..count {
                 for (part, sums) in sums.iter_mut().enumerate() {
                     let values = self.values.add(token * self.width + at + part * LANES);
