@@ -39,7 +39,7 @@ pub use chat_template::{ChatDate, ChatTemplate};
 pub use config::{BackendChoice, EngineConfig};
 pub use constraint::{
     Constraint, Grammars, SCHEMA_BYTES_MAX, SCHEMA_COUNT_MAX, SCHEMA_MEMBERS_MAX,
-    SCHEMA_NESTING_MAX, SCHEMA_REFERENCES_MAX, TokenMask,
+    SCHEMA_NESTING_MAX, SCHEMA_PATTERN_CHARACTERS_MAX, SCHEMA_REFERENCES_MAX, TokenMask,
 };
 pub use digest::Sha256Digest;
 pub use engine::{Canceller, Engine, Generation, Next};

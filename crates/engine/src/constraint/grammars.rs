@@ -61,7 +61,9 @@ impl Grammars {
     /// # Errors
     /// [`EngineError::SchemaInvalid`], [`EngineError::Vocabulary`] and [`EngineError::Thread`].
     pub(super) fn compile(&self, schema: &Value) -> Result<Matcher> {
-        schema::check(schema).map_err(|reason| EngineError::SchemaInvalid { reason })?;
+        schema::check(schema).map_err(|reason| EngineError::SchemaInvalid {
+            reason: quoted(&reason),
+        })?;
         let factory = self.factory()?;
         let compiled = thread::scope(|scope| {
             thread::Builder::new()
@@ -142,7 +144,7 @@ fn limits() -> ParserLimits {
     }
 }
 
-/// What the compiler says on one line, without the trace that follows a panic; of a long text the two ends.
+/// What is wrong on one line, without the trace that follows a panic of the compiler; of a long text the two ends.
 fn quoted(message: &str) -> String {
     let lines = message.lines().take_while(|line| *line != TRACE_START);
     let line: Vec<char> = lines

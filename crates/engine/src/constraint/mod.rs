@@ -18,7 +18,7 @@ pub use self::grammars::Grammars;
 pub use self::mask::TokenMask;
 pub use self::schema::{
     SCHEMA_BYTES_MAX, SCHEMA_COUNT_MAX, SCHEMA_MEMBERS_MAX, SCHEMA_NESTING_MAX,
-    SCHEMA_REFERENCES_MAX,
+    SCHEMA_PATTERN_CHARACTERS_MAX, SCHEMA_REFERENCES_MAX,
 };
 use crate::error::{EngineError, Result};
 

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use regex_syntax::hir::{Hir, HirKind};
 use serde_json::Value;
 
 /// The longest schema, in bytes of compact JSON.
@@ -18,6 +19,8 @@ pub const SCHEMA_MEMBERS_MAX: usize = 512;
 pub const SCHEMA_REFERENCES_MAX: usize = 32;
 /// The largest bound on lengths, items and members (`minLength`, `maxItems` and their like).
 pub const SCHEMA_COUNT_MAX: u64 = 4096;
+/// The largest pattern, in characters once its repetitions are written out.
+pub const SCHEMA_PATTERN_CHARACTERS_MAX: u64 = 16 * 1024;
 
 /// Keywords whose numbers are bounded by [`SCHEMA_COUNT_MAX`].
 const COUNTS: [&str; 6] = [
@@ -96,6 +99,12 @@ fn check_member<'a>(
                 ));
             }
         }
+        ("pattern", Value::String(pattern)) => check_pattern(pattern)?,
+        ("patternProperties", Value::Object(members)) => {
+            members
+                .keys()
+                .try_for_each(|pattern| check_pattern(pattern))?;
+        }
         (COMPILER_OPTIONS, _) => {
             return Err(format!("`{COMPILER_OPTIONS}` is no keyword of JSON Schema"));
         }
@@ -109,4 +118,32 @@ fn check_member<'a>(
         _ => {}
     }
     Ok(())
+}
+
+/// The compiler says what is wrong with what is no pattern.
+fn check_pattern(pattern: &str) -> Result<(), String> {
+    let characters = regex_syntax::parse(pattern).map_or(0, |parsed| characters(&parsed));
+    if characters > SCHEMA_PATTERN_CHARACTERS_MAX {
+        return Err(format!(
+            "the pattern {pattern:?} stands for {characters} characters, with its repetitions written out; at most \
+             {SCHEMA_PATTERN_CHARACTERS_MAX} are allowed"
+        ));
+    }
+    Ok(())
+}
+
+fn characters(parsed: &Hir) -> u64 {
+    match parsed.kind() {
+        HirKind::Empty | HirKind::Look(_) => 0,
+        HirKind::Literal(literal) => literal.0.len() as u64,
+        HirKind::Class(_) => 1,
+        HirKind::Capture(capture) => characters(&capture.sub),
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.unwrap_or(repetition.min).max(1);
+            characters(&repetition.sub).saturating_mul(times.into())
+        }
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts
+            .iter()
+            .fold(0, |sum, part| sum.saturating_add(characters(part))),
+    }
 }

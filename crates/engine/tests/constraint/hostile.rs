@@ -2,7 +2,7 @@
 
 use postern_engine::{
     Constraint, EngineError, Grammars, SCHEMA_BYTES_MAX, SCHEMA_COUNT_MAX, SCHEMA_MEMBERS_MAX,
-    SCHEMA_NESTING_MAX, SCHEMA_REFERENCES_MAX,
+    SCHEMA_NESTING_MAX, SCHEMA_PATTERN_CHARACTERS_MAX, SCHEMA_REFERENCES_MAX,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -274,12 +274,30 @@ fn patterns() -> Vec<(&'static str, Value, Outcome)> {
         (
             "a repetition of repetitions",
             pattern("^((a{1,100}){1,100}){1,100}$"),
+            Refused("1000000 characters"),
+        ),
+        (
+            "a repetition of repetitions without end",
+            pattern("^((a{4000000000}){4000000000}){4000000000}$"),
+            Refused("characters"),
+        ),
+        (
+            "the longest pattern",
+            pattern(&format!(
+                "^(a|[0-9]){{{}}}$",
+                SCHEMA_PATTERN_CHARACTERS_MAX / 2
+            )),
             WithinLimits,
+        ),
+        (
+            "a long pattern of members",
+            object("patternProperties", object("^a{1,20000}$", json!({}))),
+            Refused("20000 characters"),
         ),
         (
             "a repetition without end",
             pattern("^a{4000000000}$"),
-            WithinLimits,
+            Refused("4000000000 characters"),
         ),
         (
             "classes of all of Unicode",
