@@ -111,7 +111,7 @@ fn check_products(
 #[test]
 fn products_are_those_of_the_specification_on_every_instruction_set() {
     let shapes: &[_] = if cfg!(miri) {
-        &[(17, 40, 3)]
+        &[(17, 40, 3), (5, 40, 9)]
     } else {
         &[
             (1, 1, 1),
@@ -129,9 +129,10 @@ fn products_are_those_of_the_specification_on_every_instruction_set() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 24 }))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "too long")]
     fn products_of_any_shape_are_those_of_the_specification(
         rows in 1_usize..70,
         columns in 1_usize..600,
@@ -145,6 +146,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too long")]
     fn a_token_does_not_depend_on_the_others_or_on_threads(
         rows in 1_usize..70,
         columns in 1_usize..1200,

@@ -4,10 +4,10 @@
 //! [`SCHEMA_REFERENCES_MAX`] references.
 //! Absent: the meaning of a schema. Whoever compiles it finds what is wrong or not supported.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use regex_syntax::hir::{Hir, HirKind};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// The longest schema, in bytes of compact JSON.
 pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
@@ -67,6 +67,7 @@ fn check_value<'a>(
                     members.len()
                 ));
             }
+            check_least_members(members)?;
             for (key, member) in members {
                 check_member(key, member, references)?;
                 check_value(member, level + 1, references)?;
@@ -118,6 +119,27 @@ fn check_member<'a>(
         _ => {}
     }
     Ok(())
+}
+
+/// Members whose names are free could all have the same one, and would be one member then, so no more than one can be asked
+/// for.
+fn check_least_members(schema: &Map<String, Value>) -> Result<(), String> {
+    let Some(least) = schema.get("minProperties").and_then(Value::as_u64) else {
+        return Ok(());
+    };
+    let required = match schema.get("required") {
+        Some(Value::Array(names)) => names.iter().collect::<HashSet<_>>().len() as u64,
+        _ => 0,
+    };
+    let is_closed = schema.get("additionalProperties") == Some(&Value::Bool(false))
+        && !schema.contains_key("patternProperties");
+    if is_closed || least <= required + 1 {
+        return Ok(());
+    }
+    Err(format!(
+        "`minProperties` is {least}, but `required` names {required}: name all but one, or allow no others by \
+         `\"additionalProperties\": false`"
+    ))
 }
 
 /// The compiler says what is wrong with what is no pattern.

@@ -6,8 +6,9 @@ use postern_kernels::{Cpu, Format, PackError, PackedMatrix, Pool};
 
 use crate::specified::{computed, decoded, products};
 
-const ROWS_MAX: usize = 40;
-const TOKENS_MAX: usize = 20;
+/// Miri takes its time.
+const ROWS_MAX: usize = if cfg!(miri) { 2 } else { 40 };
+const TOKENS_MAX: usize = if cfg!(miri) { 2 } else { 20 };
 const THREADS_MAX: usize = 3;
 /// Most blocks of a row, in 32 columns; rows of unquantized matrices have any number of columns up to as many.
 const BLOCKS_MAX: usize = 12;
