@@ -280,7 +280,7 @@ fn sanitize(
     let mut clean = BTreeMap::new();
     let mut redactions = Vec::new();
     for (name, value) in variables {
-        let sanitized = session.sanitize(&value);
+        let sanitized = session.sanitize(&value, crate::sanitizer::Settings::default());
         redactions.extend(sanitized.redactions.into_iter().map(|found| Redaction {
             variable: name.clone(),
             rule: found.rule,

@@ -38,9 +38,9 @@ pub use output_filter::OutputFilter;
 pub use policy::{Grant, Policy};
 pub use rules::RuleSet;
 pub use sanitizer::{
-    ASSIGNMENT_GAP_BYTES_MAX, ASSIGNMENT_VALUE_BYTES_MAX, HOLD_BACK_BYTES_MAX,
-    PRIVATE_KEY_BLOCK_BYTES_MAX, RUN_BYTES_MAX, RUN_OVERLAP_BYTES, RedactionCount, Sanitized,
-    Sanitizer,
+    CONFIDENCE_MIN_DEFAULT, Finding, HOLD_BACK_BYTES_MAX, Mode, Modes, PATTERN_BYTES_MAX,
+    PRIVATE_KEY_BLOCK_BYTES_MAX, PROGRAM_BYTES_MAX, Place, RULES_MAX, RedactionCount, RuleClass,
+    RuleInfo, Sanitized, SanitizedStream, Sanitizer, Settings,
 };
 pub use source::{SOURCE_BYTES_MAX, SOURCE_NESTING_MAX, SOURCE_NODES_MAX};
 pub use template::{

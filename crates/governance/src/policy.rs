@@ -26,6 +26,7 @@ use serde_saphyr::Spanned;
 
 use crate::canonical::Canonical;
 use crate::names::{Identity, TemplateId};
+use crate::sanitizer::Settings;
 use crate::{GovernanceError, source};
 
 /// The only version of the format.
@@ -137,6 +138,11 @@ impl Policy {
             let templates = granted.templates.iter();
             templates.map(move |(template, grant)| (identity, template, *grant))
         })
+    }
+
+    /// How output is cleaned: a refusal comes too late there, so it redacts.
+    pub(crate) fn output_settings(&self) -> Settings {
+        Settings::default()
     }
 
     /// SHA-256 of the canonical bytes, 64 lower-case hex digits: JSON of the parsed policy with

@@ -70,7 +70,8 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Go
     })
 }
 
-fn check_size(file: &str, bytes: usize) -> Result<(), GovernanceError> {
+/// Refuses a text over the bound.
+pub(crate) fn check_size(file: &str, bytes: usize) -> Result<(), GovernanceError> {
     if bytes > SOURCE_BYTES_MAX {
         return Err(GovernanceError::SourceOversized {
             file: file.to_owned(),
