@@ -16,11 +16,14 @@ mod canonical;
 mod decision;
 mod denial;
 mod error;
+mod injection;
 mod names;
 mod output_filter;
 mod policy;
+mod redteam;
 mod rules;
 mod sanitizer;
+mod screening;
 mod source;
 mod template;
 mod template_file;
@@ -33,9 +36,11 @@ pub use decision::{
 };
 pub use denial::{Denial, DenialClass};
 pub use error::GovernanceError;
+pub use injection::{Assessment, LANGUAGES, LEVEL_SCORES, Level, Signal, TEXT_BYTES_MAX, assess};
 pub use names::{Identity, NAME_BYTES_MAX, TemplateId};
 pub use output_filter::OutputFilter;
-pub use policy::{Grant, Policy};
+pub use policy::{Action, Grant, Policy};
+pub use redteam::{Judged, RedTeamReport, RedTeamSet};
 pub use rules::RuleSet;
 pub use sanitizer::{
     CONFIDENCE_MIN_DEFAULT, Finding, HOLD_BACK_BYTES_MAX, Mode, Modes, PATTERN_BYTES_MAX,

@@ -43,25 +43,28 @@ fn triple(four: &[u8]) -> Option<[u8; 3]> {
     Some([first, second, third])
 }
 
+/// All bytes behind a base64 run.
+pub(crate) fn decode_all(run: &[u8]) -> Vec<u8> {
+    let (mut bits, mut held, mut bytes) = (0u32, 0, Vec::with_capacity(run.len()));
+    for value in run.iter().map_while(|byte| sextet(*byte)) {
+        bits = (bits << 6 | value) & 0xffff;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    bytes
+}
+
 /// The text behind a base64 window, up to the first byte that is no text.
 pub(super) fn decode_base64(window: &[u8]) -> Option<Vec<u8>> {
     if window.len() < BASE64_BYTES_MIN {
         return None;
     }
-    let (mut bits, mut held, mut text) = (0u32, 0, Vec::with_capacity(window.len()));
-    for byte in window {
-        let Some(value) = sextet(*byte) else { break };
-        bits = (bits << 6 | value) & 0xffff;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            let byte = (bits >> held) as u8;
-            if !is_text(byte) {
-                break;
-            }
-            text.push(byte);
-        }
-    }
+    let mut text = decode_all(window);
+    let end = text.iter().position(|byte| !is_text(*byte));
+    text.truncate(end.unwrap_or(text.len()));
     Some(text)
 }
 

@@ -44,11 +44,13 @@ use ledger::Ledger;
 use rules::Rules;
 use scanner::Scanner;
 
+pub(crate) use encoding::decode_all as decode_base64;
 pub use ledger::{Finding, Place};
 pub use pattern::{PATTERN_BYTES_MAX, PROGRAM_BYTES_MAX};
 pub use private_key::PRIVATE_KEY_BLOCK_BYTES_MAX;
 pub use rule::RuleClass;
 pub use rule_file::RULES_MAX;
+pub(crate) use view::is_invisible;
 
 /// Most bytes of text without a secret that are held back with the rules that ship: as much as is
 /// needed to know a secret, and one character.
@@ -71,6 +73,18 @@ pub enum Mode {
     Redact,
     /// The call is refused.
     Refuse,
+}
+
+impl Mode {
+    /// The name in files and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mark => "mark",
+            Self::Redact => "redact",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// What happens with each class of rules.

@@ -161,16 +161,15 @@ impl Location<'_> {
 
 /// Reads a file of either format.
 pub(super) fn parse(file: &str, text: &str) -> Result<RuleFile, GovernanceError> {
-    source::check_size(file, text.len())?;
     let theirs = text.lines().any(|line| line.trim_end() == "[[rules]]");
     if theirs {
         return parse_theirs(file, text);
     }
-    let parsed: OwnFile = deserialize(file, text)?;
+    let parsed: OwnFile = source::parse_toml(file, text)?;
     if *parsed.version.get_ref() != VERSION {
         return Err(GovernanceError::Field {
             file: file.to_owned(),
-            line: line_at(text, parsed.version.span().start),
+            line: source::line_at(text, parsed.version.span().start),
             field: "version".to_owned(),
             reason: format!("must be {VERSION}"),
         });
@@ -179,7 +178,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<RuleFile, GovernanceError>
     let stop_words = lower(&parsed.stop_words);
     let mut rules = Vec::with_capacity(parsed.rules.len());
     for spanned in parsed.rules {
-        let line = line_at(text, spanned.span().start);
+        let line = source::line_at(text, spanned.span().start);
         let rule = spanned.into_inner();
         let id = rule.id.clone();
         let location = Location {
@@ -193,20 +192,6 @@ pub(super) fn parse(file: &str, text: &str) -> Result<RuleFile, GovernanceError>
         rules,
         disable: parsed.disable,
     })
-}
-
-fn deserialize<'t, T: Deserialize<'t>>(file: &str, text: &'t str) -> Result<T, GovernanceError> {
-    toml::from_str(text).map_err(|error| GovernanceError::Toml {
-        file: file.to_owned(),
-        line: line_at(text, error.span().map_or(0, |span| span.start)),
-        reason: error.message().to_owned(),
-    })
-}
-
-fn line_at(text: &str, offset: usize) -> u64 {
-    1 + text[..text.floor_char_boundary(offset)]
-        .matches('\n')
-        .count() as u64
 }
 
 fn check_count(file: &str, count: usize) -> Result<(), GovernanceError> {
@@ -428,7 +413,7 @@ fn lower(words: &[String]) -> Vec<String> {
 }
 
 fn parse_theirs(file: &str, text: &str) -> Result<RuleFile, GovernanceError> {
-    let parsed: TheirFile = deserialize(file, text)?;
+    let parsed: TheirFile = source::parse_toml(file, text)?;
     check_count(file, parsed.rules.len())?;
     let everywhere: Vec<TheirAllow> = parsed
         .allowlist
@@ -437,7 +422,7 @@ fn parse_theirs(file: &str, text: &str) -> Result<RuleFile, GovernanceError> {
         .collect();
     let mut rules = Vec::with_capacity(parsed.rules.len());
     for spanned in parsed.rules {
-        let line = line_at(text, spanned.span().start);
+        let line = source::line_at(text, spanned.span().start);
         let rule = spanned.into_inner();
         let id = rule.id.clone();
         let location = Location {
