@@ -45,6 +45,8 @@ pub(crate) struct Configuration {
     pub(crate) prompts: Option<PathBuf>,
     /// Policy file; the embedded one when absent.
     pub(crate) policy: Option<PathBuf>,
+    /// Redaction rules besides those that ship.
+    pub(crate) sanitizer_rules: Option<PathBuf>,
     pub(crate) audit_dir: PathBuf,
     pub(crate) audit: AuditConfig,
     pub(crate) token_key: PathBuf,
@@ -152,7 +154,7 @@ impl<'a> Document<'a> {
         let mut take = |name| self.section(name, &mut sections);
         let model = take("model").into_model()?;
         let engine = take("engine").into_engine()?;
-        let (prompts, policy) = take("governance").into_rules()?;
+        let (prompts, policy, sanitizer_rules) = take("governance").into_rules()?;
         let (audit_dir, audit) = take("audit").into_audit()?;
         let (token_key, service) = take("service").into_service()?;
         let server = take("server").into_server(state)?;
@@ -161,6 +163,7 @@ impl<'a> Document<'a> {
             engine,
             prompts,
             policy,
+            sanitizer_rules,
             audit_dir: audit_dir.unwrap_or_else(|| state.audit()),
             audit,
             token_key: token_key.unwrap_or_else(|| state.token_key()),
@@ -259,12 +262,13 @@ impl Section<'_, '_> {
         Ok(config)
     }
 
-    /// The folder of templates and the policy file.
-    fn into_rules(mut self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>)> {
+    /// The folder of templates, the policy file and the file of redaction rules.
+    fn into_rules(mut self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>, Option<PathBuf>)> {
         let prompts = self.take_path("prompts")?;
         let policy = self.take_path("policy")?;
-        self.refuse_unknown(&["prompts", "policy"])?;
-        Ok((prompts, policy))
+        let sanitizer_rules = self.take_path("sanitizer-rules")?;
+        self.refuse_unknown(&["prompts", "policy", "sanitizer-rules"])?;
+        Ok((prompts, policy, sanitizer_rules))
     }
 
     fn into_audit(mut self) -> anyhow::Result<(Option<PathBuf>, AuditConfig)> {
@@ -406,7 +410,14 @@ mod tests {
     #[test]
     fn the_example_shows_every_key() {
         let own: [&[&str]; 2] = [
-            &["manifest", "prompts", "policy", "dir", "token-key"],
+            &[
+                "manifest",
+                "prompts",
+                "policy",
+                "sanitizer-rules",
+                "dir",
+                "token-key",
+            ],
             &SECTIONS,
         ];
         let crates = [

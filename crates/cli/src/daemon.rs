@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use postern_audit::AuditLog;
 use postern_engine::{Engine, ModelManifest, VerifiedModel};
-use postern_governance::{Policy, RuleSet, TemplateSet};
+use postern_governance::{Policy, RuleSet, Sanitizer, TemplateSet};
 use postern_server::Server;
 use postern_service::{Service, TokenKey};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -150,7 +150,14 @@ fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSet> {
         }
         None => embedded::policy()?,
     };
-    Ok(RuleSet::new(templates, policy)?)
+    let sanitizer = match &configuration.sanitizer_rules {
+        Some(file) => {
+            refuse_strangers(file)?;
+            Sanitizer::load(&[file])?
+        }
+        None => Sanitizer::builtin(),
+    };
+    Ok(RuleSet::with_sanitizer(templates, policy, sanitizer)?)
 }
 
 fn load_model(source: &ModelSource) -> anyhow::Result<VerifiedModel> {

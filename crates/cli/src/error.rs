@@ -44,6 +44,17 @@ pub(crate) enum CommandError {
     /// A signal came before the command was done.
     #[error("interrupted")]
     Interrupted,
+    /// The text holds what it should not hold.
+    #[error("{count} findings; run without --fail to get the text without them")]
+    Found {
+        /// How many.
+        count: u64,
+    },
+    /// A policy lets too many attacks through, or stops too many harmless texts.
+    #[error(
+        "the policy does not tell attacks from harmless texts well enough; see above, or use --json"
+    )]
+    RedTeamFailed,
     /// Standard output takes nothing any more.
     #[error("cannot write to standard output")]
     Output(#[from] io::Error),
@@ -163,6 +174,7 @@ pub(crate) enum Exit {
     Refused = 3,
     AuditBroken = 4,
     Unreachable = 5,
+    CheckFailed = 6,
     /// As shells report SIGINT.
     Interrupted = 130,
 }
@@ -181,6 +193,7 @@ impl Exit {
             ) => Self::Refused,
             Some(CommandError::AuditBroken { .. }) => Self::AuditBroken,
             Some(CommandError::Unreachable { .. }) => Self::Unreachable,
+            Some(CommandError::Found { .. } | CommandError::RedTeamFailed) => Self::CheckFailed,
             Some(CommandError::Interrupted) => Self::Interrupted,
             Some(CommandError::Problem { .. } | CommandError::Output(_)) | None => Self::Failed,
         }
@@ -193,6 +206,7 @@ impl Exit {
             Self::Refused => "refused",
             Self::AuditBroken => "audit-broken",
             Self::Unreachable => "unreachable",
+            Self::CheckFailed => "check-failed",
             Self::Interrupted => "interrupted",
         }
     }

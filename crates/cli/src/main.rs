@@ -23,7 +23,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use arguments::{Arguments, AuditCommand, CertsCommand, Command, ModelCommand, TokenCommand};
+use arguments::{
+    Arguments, AuditCommand, CertsCommand, Command, ModelCommand, PolicyCommand, TokenCommand,
+};
 use clap::Parser;
 use error::Exit;
 use log::LevelFilter;
@@ -95,6 +97,13 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::Show { dir, request, json }) => {
             commands::audit::show(&dir, request.as_deref(), json)
         }
+        Command::Sanitize(sanitize) => commands::sanitize::run(&sanitize),
+        Command::Policy(PolicyCommand::Redteam {
+            policy,
+            set,
+            all,
+            json,
+        }) => commands::policy::redteam(policy.as_deref(), set.as_deref(), all, json),
         Command::Completions(completions) => commands::completions::run(&completions),
     }
 }

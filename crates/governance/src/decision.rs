@@ -1,7 +1,7 @@
 //! The decision on one call.
 //!
 //! [`decide`] asks in a fixed order, and the first "no" is the answer: identity, template, token
-//! scope, policy, variables, parameters; then it sanitizes and renders. It is a pure function.
+//! scope, policy, variables, parameters, content of variables; then it renders. It is a pure function.
 //!
 //! Invariant: a [`GovernedPrompt`] holds sanitized variables only, and parameters within the
 //! bounds of template and policy.
@@ -14,6 +14,7 @@ use crate::body::{RENDERED_BYTES_MAX, RenderFault};
 use crate::denial::{Denial, UNPRINTABLE};
 use crate::names::{Identity, TemplateId};
 use crate::rules::RuleSet;
+use crate::screening::{Screened, screen};
 use crate::template::{Redaction, SYSTEM, Template, USER, VariableSpec, is_variable_name};
 
 /// Highest temperature that a call or template may ask for.
@@ -139,7 +140,10 @@ fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denia
     let variables = check_variables(template, &request.variables)?;
     let max_tokens = check_max_tokens(request.max_tokens, tokens_bound)?;
     let temperature = check_temperature(request.temperature, template.temperature)?;
-    let (variables, redactions) = sanitize(rules, variables);
+    let Screened {
+        variables,
+        redactions,
+    } = screen(rules, template, variables)?;
     Ok(GovernedPrompt {
         template: TemplateRef {
             id: template.id.to_string(),
@@ -269,26 +273,6 @@ fn check_temperature(asked: Option<f32>, default: f32) -> Result<f32, Denial> {
         minimum: 0.0,
         maximum: TEMPERATURE_MAX.into(),
     })
-}
-
-/// Cleans all variables in one session, so that a secret has the same number in all of them.
-fn sanitize(
-    rules: &RuleSet,
-    variables: BTreeMap<String, String>,
-) -> (BTreeMap<String, String>, Vec<Redaction>) {
-    let mut session = rules.sanitizer.session();
-    let mut clean = BTreeMap::new();
-    let mut redactions = Vec::new();
-    for (name, value) in variables {
-        let sanitized = session.sanitize(&value);
-        redactions.extend(sanitized.redactions.into_iter().map(|found| Redaction {
-            variable: name.clone(),
-            rule: found.rule,
-            count: found.count,
-        }));
-        clean.insert(name, sanitized.text);
-    }
-    (clean, redactions)
 }
 
 fn render(

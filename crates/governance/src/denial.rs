@@ -82,6 +82,48 @@ pub enum Denial {
         /// The character's code point.
         code_point: u32,
     },
+    /// A variable holds something that the policy does not let in.
+    #[error(
+        "the variable `{variable}` holds something that the rule `{rule}` finds, and the policy refuses"
+    )]
+    SensitiveContent {
+        /// Its name.
+        variable: String,
+        /// The rule that found it.
+        rule: String,
+    },
+    /// A variable holds characters that nobody sees, and the policy refuses them.
+    #[error("the variable `{variable}` holds {count} invisible characters; send it without them")]
+    InvisibleCharacters {
+        /// Its name.
+        variable: String,
+        /// How many.
+        count: u64,
+    },
+    /// A variable looks like an injection, and the policy refuses it.
+    #[error(
+        "the variable `{variable}` looks like instructions to the model ({signal}, score {score})"
+    )]
+    InjectionRefused {
+        /// Its name.
+        variable: String,
+        /// 0 to 100.
+        score: u8,
+        /// The heaviest sign.
+        signal: &'static str,
+    },
+    /// A variable looks like an injection, and the policy wants a person to look at it.
+    #[error(
+        "the variable `{variable}` may hold instructions to the model ({signal}, score {score}); a person has to look at it"
+    )]
+    ReviewRequired {
+        /// Its name.
+        variable: String,
+        /// 0 to 100.
+        score: u8,
+        /// The heaviest sign.
+        signal: &'static str,
+    },
     /// A parameter is outside of what template and policy allow.
     #[error("the parameter `{parameter}` must be from {minimum} to {maximum}")]
     ParameterOutOfRange {
@@ -121,6 +163,10 @@ impl Denial {
             Self::VariableUnknown { .. } => "variable-unknown",
             Self::VariableOversized { .. } => "variable-oversized",
             Self::VariableControlCharacter { .. } => "variable-control-character",
+            Self::SensitiveContent { .. } => "sensitive-content",
+            Self::InvisibleCharacters { .. } => "invisible-characters",
+            Self::InjectionRefused { .. } => "injection-refused",
+            Self::ReviewRequired { .. } => "review-required",
             Self::ParameterOutOfRange { .. } => "parameter-out-of-range",
             Self::PromptOversized { .. } => "prompt-oversized",
             Self::RenderFailed { .. } => "render-failed",
@@ -133,12 +179,16 @@ impl Denial {
         match self {
             Self::UnknownIdentity { .. }
             | Self::TokenScope { .. }
-            | Self::TemplateNotAllowed { .. } => DenialClass::Forbidden,
+            | Self::TemplateNotAllowed { .. }
+            | Self::InjectionRefused { .. }
+            | Self::ReviewRequired { .. } => DenialClass::Forbidden,
             Self::TemplateUnknown { .. } => DenialClass::NotFound,
             Self::VariableMissing { .. }
             | Self::VariableUnknown { .. }
             | Self::VariableOversized { .. }
             | Self::VariableControlCharacter { .. }
+            | Self::SensitiveContent { .. }
+            | Self::InvisibleCharacters { .. }
             | Self::ParameterOutOfRange { .. }
             | Self::PromptOversized { .. }
             | Self::RenderFailed { .. } => DenialClass::Invalid,
@@ -152,7 +202,11 @@ impl Denial {
             Self::VariableMissing { variable }
             | Self::VariableUnknown { variable }
             | Self::VariableOversized { variable, .. }
-            | Self::VariableControlCharacter { variable, .. } => Some(variable),
+            | Self::VariableControlCharacter { variable, .. }
+            | Self::SensitiveContent { variable, .. }
+            | Self::InvisibleCharacters { variable, .. }
+            | Self::InjectionRefused { variable, .. }
+            | Self::ReviewRequired { variable, .. } => Some(variable),
             _ => None,
         }
     }
@@ -168,6 +222,10 @@ impl Denial {
             | Self::VariableUnknown { .. }
             | Self::VariableOversized { .. }
             | Self::VariableControlCharacter { .. }
+            | Self::SensitiveContent { .. }
+            | Self::InvisibleCharacters { .. }
+            | Self::InjectionRefused { .. }
+            | Self::ReviewRequired { .. }
             | Self::PromptOversized { .. } => Some("variables"),
             Self::ParameterOutOfRange { parameter, .. } => Some(parameter),
             Self::UnknownIdentity { .. } | Self::RenderFailed { .. } => None,

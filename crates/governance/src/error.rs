@@ -53,6 +53,28 @@ pub enum GovernanceError {
         /// What the parser found and expected.
         reason: String,
     },
+    /// The TOML does not parse, or does not have the expected keys.
+    #[error("{file}:{line}: {reason}")]
+    Toml {
+        /// File name.
+        file: String,
+        /// Line, from 1.
+        line: u64,
+        /// What the parser found and expected.
+        reason: String,
+    },
+    /// A redaction rule is not usable.
+    #[error("{file}:{line}: rule `{rule}`: {reason}")]
+    Rule {
+        /// File name.
+        file: String,
+        /// Line of the rule, from 1.
+        line: u64,
+        /// Its id.
+        rule: String,
+        /// What is wrong and what is expected.
+        reason: String,
+    },
     /// A field has a value that is not allowed.
     #[error("{file}:{line}: field `{field}` {reason}")]
     Field {

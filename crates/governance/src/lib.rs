@@ -16,11 +16,14 @@ mod canonical;
 mod decision;
 mod denial;
 mod error;
+mod injection;
 mod names;
 mod output_filter;
 mod policy;
+mod redteam;
 mod rules;
 mod sanitizer;
+mod screening;
 mod source;
 mod template;
 mod template_file;
@@ -33,14 +36,16 @@ pub use decision::{
 };
 pub use denial::{Denial, DenialClass};
 pub use error::GovernanceError;
+pub use injection::{Assessment, LANGUAGES, LEVEL_SCORES, Level, Signal, TEXT_BYTES_MAX, assess};
 pub use names::{Identity, NAME_BYTES_MAX, TemplateId};
 pub use output_filter::OutputFilter;
-pub use policy::{Grant, Policy};
+pub use policy::{Action, Grant, Policy};
+pub use redteam::{Judged, RedTeamReport, RedTeamSet};
 pub use rules::RuleSet;
 pub use sanitizer::{
-    ASSIGNMENT_GAP_BYTES_MAX, ASSIGNMENT_VALUE_BYTES_MAX, HOLD_BACK_BYTES_MAX,
-    PRIVATE_KEY_BLOCK_BYTES_MAX, RUN_BYTES_MAX, RUN_OVERLAP_BYTES, RedactionCount, Sanitized,
-    Sanitizer,
+    CONFIDENCE_MIN_DEFAULT, Finding, HOLD_BACK_BYTES_MAX, Mode, Modes, PATTERN_BYTES_MAX,
+    PRIVATE_KEY_BLOCK_BYTES_MAX, PROGRAM_BYTES_MAX, Place, RULES_MAX, RedactionCount, RuleClass,
+    RuleInfo, Sanitized, SanitizedStream, Sanitizer, Settings,
 };
 pub use source::{SOURCE_BYTES_MAX, SOURCE_NESTING_MAX, SOURCE_NODES_MAX};
 pub use template::{

@@ -1,12 +1,9 @@
 //! The redaction rules over a text that is still being written.
 //!
 //! Each push gives back what can no longer become part of a secret. In prose that is everything
-//! up to the last word: what is held back is a trailing run of key characters (letters, digits,
-//! `_`, `-`, `.`), a number that may go on, an open `password = value`, or dashes that may begin a
-//! key block; at most [`crate::HOLD_BACK_BYTES_MAX`] bytes. In delay that is one word of
-//! prose, and in the worst case (a value of 512 bytes behind `password =`) that value. From the
-//! begin line of a private key on nothing is emitted until its end, see
-//! [`crate::PRIVATE_KEY_BLOCK_BYTES_MAX`].
+//! up to the last word; what is held back is at most [`crate::HOLD_BACK_BYTES_MAX`] bytes with
+//! the rules that ship, whatever the text. From the begin line of a private key on nothing is
+//! emitted until its end, see [`crate::PRIVATE_KEY_BLOCK_BYTES_MAX`].
 //!
 //! Invariant: the pieces together are exactly what cleaning the whole text at once gives,
 //! wherever it was split.
@@ -14,7 +11,7 @@
 use std::fmt;
 
 use crate::rules::RuleSet;
-use crate::sanitizer::Stream;
+use crate::sanitizer::SanitizedStream;
 use crate::template::Redaction;
 
 /// The name under which findings in output are reported.
@@ -22,7 +19,7 @@ const OUTPUT: &str = "output";
 
 /// Cleans one model output while it streams.
 pub struct OutputFilter {
-    stream: Stream,
+    stream: SanitizedStream,
 }
 
 impl fmt::Debug for OutputFilter {
@@ -39,7 +36,9 @@ impl OutputFilter {
     #[must_use]
     pub fn new(rules: &RuleSet) -> Self {
         Self {
-            stream: rules.sanitizer.stream(),
+            stream: rules
+                .sanitizer
+                .unlisted_stream(rules.policy.output_settings()),
         }
     }
 
@@ -58,7 +57,7 @@ impl OutputFilter {
     /// What was replaced so far, in byte order of the rules' names.
     #[must_use]
     pub fn redactions(&self) -> Vec<Redaction> {
-        let counts = self.stream.counts().into_iter();
+        let counts = self.stream.redactions().into_iter();
         let redactions = counts.map(|found| Redaction {
             variable: OUTPUT.to_owned(),
             rule: found.rule,

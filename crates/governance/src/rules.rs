@@ -26,8 +26,20 @@ impl RuleSet {
     ///
     /// That the policy names a template that does not exist, or a bound above the template's own.
     pub fn new(templates: TemplateSet, policy: Policy) -> Result<Self, GovernanceError> {
+        Self::with_sanitizer(templates, policy, Sanitizer::builtin())
+    }
+
+    /// Joins templates, policy and redaction rules.
+    ///
+    /// # Errors
+    ///
+    /// As [`RuleSet::new`].
+    pub fn with_sanitizer(
+        templates: TemplateSet,
+        policy: Policy,
+        sanitizer: Sanitizer,
+    ) -> Result<Self, GovernanceError> {
         check_grants(&templates, &policy)?;
-        let sanitizer = Sanitizer::builtin();
         let checksum = Canonical::object([
             ("format", Canonical::text("postern-rules/1")),
             ("templates", templates.canonical()),

@@ -1,4 +1,4 @@
-//! Rule files: bounded reading and strict YAML.
+//! Rule files: bounded reading, strict YAML, and TOML.
 //!
 //! Invariant: no more than [`SOURCE_BYTES_MAX`] bytes are ever held or parsed, and the parser
 //! refuses aliases, anchors, merge keys, duplicate keys, unknown tags and deep nesting, so that
@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
@@ -70,7 +71,28 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Go
     })
 }
 
-fn check_size(file: &str, bytes: usize) -> Result<(), GovernanceError> {
+/// Parses a TOML document of bounded size.
+pub(crate) fn parse_toml<'t, T: Deserialize<'t>>(
+    file: &str,
+    text: &'t str,
+) -> Result<T, GovernanceError> {
+    check_size(file, text.len())?;
+    toml::from_str(text).map_err(|error| GovernanceError::Toml {
+        file: file.to_owned(),
+        line: line_at(text, error.span().map_or(0, |span| span.start)),
+        reason: error.message().to_owned(),
+    })
+}
+
+/// The line of a place in a text, from 1.
+pub(crate) fn line_at(text: &str, offset: usize) -> u64 {
+    1 + text[..text.floor_char_boundary(offset)]
+        .matches('\n')
+        .count() as u64
+}
+
+/// Refuses a text over the bound.
+pub(crate) fn check_size(file: &str, bytes: usize) -> Result<(), GovernanceError> {
     if bytes > SOURCE_BYTES_MAX {
         return Err(GovernanceError::SourceOversized {
             file: file.to_owned(),

@@ -517,12 +517,13 @@ fn a_missing_policy_file_is_named() {
 #[test]
 fn checksums_name_policy_and_rule_set() {
     let rules = rules();
-    // SHA-256 of {"format":"postern-policy/1","identities":{"idle":{"description":"",
-    // "templates":{}},"kiosk":{"description":"","templates":{"echo.v1":{"max_tokens":32}}}}}
-    // without the line breaks.
+    // SHA-256 of {"format":"postern-policy/2","identities":{"idle":{"description":"",
+    // "templates":{}},"kiosk":{"description":"","templates":{"echo.v1":{"max_tokens":32}}}},
+    // "screening":{"confidence_min":0.5,"high":"refuse","invisible_characters":"strip","low":"mark",
+    // "medium":"review","personal":{},"secret":{}}} without the line breaks.
     assert_eq!(
         rules.policy.checksum(),
-        "4537677172b03ee713ad2d59104016723ba9029248f9a91b9b814157db980758"
+        "b80100607ac84f0455c1bda199aace123615d11bdcc3a6e6233fbbc9ec444d25"
     );
     let commented = rules_of(&[("echo.v1.yaml", ECHO)], &format!("# comment\n{POLICY}"));
     assert_eq!(commented.policy.checksum(), rules.policy.checksum());

@@ -375,6 +375,30 @@ fn denial_wording(denial: &Denial) -> Wording {
             "A variable holds a control character",
             "The named variable may hold no control character but tab, line feed and carriage return.",
         ),
+        Denial::SensitiveContent { .. } => Wording(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "sensitive-content",
+            "A variable holds sensitive data",
+            "The named variable holds a secret or personal data that the policy lets nobody send; take it out.",
+        ),
+        Denial::InvisibleCharacters { .. } => Wording(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invisible-characters",
+            "A variable holds invisible characters",
+            "The named variable holds characters that nobody sees; send it without them.",
+        ),
+        Denial::InjectionRefused { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "injection-refused",
+            "A variable looks like instructions to the model",
+            "The named variable looks like instructions to the model, and the policy refuses that.",
+        ),
+        Denial::ReviewRequired { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "review-required",
+            "A person has to look at this call",
+            "The named variable may hold instructions to the model; the policy wants a person to look at it.",
+        ),
         Denial::ParameterOutOfRange { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,
             "parameter-out-of-range",

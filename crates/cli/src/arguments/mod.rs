@@ -10,11 +10,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use postern_audit::Receipt;
-use postern_governance::{Identity, TemplateId};
-use values::{parse_receipt, parse_ttl, parse_variable};
+use postern_governance::{Identity, RuleClass, TemplateId};
+use values::{parse_receipt, parse_share, parse_ttl, parse_variable};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -30,6 +30,7 @@ Exit codes:
   3  refused: a certificate, a token, the policy or a limit said no
   4  the audit log is damaged or was altered
   5  the server could not be reached
+  6  a check did not pass: `sanitize --fail` found something, `policy redteam` missed its goals
   130  interrupted by a signal before it was done
 
 Environment:
@@ -77,6 +78,10 @@ pub(crate) enum Command {
     /// Verify and read the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    Sanitize(Box<SanitizeArguments>),
+    /// Try a policy out
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     Completions(CompletionsArguments),
 }
 
@@ -407,6 +412,100 @@ Examples:
     },
 }
 
+/// Take secrets and personal data out of a text
+///
+/// Reads UTF-8, writes the same text with `[REDACTED:rule:n]` in the place of each finding; the same
+/// secret has the same n. The text is streamed, so a file may be of any size. With --report nothing
+/// but the report is written, and no report holds a secret.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  git diff | postern sanitize                      the diff without its secrets
+  postern sanitize build.log > clean.log
+  postern sanitize --fail --only secret .env       exit code 6 if it holds a secret
+  postern sanitize app.yaml --report json          where what was found, and how sure that is
+  postern sanitize app.yaml --report sarif > findings.sarif
+  postern sanitize --rules ours.toml notes.txt     with rules of your own, or of gitleaks")]
+pub(crate) struct SanitizeArguments {
+    /// File to read; - or nothing is standard input
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// Write a report instead of the text
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub(crate) report: Option<ReportFormat>,
+    /// Look for this class only
+    #[arg(long, value_name = "CLASS", value_enum)]
+    pub(crate) only: Option<OnlyClass>,
+    /// Pass over what is less sure than this, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = postern_governance::CONFIDENCE_MIN_DEFAULT, value_parser = parse_share)]
+    pub(crate) confidence_min: f32,
+    /// Further rules, TOML (see deploy/policy/sanitizer.md), or in gitleaks' format; may be given
+    /// several times
+    #[arg(long = "rules", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) rules: Vec<PathBuf>,
+    /// Leave the text as it is, for --report or --fail
+    #[arg(long)]
+    pub(crate) mark: bool,
+    /// End with exit code 6 if something was found
+    #[arg(long)]
+    pub(crate) fail: bool,
+}
+
+/// How findings are reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// One JSON object
+    Json,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+}
+
+/// Which findings count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnlyClass {
+    /// Keys, tokens, passwords
+    Secret,
+    /// What is about a person
+    Personal,
+}
+
+impl From<OnlyClass> for RuleClass {
+    fn from(only: OnlyClass) -> Self {
+        match only {
+            OnlyClass::Secret => Self::Secret,
+            OnlyClass::Personal => Self::Personal,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Run attacks and harmless texts against a policy
+    ///
+    /// Each text is scored as a variable would be, and the policy's action for that score is taken.
+    /// Exit code 6 if less than 90 % of the attacks are marked, or more than 3 % of the harmless
+    /// texts go to review or are refused.
+    #[command(after_help = "\
+Examples:
+  postern policy redteam                       the embedded policy and the set that ships
+  postern policy redteam --policy policy.yaml --all
+  postern policy redteam --set mine.toml --json | jq '.attacks[] | select(.action == \"allow\")'")]
+    Redteam {
+        /// Policy file, YAML [default: the embedded one]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        policy: Option<PathBuf>,
+        /// Texts, TOML (see deploy/policy/redteam.toml) [default: the set that ships]
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        set: Option<PathBuf>,
+        /// Show every text, not only those that went wrong
+        #[arg(long)]
+        all: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -435,7 +534,9 @@ impl Command {
             | Self::Model(ModelCommand::Pin { .. })
             | Self::Token(_)
             | Self::Certs(_)
+            | Self::Sanitize(_)
             | Self::Completions(_) => false,
+            Self::Policy(PolicyCommand::Redteam { json, .. }) => *json,
         }
     }
 }

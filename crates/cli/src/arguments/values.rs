@@ -29,6 +29,13 @@ pub(super) fn parse_receipt(written: &str) -> Result<Receipt, String> {
     })
 }
 
+/// A share from 0 to 1.
+pub(super) fn parse_share(written: &str) -> Result<f32, String> {
+    let share = written.parse().ok();
+    let share = share.filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1, e.g. 0.8".into())
+}
+
 /// A whole number and one of the units s, m, h.
 pub(super) fn parse_ttl(written: &str) -> Result<Duration, String> {
     const FORM: &str = "expected a whole number and a unit, e.g. 90s, 15m or 1h";

@@ -6,5 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod model;
+pub(crate) mod policy;
+pub(crate) mod sanitize;
 pub(crate) mod serve;
 pub(crate) mod token;

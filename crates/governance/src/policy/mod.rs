@@ -12,11 +12,16 @@
 //!       triage.v1: {max_tokens: 256}           # at most this many tokens a call
 //! ```
 //!
+//! Two further sections, `sanitizer` and `injection`, are about the content of variables; see
+//! [`screening`].
+//!
 //! Invariant: default deny. There are no wildcards and no groups; what is not written is refused.
 //!
 //! The checksum is SHA-256 over canonical JSON of the parsed policy:
-//! `{"format":"postern-policy/1","identities":{name:{"description","templates":{id:{"max_tokens"
-//! or null}}}}}`.
+//! `{"format":"postern-policy/2","identities":{name:{"description","templates":{id:{"max_tokens"
+//! or null}}}},"screening":{..}}`.
+
+mod screening;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,8 +30,14 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use crate::canonical::Canonical;
+use crate::injection::Level;
 use crate::names::{Identity, TemplateId};
+use crate::sanitizer::{Mode, Settings};
 use crate::{GovernanceError, source};
+use screening::{InjectionFile, SanitizerFile};
+
+pub use screening::Action;
+pub(crate) use screening::{Invisible, Screening};
 
 /// The only version of the format.
 const POLICY_VERSION: u32 = 1;
@@ -36,6 +47,7 @@ const POLICY_VERSION: u32 = 1;
 pub struct Policy {
     file: String,
     identities: BTreeMap<Identity, Granted>,
+    pub(crate) screening: Screening,
     checksum: String,
 }
 
@@ -58,6 +70,10 @@ pub struct Grant {
 struct PolicyFile {
     version: Spanned<u32>,
     identities: BTreeMap<Identity, IdentityFile>,
+    #[serde(default)]
+    sanitizer: SanitizerFile,
+    #[serde(default)]
+    injection: InjectionFile,
 }
 
 #[derive(Deserialize)]
@@ -104,10 +120,12 @@ impl Policy {
             let checked = check_identity(file_name, &identity, granted)?;
             identities.insert(identity, checked);
         }
-        let checksum = canonical(&identities).sha256_hex();
+        let screening = Screening::new(file_name, parsed.sanitizer, parsed.injection)?;
+        let checksum = canonical(&identities, &screening).sha256_hex();
         Ok(Self {
             file: file_name.to_owned(),
             identities,
+            screening,
             checksum,
         })
     }
@@ -137,6 +155,30 @@ impl Policy {
             let templates = granted.templates.iter();
             templates.map(move |(template, grant)| (identity, template, *grant))
         })
+    }
+
+    /// How output is cleaned: as a variable of no named class, and a secret that would refuse a
+    /// call is redacted, as it is too late to refuse.
+    pub(crate) fn output_settings(&self) -> Settings {
+        let mut settings = self.screening.settings("");
+        for mode in [&mut settings.modes.secret, &mut settings.modes.personal] {
+            if *mode == Mode::Refuse {
+                *mode = Mode::Redact;
+            }
+        }
+        settings
+    }
+
+    /// What happens with a text of this level.
+    #[must_use]
+    pub fn injection_action(&self, level: Level) -> Action {
+        self.screening.action(level)
+    }
+
+    /// How a variable of a data class is cleaned; an unnamed class is cleaned by the defaults.
+    #[must_use]
+    pub fn sanitizer_settings(&self, data_class: &str) -> Settings {
+        self.screening.settings(data_class)
     }
 
     /// SHA-256 of the canonical bytes, 64 lower-case hex digits: JSON of the parsed policy with
@@ -176,7 +218,7 @@ fn check_identity(
     })
 }
 
-fn canonical(identities: &BTreeMap<Identity, Granted>) -> Canonical {
+fn canonical(identities: &BTreeMap<Identity, Granted>, screening: &Screening) -> Canonical {
     let grant = |grant: &Grant| {
         let bound = grant
             .max_tokens
@@ -193,7 +235,8 @@ fn canonical(identities: &BTreeMap<Identity, Granted>) -> Canonical {
         (identity.to_string(), entry)
     });
     Canonical::object([
-        ("format", Canonical::text("postern-policy/1")),
+        ("format", Canonical::text("postern-policy/2")),
         ("identities", Canonical::Object(entries.collect())),
+        ("screening", screening.canonical()),
     ])
 }

@@ -1,0 +1,9 @@
+//! What is taken out of a text, what is left alone, and that a stream gives the same as the whole.
+
+mod fixtures;
+mod numbering;
+mod personal;
+mod properties;
+mod secrets;
+mod stays;
+mod stream;

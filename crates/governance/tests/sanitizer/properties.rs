@@ -1,0 +1,117 @@
+//! What holds for every text.
+
+use postern_governance::Sanitizer;
+use proptest::prelude::*;
+
+use crate::fixtures::*;
+
+/// Texts that are likely to hold secrets, parts of them, and what lies around them.
+fn tricky_text() -> impl Strategy<Value = String> {
+    let fragments = vec![
+        openai(),
+        openai_legacy(),
+        anthropic(),
+        aws(),
+        aws_secret(),
+        github(),
+        github_fine(),
+        slack(),
+        google(),
+        stripe(),
+        jwt(),
+        private_key("RSA PRIVATE KEY", 2),
+    ];
+    let secrets = proptest::sample::select(fragments);
+    let part = (secrets.clone(), any::<proptest::sample::Index>())
+        .prop_map(|(text, index)| text[..index.index(text.len())].to_owned());
+    let small = proptest::sample::select(vec![
+        "password",
+        "=",
+        ": ",
+        "\"",
+        "'",
+        " ",
+        "\n",
+        "-",
+        "_",
+        ".",
+        ",",
+        "]",
+        "[",
+        "\\",
+        "token",
+        "api_key",
+        "secret_access_key",
+        "hunter22",
+        "4111",
+        "1111",
+        "4111 1111 1111 1111",
+        "0",
+        "-----",
+        "BEGIN ",
+        "END ",
+        "PRIVATE KEY",
+        "ß",
+        "日",
+        "\u{a0}",
+        "[REDACTED:",
+        "payment-card",
+        ":1]",
+        "[REDACTED:jwt:3]",
+        "x",
+        "Z9",
+        "sk-",
+        "eyJ",
+        "(",
+        "$",
+        "/",
+        "&",
+        "=>",
+        "**",
+    ]);
+    let fragment = prop_oneof![
+        2 => secrets,
+        2 => part,
+        8 => small.prop_map(str::to_owned),
+        1 => "[ -~]{0,12}",
+        1 => "\\PC{0,4}",
+        1 => (1usize..700).prop_map(|n| "aB1".repeat(n)),
+    ];
+    proptest::collection::vec(fragment, 0..14).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn cleaning_twice_changes_nothing(text in tricky_text()) {
+        let once = Sanitizer::builtin().sanitize(&text);
+        let twice = Sanitizer::builtin().sanitize(&once.text);
+        prop_assert_eq!(&twice.text, &once.text);
+        prop_assert!(twice.redactions.is_empty());
+    }
+
+    #[test]
+    fn every_split_gives_the_text_of_the_whole(
+        text in tricky_text(),
+        sizes in proptest::collection::vec(1usize..40, 1..8),
+    ) {
+        let whole = clean(&text);
+        prop_assert_eq!(stream(&text, &sizes), whole.clone());
+        prop_assert_eq!(stream(&text, &[1]), whole);
+    }
+
+    #[test]
+    fn a_key_among_anything_is_gone(before in "[ -~\\n]{0,30}", after in "[ -~\\n]{0,30}") {
+        for key in [openai(), github(), aws(), google(), stripe(), jwt()] {
+            let text = format!("{before} {key} {after}");
+            prop_assert!(!clean(&text).contains(&key));
+        }
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>()) {
+        let whole = clean(&text);
+        prop_assert_eq!(stream(&text, &[3]), whole);
+    }
+}

@@ -1,0 +1,93 @@
+//! What comes out while a text is written.
+
+use postern_governance::HOLD_BACK_BYTES_MAX;
+
+use crate::fixtures::*;
+
+#[test]
+fn no_piece_of_a_secret_is_emitted_before_it_is_known() {
+    let keys = [
+        openai(),
+        anthropic(),
+        aws(),
+        github(),
+        github_fine(),
+        slack(),
+        google(),
+        stripe(),
+        jwt(),
+        private_key("PRIVATE KEY", 3),
+        "4111 1111 1111 1111".to_owned(),
+    ];
+    for key in keys {
+        let mut filter = filter();
+        let mut emitted = filter.push("see ");
+        for c in key.chars() {
+            emitted.push_str(&filter.push(&c.to_string()));
+            let safe = emitted == "see " || emitted.starts_with("see [REDACTED:");
+            assert!(safe, "{emitted:?} while {key:?} was written");
+        }
+        emitted.push_str(&filter.finish());
+        assert!(emitted.starts_with("see [REDACTED:"), "{emitted}");
+        assert_eq!(filter.redactions().len(), 1);
+        assert_eq!(filter.redactions()[0].variable, "output");
+    }
+}
+
+#[test]
+fn prose_is_held_back_by_one_word_only() {
+    let text = "The Copper Kettle has oat milk and a garden. It is open until nine. ";
+    let mut filter = filter();
+    let mut pushed = 0;
+    let mut emitted = 0;
+    let longest_word = text.split(' ').map(str::len).max().unwrap_or(0);
+    for c in text.chars() {
+        pushed += c.len_utf8();
+        emitted += filter.push(&c.to_string()).len();
+        assert!(
+            pushed - emitted <= longest_word,
+            "{} bytes are held back",
+            pushed - emitted
+        );
+    }
+    assert_eq!(pushed, emitted);
+}
+
+#[test]
+fn hostile_texts_are_held_back_within_the_bound() {
+    let texts = [
+        "a".repeat(20_000),
+        "-".repeat(20_000),
+        "1 ".repeat(10_000),
+        "password=".repeat(2_000),
+        format!("password = \"{}", "a".repeat(20_000)),
+        format!("password{}", " ".repeat(20_000)),
+        "-----BEGIN ".repeat(2_000),
+        format!("-----BEGIN {}", "A".repeat(20_000)),
+        "eyJ".repeat(7_000),
+        "[REDACTED:".repeat(2_000),
+    ];
+    for text in texts {
+        let mut filter = filter();
+        let (mut pushed, mut emitted) = (0, 0);
+        for c in text.chars() {
+            pushed += c.len_utf8();
+            emitted += filter.push(&c.to_string()).len();
+            let held = pushed - emitted;
+            assert!(
+                held <= HOLD_BACK_BYTES_MAX,
+                "{held} bytes of {:?} are held",
+                &text[..20]
+            );
+        }
+        emitted += filter.finish().len();
+        assert_eq!(pushed, emitted, "{:?}", &text[..20]);
+    }
+}
+
+#[test]
+fn debug_output_shows_nothing_that_is_held_back() {
+    let mut filter = filter();
+    let _ = filter.push("password = hunter");
+    assert!(!format!("{filter:?}").contains("hunter"));
+}
