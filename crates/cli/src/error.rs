@@ -138,6 +138,7 @@ impl From<Refusal> for CommandError {
             | RefusalKind::ClientGone
             | RefusalKind::EngineStopped
             | RefusalKind::EngineFailed { .. }
+            | RefusalKind::OutputInvalid { .. }
             | RefusalKind::Internal => false,
         };
         let advice = if code == CONTEXT_OVERFLOW {

@@ -82,6 +82,14 @@ pub enum Denial {
         /// The character's code point.
         code_point: u32,
     },
+    /// A variable breaks the JSON Schema that its template gives it.
+    #[error("the variable `{variable}` breaks `{keyword}` of its schema")]
+    VariableSchema {
+        /// Its name.
+        variable: String,
+        /// The keyword of the schema, such as `pattern`.
+        keyword: &'static str,
+    },
     /// A parameter is outside of what template and policy allow.
     #[error("the parameter `{parameter}` must be from {minimum} to {maximum}")]
     ParameterOutOfRange {
@@ -121,6 +129,7 @@ impl Denial {
             Self::VariableUnknown { .. } => "variable-unknown",
             Self::VariableOversized { .. } => "variable-oversized",
             Self::VariableControlCharacter { .. } => "variable-control-character",
+            Self::VariableSchema { .. } => "variable-schema",
             Self::ParameterOutOfRange { .. } => "parameter-out-of-range",
             Self::PromptOversized { .. } => "prompt-oversized",
             Self::RenderFailed { .. } => "render-failed",
@@ -139,6 +148,7 @@ impl Denial {
             | Self::VariableUnknown { .. }
             | Self::VariableOversized { .. }
             | Self::VariableControlCharacter { .. }
+            | Self::VariableSchema { .. }
             | Self::ParameterOutOfRange { .. }
             | Self::PromptOversized { .. }
             | Self::RenderFailed { .. } => DenialClass::Invalid,
@@ -152,7 +162,8 @@ impl Denial {
             Self::VariableMissing { variable }
             | Self::VariableUnknown { variable }
             | Self::VariableOversized { variable, .. }
-            | Self::VariableControlCharacter { variable, .. } => Some(variable),
+            | Self::VariableControlCharacter { variable, .. }
+            | Self::VariableSchema { variable, .. } => Some(variable),
             _ => None,
         }
     }
@@ -168,6 +179,7 @@ impl Denial {
             | Self::VariableUnknown { .. }
             | Self::VariableOversized { .. }
             | Self::VariableControlCharacter { .. }
+            | Self::VariableSchema { .. }
             | Self::PromptOversized { .. } => Some("variables"),
             Self::ParameterOutOfRange { parameter, .. } => Some(parameter),
             Self::UnknownIdentity { .. } | Self::RenderFailed { .. } => None,
