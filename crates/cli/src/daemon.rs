@@ -134,6 +134,21 @@ fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Servi
     )?)
 }
 
+/// Reads templates and policy again and puts them in force; if anything is wrong with them, the old
+/// ones stay.
+pub(crate) fn reload_rules(configuration: &Configuration, service: &Service) {
+    match load_rules(configuration) {
+        Ok(rules) => {
+            log::info!(rules = rules.checksum(); "templates and policy were read again");
+            service.replace_rules(rules);
+        }
+        Err(error) => {
+            let error = crate::error::message(&error);
+            log::error!(error; "templates and policy were not reloaded; the old ones stay in force");
+        }
+    }
+}
+
 fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSet> {
     let templates = match &configuration.prompts {
         Some(folder) => {

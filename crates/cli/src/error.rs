@@ -149,6 +149,7 @@ impl From<Refusal> for CommandError {
             | RefusalKind::ClientGone
             | RefusalKind::EngineStopped
             | RefusalKind::EngineFailed { .. }
+            | RefusalKind::OutputInvalid { .. }
             | RefusalKind::Internal => false,
         };
         let advice = if code == CONTEXT_OVERFLOW {

@@ -1,7 +1,8 @@
 //! Canonical bytes and their SHA-256.
 //!
 //! Invariant: the bytes depend on values only. They are JSON without white space, object keys in
-//! byte order, strings escaped as `serde_json` escapes them, numbers as Rust prints them. The
+//! byte order (but schemas in the order of their file), strings escaped as `serde_json` escapes
+//! them, numbers as Rust prints them. The
 //! writer is here and not a derive, so that neither the order of struct fields nor a cargo feature
 //! of a JSON crate can change a checksum.
 
@@ -17,6 +18,9 @@ pub(crate) enum Canonical {
     Number(f32),
     Text(String),
     Object(BTreeMap<String, Canonical>),
+    /// JSON as it is, in the order of its file: the order of a schema's members is the order in
+    /// which output has them.
+    Json(serde_json::Value),
 }
 
 impl Canonical {
@@ -30,6 +34,11 @@ impl Canonical {
 
     pub(crate) fn text(text: &str) -> Self {
         Self::Text(text.to_owned())
+    }
+
+    /// The text, or null where there is none.
+    pub(crate) fn optional(text: Option<&str>) -> Self {
+        text.map_or(Self::Null, Self::text)
     }
 
     /// The canonical bytes, which are UTF-8.
@@ -52,6 +61,7 @@ impl Canonical {
             Self::Integer(value) => json.push_str(&value.to_string()),
             Self::Number(value) => json.push_str(&value.to_string()),
             Self::Text(text) => write_text(json, text),
+            Self::Json(value) => json.push_str(&value.to_string()),
             Self::Object(entries) => {
                 json.push('{');
                 for (index, (key, value)) in entries.iter().enumerate() {

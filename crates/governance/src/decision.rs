@@ -12,10 +12,15 @@ use serde::Serialize;
 
 use crate::body::{RENDERED_BYTES_MAX, RenderFault};
 use crate::denial::{Denial, UNPRINTABLE};
+use crate::fence::{FenceKey, Marks};
 use crate::names::{Identity, TemplateId};
+use crate::policy::Screening;
 use crate::rules::RuleSet;
+use crate::sanitizer::Sanitizer;
+use crate::schema::Schema;
 use crate::screening::{Screened, screen};
-use crate::template::{Redaction, SYSTEM, Template, USER, VariableSpec, is_variable_name};
+use crate::template::{Redaction, SYSTEM, Template, USER};
+use crate::variable::{VariableSpec, is_variable_name};
 
 /// Highest temperature that a call or template may ask for.
 pub const TEMPERATURE_MAX: f32 = 2.0;
@@ -104,7 +109,7 @@ pub struct GovernedPrompt {
     pub template: TemplateRef,
     /// The prompt: system message if the template has one, then the user's.
     pub messages: Vec<Message>,
-    /// The variables as they were rendered: sanitized, defaults filled in.
+    /// The variables as they went into the template: sanitized, defaults filled in.
     pub variables: BTreeMap<String, String>,
     /// What was taken out, by variable and rule.
     pub redactions: Vec<Redaction>,
@@ -114,6 +119,8 @@ pub struct GovernedPrompt {
     pub temperature: f32,
     /// Seed of the sampler, if the caller gave one.
     pub seed: Option<u64>,
+    /// What the output has to be: JSON of this schema. Without it, any text.
+    pub output: Option<Schema>,
     /// Checksum of the policy that allowed it.
     pub policy_sha256: String,
 }
@@ -140,22 +147,75 @@ fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denia
     let variables = check_variables(template, &request.variables)?;
     let max_tokens = check_max_tokens(request.max_tokens, tokens_bound)?;
     let temperature = check_temperature(request.temperature, template.temperature)?;
-    let Screened {
-        variables,
-        redactions,
-    } = screen(rules, template, variables)?;
+    let screening = &rules.policy.screening;
+    let key = rules.fence_key();
+    let filled = fill(&rules.sanitizer, screening, &key, template, variables)?;
     Ok(GovernedPrompt {
         template: TemplateRef {
             id: template.id.to_string(),
             sha256: template.checksum.clone(),
         },
-        messages: render(template, &variables)?,
-        variables,
-        redactions,
+        messages: filled.messages,
+        variables: filled.variables,
+        redactions: filled.redactions,
         max_tokens,
         temperature,
         seed: request.seed,
+        output: template.output.clone(),
         policy_sha256: rules.policy.checksum().to_owned(),
+    })
+}
+
+/// A template filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Filled {
+    /// The prompt: system message if the template has one, then the user's.
+    pub messages: Vec<Message>,
+    /// The variables as they went into the template: sanitized, defaults filled in.
+    pub variables: BTreeMap<String, String>,
+    /// What was taken out, by variable and rule.
+    pub redactions: Vec<Redaction>,
+}
+
+/// Fills a template in, with the public fence key and the default screening instead of a policy's: for those who write
+/// templates. Nothing of it may be generated; only [`decide`] allows that.
+///
+/// # Errors
+///
+/// As [`decide`], for what concerns the variables.
+pub fn preview(
+    sanitizer: &Sanitizer,
+    template: &Template,
+    variables: &BTreeMap<String, String>,
+) -> Result<Filled, Denial> {
+    let variables = check_variables(template, variables)?;
+    let screening = Screening::default();
+    fill(
+        sanitizer,
+        &screening,
+        &FenceKey::PUBLIC,
+        template,
+        variables,
+    )
+}
+
+fn fill(
+    sanitizer: &Sanitizer,
+    screening: &Screening,
+    fence_key: &FenceKey,
+    template: &Template,
+    variables: BTreeMap<String, String>,
+) -> Result<Filled, Denial> {
+    let Screened {
+        variables,
+        redactions,
+    } = screen(sanitizer, screening, template, variables)?;
+    let marks = Marks::new(fence_key, template.id.as_str(), &variables);
+    Ok(Filled {
+        messages: render(template, &variables, &marks)?,
+        variables,
+        redactions,
     })
 }
 
@@ -218,10 +278,13 @@ fn check_variables(
     let mut variables = BTreeMap::new();
     for (name, spec) in &template.variables {
         let value = match given.get(name) {
-            Some(value) => value.clone(),
+            Some(value) => {
+                check_value(name, spec, value)?;
+                value.clone()
+            }
+            // The default was checked when the template was loaded.
             None => spec.default.clone().unwrap_or_default(),
         };
-        check_value(name, spec, &value)?;
         variables.insert(name.clone(), value);
     }
     Ok(variables)
@@ -236,11 +299,17 @@ fn check_value(name: &str, spec: &VariableSpec, value: &str) -> Result<(), Denia
         });
     }
     let mut characters = value.char_indices();
-    match characters.find(|(_, c)| is_refused_control(*c)) {
-        Some((offset, c)) => Err(Denial::VariableControlCharacter {
+    if let Some((offset, c)) = characters.find(|(_, c)| is_refused_control(*c)) {
+        return Err(Denial::VariableControlCharacter {
             variable: name.to_owned(),
             offset,
             code_point: c.into(),
+        });
+    }
+    match spec.broken_keyword(value) {
+        Some(keyword) => Err(Denial::VariableSchema {
+            variable: name.to_owned(),
+            keyword,
         }),
         None => Ok(()),
     }
@@ -278,25 +347,31 @@ fn check_temperature(asked: Option<f32>, default: f32) -> Result<f32, Denial> {
 fn render(
     template: &Template,
     variables: &BTreeMap<String, String>,
+    marks: &Marks,
 ) -> Result<Vec<Message>, Denial> {
-    let body = |name| {
-        template
-            .bodies
-            .render(name, variables)
-            .map_err(|fault| match fault {
-                RenderFault::Oversized => Denial::PromptOversized {
-                    bytes_max: RENDERED_BYTES_MAX,
-                },
-                RenderFault::Failed(kind) => Denial::RenderFailed {
-                    template: template.id.clone(),
-                    reason: kind.to_string(),
-                },
-            })
-    };
-    let mut messages = Vec::new();
-    if let Some(system) = &template.system {
-        messages.push(Message::new(Role::System, system, body(SYSTEM)?));
-    }
-    messages.push(Message::new(Role::User, &template.user, body(USER)?));
-    Ok(messages)
+    let system_name = template.system.is_some().then_some(SYSTEM);
+    let rendered = template
+        .bodies
+        .render([system_name, Some(USER)], variables, marks);
+    let [system, user] = rendered.map_err(|fault| match fault {
+        RenderFault::Oversized => Denial::PromptOversized {
+            bytes_max: RENDERED_BYTES_MAX,
+        },
+        RenderFault::NumberTaken => Denial::RenderFailed {
+            template: template.id.clone(),
+            reason: "a variable holds the numbers of its own marks".to_owned(),
+        },
+        RenderFault::Failed(kind) => Denial::RenderFailed {
+            template: template.id.clone(),
+            reason: kind.to_string(),
+        },
+    })?;
+    let bodies = [
+        (Role::System, template.system.as_deref(), system),
+        (Role::User, Some(template.user.as_str()), user),
+    ];
+    let messages = bodies
+        .into_iter()
+        .filter_map(|(role, source, content)| Some(Message::new(role, source?, content?)));
+    Ok(messages.collect())
 }

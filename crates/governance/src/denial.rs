@@ -124,6 +124,14 @@ pub enum Denial {
         /// The heaviest sign.
         signal: &'static str,
     },
+    /// A variable breaks the JSON Schema that its template gives it.
+    #[error("the variable `{variable}` breaks `{keyword}` of its schema")]
+    VariableSchema {
+        /// Its name.
+        variable: String,
+        /// The keyword of the schema, such as `pattern`.
+        keyword: &'static str,
+    },
     /// A parameter is outside of what template and policy allow.
     #[error("the parameter `{parameter}` must be from {minimum} to {maximum}")]
     ParameterOutOfRange {
@@ -167,6 +175,7 @@ impl Denial {
             Self::InvisibleCharacters { .. } => "invisible-characters",
             Self::InjectionRefused { .. } => "injection-refused",
             Self::ReviewRequired { .. } => "review-required",
+            Self::VariableSchema { .. } => "variable-schema",
             Self::ParameterOutOfRange { .. } => "parameter-out-of-range",
             Self::PromptOversized { .. } => "prompt-oversized",
             Self::RenderFailed { .. } => "render-failed",
@@ -189,6 +198,7 @@ impl Denial {
             | Self::VariableControlCharacter { .. }
             | Self::SensitiveContent { .. }
             | Self::InvisibleCharacters { .. }
+            | Self::VariableSchema { .. }
             | Self::ParameterOutOfRange { .. }
             | Self::PromptOversized { .. }
             | Self::RenderFailed { .. } => DenialClass::Invalid,
@@ -206,7 +216,8 @@ impl Denial {
             | Self::SensitiveContent { variable, .. }
             | Self::InvisibleCharacters { variable, .. }
             | Self::InjectionRefused { variable, .. }
-            | Self::ReviewRequired { variable, .. } => Some(variable),
+            | Self::ReviewRequired { variable, .. }
+            | Self::VariableSchema { variable, .. } => Some(variable),
             _ => None,
         }
     }
@@ -226,6 +237,7 @@ impl Denial {
             | Self::InvisibleCharacters { .. }
             | Self::InjectionRefused { .. }
             | Self::ReviewRequired { .. }
+            | Self::VariableSchema { .. }
             | Self::PromptOversized { .. } => Some("variables"),
             Self::ParameterOutOfRange { parameter, .. } => Some(parameter),
             Self::UnknownIdentity { .. } | Self::RenderFailed { .. } => None,

@@ -41,9 +41,9 @@ pub enum GovernanceError {
         /// Offset of the first bad byte.
         offset: usize,
     },
-    /// The YAML does not parse, or does not have the expected fields.
+    /// The file does not parse, or does not have the expected fields.
     #[error("{file}:{line}:{column}: {reason}")]
-    Yaml {
+    Syntax {
         /// File name.
         file: String,
         /// Line, from 1 (0 where the parser knows none).
@@ -88,7 +88,9 @@ pub enum GovernanceError {
         reason: String,
     },
     /// The file name does not equal the id of the template in it.
-    #[error("{file}: holds the template `{id}`; name the file `{id}.yaml` or change the id")]
+    #[error(
+        "{file}: holds the template `{id}`; name the file `{id}` with the ending of its format, or change the id"
+    )]
     FileName {
         /// File name.
         file: String,
@@ -105,6 +107,38 @@ pub enum GovernanceError {
         /// The first file.
         first: String,
     },
+    /// A template is not what the lock file says it is.
+    #[error(
+        "{file}: the template `{id}` is not what {lock}:{line} records (recorded {recorded}, found {found}); \
+         give the change a new version, or renew the lock on purpose with `postern prompt lock --renew {id}`"
+    )]
+    LockMismatch {
+        /// File of the template.
+        file: String,
+        /// Its id.
+        id: String,
+        /// The lock file.
+        lock: String,
+        /// Line of the record in it, from 1.
+        line: u64,
+        /// What the lock says, shortened for people.
+        recorded: String,
+        /// What was found, shortened for people.
+        found: String,
+    },
+    /// A template is not in the lock file that stands beside it.
+    #[error(
+        "{file}: the template `{id}` is not recorded in {lock}; \
+         review it and record it with `postern prompt lock`"
+    )]
+    NotLocked {
+        /// File of the template.
+        file: String,
+        /// Its id.
+        id: String,
+        /// The lock file.
+        lock: String,
+    },
     /// The folder holds more templates than [`crate::TEMPLATES_MAX`].
     #[error("{}: holds more than {count_max} templates; split the folder", path.display())]
     TooManyTemplates {
@@ -114,7 +148,7 @@ pub enum GovernanceError {
         count_max: usize,
     },
     /// The folder holds no template.
-    #[error("{}: holds no template; put at least one `<id>.yaml` there", path.display())]
+    #[error("{}: holds no template; put at least one `<id>.yaml`, `<id>.md` or `<id>.json` there", path.display())]
     NoTemplates {
         /// The folder.
         path: PathBuf,
@@ -191,10 +225,38 @@ pub enum GovernanceError {
     /// A string is not a valid template id.
     #[error(
         "not a template id: {reason}; an id is a name of a-z, 0-9, `.`, `_`, `-` \
-         with a version, such as `triage.v1`, at most 64 bytes"
+         with a version, such as `triage.v1` or `triage_v1`, at most 64 bytes"
     )]
     InvalidTemplateId {
         /// What is wrong.
         reason: &'static str,
     },
+}
+
+impl GovernanceError {
+    /// The file that is wrong and the line in it, where they are known; lines count from 1.
+    #[must_use]
+    pub fn place(&self) -> (Option<&str>, Option<u64>) {
+        let (file, line) = match self {
+            Self::Syntax { file, line, .. } | Self::Field { file, line, .. } => (file, *line),
+            Self::Body {
+                file,
+                line,
+                body_line,
+                ..
+            } => (file, line + *body_line as u64),
+            Self::SourceOversized { file, .. }
+            | Self::NotUtf8 { file, .. }
+            | Self::FileName { file, .. }
+            | Self::DuplicateTemplate { file, .. }
+            | Self::LockMismatch { file, .. }
+            | Self::NotLocked { file, .. }
+            | Self::VariableUndeclared { file, .. }
+            | Self::VariableUnused { file, .. }
+            | Self::PolicyTemplateUnknown { file, .. }
+            | Self::PolicyBound { file, .. } => (file, 0),
+            _ => return (None, None),
+        };
+        (Some(file), Some(line).filter(|line| *line > 0))
+    }
 }

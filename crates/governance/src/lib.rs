@@ -16,27 +16,34 @@ mod canonical;
 mod decision;
 mod denial;
 mod error;
+mod fence;
 mod injection;
+mod lock;
 mod names;
 mod output_filter;
 mod policy;
 mod redteam;
 mod rules;
 mod sanitizer;
+mod schema;
 mod screening;
 mod source;
+mod special_text;
 mod template;
 mod template_file;
 mod template_set;
+mod variable;
 
 pub use body::{BODY_BYTES_MAX, RENDER_FUEL_MAX, RENDERED_BYTES_MAX};
 pub use decision::{
-    CallRequest, Decision, GovernedPrompt, Message, Role, SCOPES_MAX, TEMPERATURE_MAX, TemplateRef,
-    decide,
+    CallRequest, Decision, Filled, GovernedPrompt, Message, Role, SCOPES_MAX, TEMPERATURE_MAX,
+    TemplateRef, decide, preview,
 };
 pub use denial::{Denial, DenialClass};
 pub use error::GovernanceError;
+pub use fence::FenceKey;
 pub use injection::{Assessment, LANGUAGES, LEVEL_SCORES, Level, Signal, TEXT_BYTES_MAX, assess};
+pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
 pub use names::{Identity, NAME_BYTES_MAX, TemplateId};
 pub use output_filter::OutputFilter;
 pub use policy::{Action, Grant, Policy};
@@ -47,9 +54,11 @@ pub use sanitizer::{
     PRIVATE_KEY_BLOCK_BYTES_MAX, PROGRAM_BYTES_MAX, Place, RULES_MAX, RedactionCount, RuleClass,
     RuleInfo, Sanitized, SanitizedStream, Sanitizer, Settings,
 };
+pub use schema::{OUTPUT_NESTING_MAX, Schema, TEMPLATE_SCHEMA_BYTES_MAX};
 pub use source::{SOURCE_BYTES_MAX, SOURCE_NESTING_MAX, SOURCE_NODES_MAX};
-pub use template::{
-    MAX_TOKENS_LIMIT, Redaction, Risk, Template, VARIABLE_BYTES_DEFAULT, VARIABLE_BYTES_LIMIT,
-    VARIABLES_MAX, VariableSpec,
+pub use template::{MAX_TOKENS_LIMIT, Redaction, Risk, Template};
+pub use template_set::{TEMPLATES_MAX, TemplateFolder, TemplateSet};
+pub use variable::{
+    DataClass, Fence, Trust, VARIABLE_BYTES_DEFAULT, VARIABLE_BYTES_LIMIT, VARIABLES_MAX,
+    VariableSpec, WORD_CHARS_MAX,
 };
-pub use template_set::{TEMPLATES_MAX, TemplateSet};

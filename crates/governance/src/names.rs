@@ -20,7 +20,7 @@ const VERSION_DIGITS_MAX: usize = 6;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Identity(String);
 
-/// A template with its version, such as `coffee.v1`.
+/// A template with its version, such as `coffee.v1` or `coffee_v1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TemplateId(String);
 
@@ -37,6 +37,14 @@ impl TemplateId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TemplateId {
+    /// The name and the number of the version. Two spellings of one template have the same parts.
+    #[must_use]
+    pub fn parts(&self) -> (&str, &str) {
+        split_version(&self.0).expect("an id has a version, which was checked")
     }
 }
 
@@ -79,16 +87,22 @@ fn name_fault(text: &str) -> Option<&'static str> {
     None
 }
 
+/// What stands before and behind the last `.v` or `_v`.
+fn split_version(text: &str) -> Option<(&str, &str)> {
+    let separator = text.rfind(".v").max(text.rfind("_v"))?;
+    Some((&text[..separator], &text[separator + 2..]))
+}
+
 fn version_fault(text: &str) -> Option<&'static str> {
-    let Some((name, version)) = text.rsplit_once(".v") else {
-        return Some("it does not end in a version such as `.v1`");
+    let Some((name, version)) = split_version(text) else {
+        return Some("it does not end in a version such as `.v1` or `_v1`");
     };
     if name.is_empty() {
         return Some("there is no name before the version");
     }
     let digits = version.bytes().all(|b| b.is_ascii_digit());
     if !digits || version.is_empty() || version.len() > VERSION_DIGITS_MAX {
-        return Some("its version is not `.v` and a number of at most 6 digits");
+        return Some("its version is not `.v` or `_v` and a number of at most 6 digits");
     }
     if version.starts_with('0') {
         return Some("its version begins with 0; versions count from 1");

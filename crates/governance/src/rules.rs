@@ -2,6 +2,7 @@
 
 use crate::GovernanceError;
 use crate::canonical::Canonical;
+use crate::fence::FenceKey;
 use crate::policy::Policy;
 use crate::sanitizer::Sanitizer;
 use crate::template_set::TemplateSet;
@@ -16,6 +17,8 @@ pub struct RuleSet {
     pub policy: Policy,
     /// What is taken out of variables and output.
     pub sanitizer: Sanitizer,
+    /// What the marks around untrusted text are derived from, if somebody chose it.
+    fence_key: Option<FenceKey>,
     checksum: String,
 }
 
@@ -51,8 +54,21 @@ impl RuleSet {
             templates,
             policy,
             sanitizer,
+            fence_key: None,
             checksum,
         })
+    }
+
+    /// The same rules with marks that only the holder of the key can know, unless a key was chosen
+    /// already. Without any, [`FenceKey::PUBLIC`] serves. The key is not part of the checksum.
+    #[must_use]
+    pub fn with_fence_key(mut self, fence_key: FenceKey) -> Self {
+        self.fence_key.get_or_insert(fence_key);
+        self
+    }
+
+    pub(crate) fn fence_key(&self) -> FenceKey {
+        self.fence_key.unwrap_or(FenceKey::PUBLIC)
     }
 
     /// SHA-256 over the checksums of all templates, the policy and the redaction rules, 64

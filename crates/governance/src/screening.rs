@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 
 use crate::denial::Denial;
 use crate::injection::{self, Level};
-use crate::policy::{Action, Invisible};
-use crate::rules::RuleSet;
-use crate::template::{Redaction, Template, VariableSpec};
+use crate::policy::{Action, Invisible, Screening};
+use crate::sanitizer::Sanitizer;
+use crate::template::{Redaction, Template};
+use crate::variable::Trust;
 
 /// What a mark about an injection is called among the redactions, before the signal's name.
 const INJECTION_MARK: &str = "injection-";
@@ -24,22 +25,24 @@ pub(crate) struct Screened {
 
 /// Scores and cleans all variables, in one session, so that a secret has the same number in all.
 pub(crate) fn screen(
-    rules: &RuleSet,
+    sanitizer: &Sanitizer,
+    screening: &Screening,
     template: &Template,
     variables: BTreeMap<String, String>,
 ) -> Result<Screened, Denial> {
-    let mut session = rules.sanitizer.session();
+    let mut session = sanitizer.session();
     let mut screened = Screened {
         variables: BTreeMap::new(),
         redactions: Vec::new(),
     };
     for (name, value) in variables {
-        let data_class = template.variables.get(&name).map_or("", data_class);
-        if template.variables.get(&name).is_none_or(is_untrusted) {
-            let marks = judge(rules, &name, &value)?;
+        let spec = template.variables.get(&name);
+        if spec.is_none_or(|spec| spec.trust == Trust::Untrusted) {
+            let marks = judge(screening, &name, &value)?;
             screened.redactions.extend(marks);
         }
-        let settings = rules.policy.screening.settings(data_class);
+        let data_class = spec.map(|spec| spec.data_class).unwrap_or_default();
+        let settings = screening.settings(data_class.as_str());
         let sanitized = session.sanitize(&value, settings);
         if let Some(rule) = session.refused() {
             return Err(Denial::SensitiveContent {
@@ -47,9 +50,7 @@ pub(crate) fn screen(
                 rule,
             });
         }
-        if sanitized.invisible_characters > 0
-            && rules.policy.screening.invisible == Invisible::Refuse
-        {
+        if sanitized.invisible_characters > 0 && screening.invisible == Invisible::Refuse {
             return Err(Denial::InvisibleCharacters {
                 variable: name,
                 count: sanitized.invisible_characters,
@@ -66,23 +67,13 @@ pub(crate) fn screen(
     Ok(screened)
 }
 
-/// The class of the data that a template expects in a variable. All are of no class so far.
-fn data_class(_spec: &VariableSpec) -> &'static str {
-    ""
-}
-
-/// Whether a variable may hold anything, because others write it. All are, so far.
-fn is_untrusted(_spec: &VariableSpec) -> bool {
-    true
-}
-
 /// Marks of a text that looks like an injection, or the refusal.
-fn judge(rules: &RuleSet, variable: &str, value: &str) -> Result<Vec<Redaction>, Denial> {
+fn judge(screening: &Screening, variable: &str, value: &str) -> Result<Vec<Redaction>, Denial> {
     let assessment = injection::assess(value);
     let variable = variable.to_owned();
     let score = assessment.score;
     let signal = assessment.signals.first().map_or("", |signal| signal.name);
-    match rules.policy.screening.action(assessment.level) {
+    match screening.action(assessment.level) {
         Action::Refuse => Err(Denial::InjectionRefused {
             variable,
             score,

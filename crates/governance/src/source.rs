@@ -1,4 +1,4 @@
-//! Rule files: bounded reading, strict YAML, and TOML.
+//! Rule files: bounded reading; strict YAML and JSON, and TOML.
 //!
 //! Invariant: no more than [`SOURCE_BYTES_MAX`] bytes are ever held or parsed, and the parser
 //! refuses aliases, anchors, merge keys, duplicate keys, unknown tags and deep nesting, so that
@@ -21,7 +21,7 @@ use crate::GovernanceError;
 /// Largest rule file, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of a rule file.
-pub const SOURCE_NESTING_MAX: usize = 8;
+pub const SOURCE_NESTING_MAX: usize = 32;
 /// Most YAML nodes of a rule file.
 pub const SOURCE_NODES_MAX: usize = 20_000;
 
@@ -62,7 +62,7 @@ pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, Go
     check_size(file, text.len())?;
     serde_saphyr::from_str_with_options(text, strict()).map_err(|error| {
         let location = error.location();
-        GovernanceError::Yaml {
+        GovernanceError::Syntax {
             file: file.to_owned(),
             line: location.map_or(0, |at| at.line()),
             column: location.map_or(0, |at| at.column()),
@@ -89,6 +89,25 @@ pub(crate) fn line_at(text: &str, offset: usize) -> u64 {
     1 + text[..text.floor_char_boundary(offset)]
         .matches('\n')
         .count() as u64
+}
+
+/// Parses a JSON text of bounded size.
+///
+/// Its grammar is checked first. Then it is read as YAML, of which JSON is a part, so that keys
+/// that appear twice are found at any depth, and values know their lines.
+pub(crate) fn parse_json<T: DeserializeOwned>(
+    file: &str,
+    text: &str,
+) -> Result<T, GovernanceError> {
+    check_size(file, text.len())?;
+    let grammar = serde_json::from_str::<serde::de::IgnoredAny>(text);
+    grammar.map_err(|error| GovernanceError::Syntax {
+        file: file.to_owned(),
+        line: error.line() as u64,
+        column: error.column() as u64,
+        reason: format!("not JSON: {error}"),
+    })?;
+    parse(file, text)
 }
 
 /// Refuses a text over the bound.

@@ -1,17 +1,19 @@
 //! All templates of a folder.
 //!
-//! Only regular files whose name ends in `.yaml` or `.yml` are read, in byte order of their names;
-//! hidden files and other endings are passed over, folders are not entered, and a link with such a
-//! name is an error.
+//! Only regular files with the name of a template are read, in byte order of their names: YAML,
+//! and Markdown and JSON whose name is an id. Hidden files, tests, recordings and other endings
+//! are passed over, folders are not entered, and a link with such a name is an error.
 //!
-//! Invariant: ids are unique and every template has passed its checks; one bad file refuses all.
+//! Invariant: ids are unique, every template has passed its checks, and where there is a lock
+//! file, it records every template as it is; one bad file refuses all.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::canonical::Canonical;
+use crate::lock::{LOCK_FILE, PromptLock};
 use crate::template::Template;
-use crate::template_file::parse_template;
+use crate::template_file::{is_template_name, parse_template};
 use crate::{GovernanceError, source};
 
 /// Most templates of a set.
@@ -19,20 +21,24 @@ pub const TEMPLATES_MAX: usize = 1024;
 /// Most entries of a template folder, of any kind.
 const FOLDER_ENTRIES_MAX: usize = 4 * TEMPLATES_MAX;
 
-/// The templates that can be called, by id.
+/// What a template folder holds, read but not parsed.
 #[derive(Debug, Clone, Default)]
-pub struct TemplateSet {
-    templates: BTreeMap<String, Template>,
+#[non_exhaustive]
+pub struct TemplateFolder {
+    /// Name and text of each template file, in byte order of the names.
+    pub sources: Vec<(String, String)>,
+    /// Text of the lock file, if there is one.
+    pub lock: Option<String>,
 }
 
-impl TemplateSet {
-    /// Reads every template of a folder.
+impl TemplateFolder {
+    /// Reads the files of a folder.
     ///
     /// # Errors
     ///
-    /// The first file that is wrong, in byte order of the names, with line and reason; or that
-    /// the folder holds none, or too many.
-    pub fn load(dir: &Path) -> Result<Self, GovernanceError> {
+    /// The first file that cannot be read or is too large; or that the folder holds no template,
+    /// or too many.
+    pub fn read(dir: &Path) -> Result<Self, GovernanceError> {
         let mut sources = Vec::new();
         for path in template_files(dir)? {
             sources.push((source::file_name(&path), source::read(&path)?));
@@ -42,8 +48,58 @@ impl TemplateSet {
                 path: dir.to_owned(),
             });
         }
-        let borrowed = sources.iter();
-        Self::from_sources(borrowed.map(|(file, text)| (file.as_str(), text.as_str())))
+        let lock = dir.join(LOCK_FILE);
+        // A link that leads nowhere is there too: it is refused, not passed over.
+        let lock = match lock.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            _ => Some(source::read(&lock)?),
+        };
+        Ok(Self { sources, lock })
+    }
+
+    /// Parses the templates and checks them against the lock.
+    ///
+    /// # Errors
+    ///
+    /// The first file that is wrong, in byte order of the names, with line and reason.
+    pub fn templates(&self) -> Result<TemplateSet, GovernanceError> {
+        let sources = self.sources.iter();
+        let sources = sources.map(|(file, text)| (file.as_str(), text.as_str()));
+        match &self.lock {
+            Some(lock) => {
+                TemplateSet::from_locked_sources(sources, &PromptLock::from_source(lock)?)
+            }
+            None => TemplateSet::from_sources(sources),
+        }
+    }
+}
+
+/// The templates that can be called, by id.
+#[derive(Debug, Clone, Default)]
+pub struct TemplateSet {
+    templates: BTreeMap<String, Template>,
+}
+
+impl TemplateSet {
+    /// Reads every template of a folder, and the lock file if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`TemplateFolder::read`] and [`TemplateFolder::templates`].
+    pub fn load(dir: &Path) -> Result<Self, GovernanceError> {
+        TemplateFolder::read(dir)?.templates()
+    }
+
+    /// Parses templates given as (file name, text), each of which the lock must record.
+    ///
+    /// # Errors
+    ///
+    /// The first source that is wrong or is not as recorded.
+    pub fn from_locked_sources<'s>(
+        sources: impl IntoIterator<Item = (&'s str, &'s str)>,
+        lock: &PromptLock,
+    ) -> Result<Self, GovernanceError> {
+        Self::parse(sources, Some(lock))
     }
 
     /// Parses templates given as (file name, text).
@@ -54,19 +110,30 @@ impl TemplateSet {
     pub fn from_sources<'s>(
         sources: impl IntoIterator<Item = (&'s str, &'s str)>,
     ) -> Result<Self, GovernanceError> {
-        let mut files: BTreeMap<String, &str> = BTreeMap::new();
+        Self::parse(sources, None)
+    }
+
+    fn parse<'s>(
+        sources: impl IntoIterator<Item = (&'s str, &'s str)>,
+        lock: Option<&PromptLock>,
+    ) -> Result<Self, GovernanceError> {
+        // `coffee.v1` and `coffee_v1` are two spellings of one id.
+        let mut files: BTreeMap<(String, String), &str> = BTreeMap::new();
         let mut templates = BTreeMap::new();
         for (file, text) in sources {
             let template = parse_template(file, text)?;
-            let id = template.id.to_string();
-            if let Some(first) = files.insert(id.clone(), file) {
+            let (name, version) = template.id.parts();
+            if let Some(first) = files.insert((name.to_owned(), version.to_owned()), file) {
                 return Err(GovernanceError::DuplicateTemplate {
                     file: file.to_owned(),
-                    id,
+                    id: template.id.to_string(),
                     first: first.to_owned(),
                 });
             }
-            templates.insert(id, template);
+            if let Some(lock) = lock {
+                lock.check(file, &template)?;
+            }
+            templates.insert(template.id.to_string(), template);
         }
         Ok(Self { templates })
     }
@@ -127,8 +194,4 @@ fn template_files(dir: &Path) -> Result<Vec<PathBuf>, GovernanceError> {
     }
     files.sort();
     Ok(files)
-}
-
-fn is_template_name(name: &str) -> bool {
-    !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml"))
 }

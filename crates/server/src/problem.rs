@@ -258,6 +258,12 @@ fn wording(kind: &RefusalKind) -> Wording {
             "The engine failed",
             "The model could not answer this call; the cause is in the service's log, under the id in instance.",
         ),
+        RefusalKind::OutputInvalid { .. } => Wording(
+            StatusCode::BAD_GATEWAY,
+            "output-invalid",
+            "The output does not keep to its schema",
+            "What the model wrote is not the JSON that the template asks for; do not use it. A larger max_tokens or a better model may help.",
+        ),
         RefusalKind::Internal => Wording(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -398,6 +404,12 @@ fn denial_wording(denial: &Denial) -> Wording {
             "review-required",
             "A person has to look at this call",
             "The named variable may hold instructions to the model; the policy wants a person to look at it.",
+        ),
+        Denial::VariableSchema { .. } => Wording(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "variable-schema",
+            "A variable breaks its schema",
+            "The named variable does not keep to the JSON Schema that the template gives it; GET /v1/templates shows it.",
         ),
         Denial::ParameterOutOfRange { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,

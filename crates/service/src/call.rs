@@ -251,6 +251,9 @@ pub struct VariableSummary {
     pub default: Option<String>,
     /// Longest value in bytes.
     pub bytes_max: usize,
+    /// JSON Schema of the value, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<serde_json::Value>,
 }
 
 /// A model that is loaded.

@@ -17,7 +17,7 @@ use postern_engine::{
     EngineError, Event, FinishReason, Generation, Job, Next, OutputFormat, Prompt, Sampling,
 };
 use postern_governance::{
-    CallRequest, Decision, GovernedPrompt, Identity, OutputFilter, TemplateId, decide,
+    CallRequest, Decision, GovernedPrompt, Identity, OutputFilter, RuleSet, TemplateId, decide,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -61,6 +61,8 @@ pub(crate) struct Admission {
     pub(crate) id: RequestId,
     pub(crate) arrived: Instant,
     pub(crate) identity: Identity,
+    /// What admitted it, and filters its output.
+    rules: Arc<RuleSet>,
     pub(crate) prompt: GovernedPrompt,
     pub(crate) seed: u64,
     pub(crate) record: Receipt,
@@ -98,7 +100,8 @@ impl Service {
         if !self.engine.is_running() {
             return Err(RefusalKind::EngineStopped);
         }
-        let prompt = match decide(&self.rules, &request(arrival)) {
+        let rules = self.rules();
+        let prompt = match decide(&rules, &request(arrival)) {
             Decision::Allow(prompt) => prompt,
             Decision::Deny(denial) => return Err(RefusalKind::Denied(denial)),
         };
@@ -115,6 +118,7 @@ impl Service {
             id: arrival.id,
             arrived: arrival.at,
             identity: arrival.caller.identity.clone(),
+            rules,
             prompt,
             seed,
             record,
@@ -125,7 +129,7 @@ impl Service {
     /// Generates for an admitted call and closes it.
     fn serve(&self, admission: Admission, reply: Reply) {
         let id = admission.id;
-        let filter = OutputFilter::new(&self.rules);
+        let filter = OutputFilter::new(&admission.rules);
         let mut progress = Progress::new(filter, admission.arrived);
         let generation = match unless_panicked(|| self.submit(&admission)) {
             Ok(generation) => generation,
@@ -159,21 +163,22 @@ impl Service {
     }
 
     fn submit(&self, admission: &Admission) -> Result<Generation, RefusalKind> {
-        let job = Job {
-            prompt: Prompt::Chat(translate::messages(&admission.prompt.messages)),
-            sampling: Sampling {
-                temperature: admission.prompt.temperature,
-                seed: admission.seed,
-                ..Sampling::greedy()
-            },
-            max_tokens: admission.prompt.max_tokens as usize,
-            stop: Vec::new(),
-            tenant: admission.identity.to_string(),
-            output: OutputFormat::Text,
+        let output = match &admission.prompt.output {
+            Some(schema) => OutputFormat::JsonSchema(schema.json().clone()),
+            None => OutputFormat::Text,
         };
-        self.engine
-            .submit(job)
-            .map_err(|error| failure(admission.id, &error))
+        match self.engine.submit(job(admission, output)) {
+            // What the engine cannot enforce while decoding, the check of the whole output still does.
+            Err(EngineError::SchemaInvalid { reason }) => {
+                log::warn!(
+                    template = admission.prompt.template.id, reason;
+                    "the engine cannot hold output to this schema; it is only checked afterwards"
+                );
+                self.engine.submit(job(admission, OutputFormat::Text))
+            }
+            other => other,
+        }
+        .map_err(|error| failure(admission.id, &error))
     }
 
     /// Hands the generation's text to the caller until it ends. However it
@@ -211,6 +216,7 @@ impl Service {
                     progress.finished(&finished);
                     let end = self.end(finished.finish_reason, events)?;
                     hand(events, progress.flush(&finished.text_tail))?;
+                    check_output(admission, progress, end)?;
                     return Ok(end);
                 }
                 Next::Event(Event::Failed(error)) => return Err(failure(admission.id, &error)),
@@ -260,6 +266,37 @@ impl Service {
             FinishReason::Cancelled => Err(RefusalKind::EngineFailed { code: ENGINE_ENDED }),
         }
     }
+}
+
+fn job(admission: &Admission, output: OutputFormat) -> Job {
+    Job {
+        prompt: Prompt::Chat(translate::messages(&admission.prompt.messages)),
+        sampling: Sampling {
+            temperature: admission.prompt.temperature,
+            seed: admission.seed,
+            ..Sampling::greedy()
+        },
+        max_tokens: admission.prompt.max_tokens as usize,
+        stop: Vec::new(),
+        tenant: admission.identity.to_string(),
+        output,
+    }
+}
+
+/// Checks the whole text as it was handed out, however it was generated.
+fn check_output(
+    admission: &Admission,
+    progress: &Progress,
+    end: AnswerEnd,
+) -> Result<(), RefusalKind> {
+    let schema = admission.prompt.output.as_ref();
+    let Some(mut reason) = schema.and_then(|schema| schema.output_fault(progress.text())) else {
+        return Ok(());
+    };
+    if end == AnswerEnd::Length {
+        reason.push_str("; it was cut at max_tokens");
+    }
+    Err(RefusalKind::OutputInvalid { reason })
 }
 
 fn request(arrival: &Arrival) -> CallRequest {

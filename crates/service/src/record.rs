@@ -57,7 +57,8 @@ impl Service {
         let recorded = self
             .append(refusal.id, &Entry::Refused(entry.clipped()))
             .is_ok();
-        let loaded = template.filter(|name| self.rules.templates.get(name).is_some());
+        let rules = self.rules();
+        let loaded = template.filter(|name| rules.templates.get(name).is_some());
         self.metrics.count_request(code, loaded);
         log::warn!(
             request:% = refusal.id,

@@ -60,6 +60,11 @@ pub enum RefusalKind {
         /// The engine's code of its error.
         code: &'static str,
     },
+    /// The output is not what the template's schema asks for. It may have been streamed already.
+    OutputInvalid {
+        /// What is wrong, without its text.
+        reason: String,
+    },
     /// A defect of ours, such as a panic on the call's thread.
     Internal,
 }
@@ -162,6 +167,7 @@ impl RefusalKind {
             Self::ClientGone => "client-gone",
             Self::EngineStopped => "engine-stopped",
             Self::EngineFailed { code } => code,
+            Self::OutputInvalid { .. } => "output-invalid",
             Self::Internal => "internal",
         }
     }
@@ -196,6 +202,9 @@ impl fmt::Display for RefusalKind {
             Self::ClientGone => f.write_str("the client went away"),
             Self::EngineStopped => f.write_str("the engine has stopped"),
             Self::EngineFailed { code } => write!(f, "the engine failed: {code}"),
+            Self::OutputInvalid { reason } => {
+                write!(f, "the output does not keep to its schema: {reason}")
+            }
             Self::Internal => f.write_str("an internal fault ended the call"),
         }
     }

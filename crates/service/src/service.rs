@@ -2,13 +2,13 @@
 //!
 //! Absent here: the path itself, which is synchronous and lives in `path.rs`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use postern_audit::AuditLog;
 use postern_engine::Engine;
-use postern_governance::{Identity, RuleSet, Template};
+use postern_governance::{FenceKey, Identity, RuleSet, Template};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::call::{Call, CallStream, Caller, ModelSummary, TemplateSummary, VariableSummary};
@@ -27,11 +27,16 @@ const DESK_THREADS_MAX: u32 = 8;
 /// How long a shutdown waits, after cutting the calls, for their last records.
 const CUT_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// What the device's key is used with to derive the key of the marks around untrusted text. No
+/// token is signed over these bytes: claims are JSON.
+const FENCE_KEY_LABEL: &[u8] = b"postern-fence/1";
+
 /// Everything that a call needs. Shared by reference count; all methods take
 /// `&self`.
 pub struct Service {
     pub(crate) engine: Engine,
-    pub(crate) rules: RuleSet,
+    rules: RwLock<Arc<RuleSet>>,
+    fence_key: FenceKey,
     pub(crate) audit: AuditLog,
     pub(crate) config: ServiceConfig,
     pub(crate) metrics: Metrics,
@@ -101,9 +106,11 @@ impl Service {
         clock: Clock,
     ) -> Result<Arc<Self>, ServiceError> {
         config.check()?;
+        let fence_key = FenceKey::new(tokens.sign(FENCE_KEY_LABEL));
         Ok(Arc::new(Self {
             engine,
-            rules,
+            rules: RwLock::new(Arc::new(rules.with_fence_key(fence_key))),
+            fence_key,
             audit,
             metrics: Metrics::new(),
             slots: Arc::new(Semaphore::new(config.calls_max)),
@@ -115,6 +122,18 @@ impl Service {
             phase: AtomicU8::new(Phase::Open as u8),
             config,
         }))
+    }
+
+    /// Decides on calls that come from now on by other rules. Calls that were admitted go on under
+    /// the rules that admitted them.
+    pub fn replace_rules(&self, rules: RuleSet) {
+        let rules = Arc::new(rules.with_fence_key(self.fence_key));
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// The rules in force.
+    pub(crate) fn rules(&self) -> Arc<RuleSet> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Believes a caller whose certificate names `certificate` and whose
@@ -223,11 +242,12 @@ impl Service {
     /// The templates that token and policy both open to `caller`.
     #[must_use]
     pub fn templates(&self, caller: &Caller) -> Vec<TemplateSummary> {
-        self.rules
+        let rules = self.rules();
+        rules
             .templates
             .iter()
             .filter(|template| caller.scopes.contains(&template.id))
-            .filter(|template| self.rules.policy.allows(&caller.identity, &template.id))
+            .filter(|template| rules.policy.allows(&caller.identity, &template.id))
             .map(summary)
             .collect()
     }
@@ -326,6 +346,7 @@ fn summary(template: &Template) -> TemplateSummary {
             required: variable.required,
             default: variable.default.clone(),
             bytes_max: variable.bytes_max,
+            schema: variable.schema.as_ref().map(|schema| schema.json().clone()),
         };
         (name.clone(), summary)
     });

@@ -42,6 +42,6 @@ pub fn template(id: &str, max_tokens: u32) -> String {
     format!(
         "id: {id}\ndescription: Test of {id}.\nauthor: a\nintent: i\nrisk: low\n\
          max_tokens: {max_tokens}\nuser: \"{{{{text}}}}\"\nvariables:\n  \
-         text: {{description: What to answer., bytes_max: {TEXT_BYTES_MAX}, required: true}}\n"
+         text: {{description: What to answer., bytes_max: {TEXT_BYTES_MAX}, required: true, fence: message}}\n"
     )
 }

@@ -4,17 +4,20 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postern_server::ServerConfig;
+use postern_service::Service;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::ServeArguments;
 use crate::configuration::Configuration;
-use crate::daemon::{Termination, bind, start_service};
+use crate::daemon::{Termination, bind, reload_rules, start_service};
 use crate::file_rights::refuse_strangers;
 use crate::state_folder::development_hint;
 use crate::terminal::Screen;
 
-/// Serves until SIGTERM, SIGINT or SIGHUP, then closes in order.
+/// Serves until SIGTERM, SIGINT or SIGHUP, then closes in order. SIGUSR1 reloads templates and policy.
 pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     let mut termination = Termination::catch()?;
+    let reload = signal(SignalKind::user_defined1()).context("cannot catch SIGUSR1")?;
     let reading = tokio::task::spawn_blocking(move || Configuration::for_daemon(&arguments));
     let configuration = tokio::select! {
         biased;
@@ -41,7 +44,31 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     if let Err(error) = ready {
         log::warn!("{error}");
     }
-    Ok(server.run(termination.arrived_once()).await?)
+    let reloading = tokio::spawn(reload_on_signal(
+        reload,
+        Arc::clone(&configuration),
+        Arc::clone(&service),
+    ));
+    let served = server.run(termination.arrived_once()).await;
+    reloading.abort();
+    Ok(served?)
+}
+
+/// Reloads templates and policy at each signal, one after the other.
+async fn reload_on_signal(
+    mut reload: Signal,
+    configuration: Arc<Configuration>,
+    service: Arc<Service>,
+) {
+    while reload.recv().await.is_some() {
+        let (configuration, service) = (Arc::clone(&configuration), Arc::clone(&service));
+        let read = tokio::task::spawn_blocking(move || reload_rules(&configuration, &service));
+        if read.await.is_err() {
+            log::error!(
+                "a defect ended the reading of templates and policy; the old ones stay in force"
+            );
+        }
+    }
 }
 
 /// Fails when a TLS file is not there, or is anybody's to change, before a model is read or anything

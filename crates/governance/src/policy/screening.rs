@@ -25,9 +25,8 @@ use crate::GovernanceError;
 use crate::canonical::Canonical;
 use crate::injection::Level;
 use crate::sanitizer::{CONFIDENCE_MIN_DEFAULT, Mode, Modes, Settings};
+use crate::variable::DataClass;
 
-/// The data classes of variables.
-pub(crate) const DATA_CLASSES: [&str; 4] = ["public", "internal", "confidential", "personal"];
 /// Stands for every data class that is not named.
 const DEFAULT: &str = "default";
 
@@ -140,14 +139,15 @@ impl Screening {
             let Some(modes) = modes else {
                 return Ok(BTreeMap::new());
             };
-            let known = |class: &String| class == DEFAULT || DATA_CLASSES.contains(&class.as_str());
+            let classes = DataClass::ALL.map(DataClass::as_str);
+            let known = |class: &String| class == DEFAULT || classes.contains(&class.as_str());
             match modes.value.keys().find(|class| !known(class)) {
                 Some(class) => Err(fault(
                     modes.defined.line(),
                     &format!("sanitizer.{name}"),
                     format!(
                         "names `{class}`; use `{DEFAULT}` or one of {}",
-                        DATA_CLASSES.join(", ")
+                        classes.join(", ")
                     ),
                 )),
                 None => Ok(modes.value),
