@@ -35,6 +35,12 @@ pub(crate) enum CommandError {
         /// Where the log is broken and why.
         message: String,
     },
+    /// Prompts did not pass, and the report of it was printed.
+    #[error("{message}")]
+    ChecksFailed {
+        /// How many, and what to do next where that is not in the report.
+        message: String,
+    },
     /// No connection, or it broke off.
     #[error("{message}")]
     Unreachable {
@@ -164,6 +170,7 @@ pub(crate) enum Exit {
     Refused = 3,
     AuditBroken = 4,
     Unreachable = 5,
+    ChecksFailed = 6,
     /// As shells report SIGINT.
     Interrupted = 130,
 }
@@ -182,6 +189,7 @@ impl Exit {
             ) => Self::Refused,
             Some(CommandError::AuditBroken { .. }) => Self::AuditBroken,
             Some(CommandError::Unreachable { .. }) => Self::Unreachable,
+            Some(CommandError::ChecksFailed { .. }) => Self::ChecksFailed,
             Some(CommandError::Interrupted) => Self::Interrupted,
             Some(CommandError::Problem { .. } | CommandError::Output(_)) | None => Self::Failed,
         }
@@ -194,6 +202,7 @@ impl Exit {
             Self::Refused => "refused",
             Self::AuditBroken => "audit-broken",
             Self::Unreachable => "unreachable",
+            Self::ChecksFailed => "checks-failed",
             Self::Interrupted => "interrupted",
         }
     }
@@ -210,6 +219,14 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
         }
     }
     message
+}
+
+/// Whether the JSON that was printed as the result tells of the failure already.
+pub(crate) fn is_reported(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<CommandError>(),
+        Some(CommandError::ChecksFailed { .. })
+    )
 }
 
 /// The error for a script: what `--json` prints instead of a result.

@@ -21,6 +21,7 @@ mod lock;
 mod names;
 mod output_filter;
 mod policy;
+mod prompt_test;
 mod rules;
 mod sanitizer;
 mod schema;
@@ -43,6 +44,10 @@ pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
 pub use names::{Identity, NAME_BYTES_MAX, TemplateId};
 pub use output_filter::OutputFilter;
 pub use policy::{Grant, Policy};
+pub use prompt_test::{
+    CheckFailure, PromptCase, PromptTests, RECORDING_BYTES_MAX, RecordedCase, RecordedOutput,
+    Recording, TESTS_MAX, prompt_text, similarity,
+};
 pub use rules::RuleSet;
 pub use sanitizer::{
     ASSIGNMENT_GAP_BYTES_MAX, ASSIGNMENT_VALUE_BYTES_MAX, HOLD_BACK_BYTES_MAX,

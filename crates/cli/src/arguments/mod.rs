@@ -3,6 +3,7 @@
 //! Parsing only: nothing here opens a file or judges a value beyond its form.
 //! `--help` of each command ends with examples that work as written.
 
+mod prompt;
 mod values;
 
 use std::net::IpAddr;
@@ -14,6 +15,10 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use postern_audit::Receipt;
 use postern_governance::{Identity, TemplateId};
+pub(crate) use prompt::{
+    CheckArguments, DiffArguments, LiveArguments, LockArguments, PromptCommand, RenderArguments,
+    ReportArguments, TestArguments,
+};
 use values::{parse_receipt, parse_ttl, parse_variable};
 
 const STYLES: Styles = Styles::styled()
@@ -30,6 +35,7 @@ Exit codes:
   3  refused: a certificate, a token, the policy or a limit said no
   4  the audit log is damaged or was altered
   5  the server could not be reached
+  6  prompts did not pass their checks or tests
   130  interrupted by a signal before it was done
 
 Environment:
@@ -68,6 +74,9 @@ pub(crate) enum Command {
     /// Pin, inspect and tokenize with model files
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Check, render, test, compare and lock prompt templates
+    #[command(subcommand)]
+    Prompt(PromptCommand),
     /// Issue the tokens that callers present beside their certificate
     #[command(subcommand)]
     Token(TokenCommand),
@@ -151,7 +160,7 @@ pub(crate) struct DeploymentArguments {
     /// Model manifest, or a GGUF file that `postern model pin` has pinned [default: the embedded model]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) model: Option<PathBuf>,
-    /// Folder of prompt templates, YAML [default: the embedded ones]
+    /// Folder of prompt templates [default: the embedded ones]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) prompts: Option<PathBuf>,
     /// Policy file, YAML [default: the embedded one]
@@ -431,6 +440,7 @@ impl Command {
             | Self::Audit(AuditCommand::Verify { json, .. } | AuditCommand::Show { json, .. }) => {
                 *json
             }
+            Self::Prompt(prompt) => prompt.json(),
             Self::Serve(_)
             | Self::Model(ModelCommand::Pin { .. })
             | Self::Token(_)

@@ -6,5 +6,6 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod model;
+pub(crate) mod prompt;
 pub(crate) mod serve;
 pub(crate) mod token;
