@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow, bail};
 use postern_audit::{AuditConfig, AuditError};
 use postern_engine::{EngineConfig, EngineError};
+use postern_governance::RuleSet;
 use postern_server::{ServerConfig, ServerError};
 use postern_service::{ServiceConfig, ServiceError};
 use serde::de::DeserializeOwned;
@@ -40,6 +41,8 @@ const SECTIONS: [&str; 6] = [
 #[derive(Debug)]
 pub(crate) struct Configuration {
     pub(crate) model: ModelSource,
+    /// Rules that a command made itself, instead of those of the files.
+    pub(crate) rules: Option<RuleSet>,
     pub(crate) engine: EngineConfig,
     /// Folder of templates; the embedded ones when absent.
     pub(crate) prompts: Option<PathBuf>,
@@ -160,6 +163,7 @@ impl<'a> Document<'a> {
         let server = take("server").into_server(state)?;
         Ok(Configuration {
             model,
+            rules: None,
             engine,
             prompts,
             policy,

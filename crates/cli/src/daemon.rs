@@ -150,6 +150,9 @@ pub(crate) fn reload_rules(configuration: &Configuration, service: &Service) {
 }
 
 fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSet> {
+    if let Some(rules) = &configuration.rules {
+        return Ok(rules.clone());
+    }
     let templates = match &configuration.prompts {
         Some(folder) => {
             let templates = TemplateSet::load(folder)?;

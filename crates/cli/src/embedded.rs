@@ -5,13 +5,15 @@
 
 use anyhow::Context;
 use postern_engine::{ModelManifest, VerifiedModel};
-use postern_governance::{Policy, TemplateSet};
+use postern_governance::{Policy, PromptLock, TemplateSet};
 
 const MODEL: &[u8] = include_bytes!("../../../models/coffee/coffee-q8_0.gguf");
 const MODEL_MANIFEST: &str = include_str!("../../../models/coffee/manifest.json");
 
 const POLICY_NAME: &str = "policy.yaml";
 const POLICY: &str = include_str!("../../../deploy/policy/policy.yaml");
+
+const LOCK: &str = include_str!("../../../deploy/prompts/prompts.lock");
 
 const PROMPTS: [(&str, &str); 3] = [
     (
@@ -46,9 +48,10 @@ pub(crate) fn model_bytes() -> u64 {
 /// The embedded templates.
 ///
 /// # Errors
-/// As the templates of a folder.
+/// As the templates of a folder with its lock.
 pub(crate) fn templates() -> anyhow::Result<TemplateSet> {
-    TemplateSet::from_sources(PROMPTS).context("the embedded templates")
+    let lock = PromptLock::from_source(LOCK).context("the embedded lock of templates")?;
+    TemplateSet::from_locked_sources(PROMPTS, &lock).context("the embedded templates")
 }
 
 /// The embedded policy.

@@ -35,6 +35,12 @@ pub(crate) enum CommandError {
         /// Where the log is broken and why.
         message: String,
     },
+    /// Prompts did not pass, and the report of it was printed.
+    #[error("{message}")]
+    ChecksFailed {
+        /// How many, and what to do next where that is not in the report.
+        message: String,
+    },
     /// No connection, or it broke off.
     #[error("{message}")]
     Unreachable {
@@ -175,7 +181,7 @@ pub(crate) enum Exit {
     Refused = 3,
     AuditBroken = 4,
     Unreachable = 5,
-    CheckFailed = 6,
+    ChecksFailed = 6,
     /// As shells report SIGINT.
     Interrupted = 130,
 }
@@ -194,7 +200,11 @@ impl Exit {
             ) => Self::Refused,
             Some(CommandError::AuditBroken { .. }) => Self::AuditBroken,
             Some(CommandError::Unreachable { .. }) => Self::Unreachable,
-            Some(CommandError::Found { .. } | CommandError::RedTeamFailed) => Self::CheckFailed,
+            Some(
+                CommandError::Found { .. }
+                | CommandError::RedTeamFailed
+                | CommandError::ChecksFailed { .. },
+            ) => Self::ChecksFailed,
             Some(CommandError::Interrupted) => Self::Interrupted,
             Some(CommandError::Problem { .. } | CommandError::Output(_)) | None => Self::Failed,
         }
@@ -207,7 +217,7 @@ impl Exit {
             Self::Refused => "refused",
             Self::AuditBroken => "audit-broken",
             Self::Unreachable => "unreachable",
-            Self::CheckFailed => "check-failed",
+            Self::ChecksFailed => "checks-failed",
             Self::Interrupted => "interrupted",
         }
     }
@@ -224,6 +234,14 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
         }
     }
     message
+}
+
+/// Whether the JSON that was printed as the result tells of the failure already.
+pub(crate) fn is_reported(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<CommandError>(),
+        Some(CommandError::ChecksFailed { .. })
+    )
 }
 
 /// The error for a script: what `--json` prints instead of a result.

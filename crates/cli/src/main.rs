@@ -63,6 +63,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(serve) => block_on(commands::serve::run(*serve)),
         Command::Generate(generate) => block_on(commands::generate::run(&generate)),
         Command::Model(command) => run_model(command),
+        Command::Prompt(command) => block_on(commands::prompt::run(command)),
         Command::Token(TokenCommand::Issue {
             identity,
             templates,
@@ -148,6 +149,9 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
 
 /// Says what went wrong: to people on standard error, to scripts as JSON on standard output.
 fn report(error: &anyhow::Error, as_json: bool) {
+    if as_json && error::is_reported(error) {
+        return;
+    }
     if as_json && Screen::new().json(&error::to_json(error)).is_ok() {
         return;
     }

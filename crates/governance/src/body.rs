@@ -318,7 +318,7 @@ impl<'t> Checker<'t> {
         let Some((name, writing)) = careful else {
             return Ok(format!("{{{{{before} {inside} {after}}}}}"));
         };
-        if writing == Writing::Message && !self.is_whole_message(name) {
+        if writing == Writing::Message && only_variable(self.text) != Some(name) {
             return Err(format!(
                 "`{name}` has `fence: message`, but is not all of this message; \
                  write the message as `{{{{ {name} }}}}` alone, or remove `fence`"
@@ -330,12 +330,12 @@ impl<'t> Checker<'t> {
             "{{{{{before} ({inside})|{WRITE}({is_plain},\"{marked}\") {after}}}}}"
         ))
     }
+}
 
-    fn is_whole_message(&self, name: &str) -> bool {
-        let inside = self.text.trim().strip_prefix("{{");
-        let inside = inside.and_then(|text| text.strip_suffix("}}"));
-        inside.is_some_and(|inside| inside.trim_matches('-').trim() == name)
-    }
+/// What stands in the tag that a body is, if it is one tag; the name of a variable, if it is one.
+pub(crate) fn only_variable(body: &str) -> Option<&str> {
+    let inside = body.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    Some(inside.trim_matches('-').trim())
 }
 
 fn line_at(text: &str, offset: usize) -> usize {

@@ -22,6 +22,7 @@ mod lock;
 mod names;
 mod output_filter;
 mod policy;
+mod prompt_test;
 mod redteam;
 mod rules;
 mod sanitizer;
@@ -47,6 +48,10 @@ pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
 pub use names::{Identity, NAME_BYTES_MAX, TemplateId};
 pub use output_filter::OutputFilter;
 pub use policy::{Action, Grant, Policy};
+pub use prompt_test::{
+    CheckFailure, PromptCase, PromptTests, RECORDING_BYTES_MAX, RecordedCase, RecordedOutput,
+    Recording, TESTS_MAX, prompt_text, similarity,
+};
 pub use redteam::{Judged, RedTeamReport, RedTeamSet};
 pub use rules::RuleSet;
 pub use sanitizer::{

@@ -26,7 +26,7 @@ pub const SOURCE_NESTING_MAX: usize = 32;
 pub const SOURCE_NODES_MAX: usize = 20_000;
 
 /// Reads a regular file, without following a link, up to the bound.
-pub(crate) fn read(path: &Path) -> Result<String, GovernanceError> {
+pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<String, GovernanceError> {
     let unreadable = |source| GovernanceError::Read {
         path: path.to_owned(),
         source,
@@ -37,14 +37,14 @@ pub(crate) fn read(path: &Path) -> Result<String, GovernanceError> {
             path: path.to_owned(),
         });
     }
-    let limit = SOURCE_BYTES_MAX as u64 + 1;
+    let limit = bytes_max as u64 + 1;
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(limit)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     let file_name = file_name(path);
-    check_size(&file_name, bytes.len())?;
+    check_size(&file_name, bytes.len(), bytes_max)?;
     String::from_utf8(bytes).map_err(|error| GovernanceError::NotUtf8 {
         file: file_name,
         offset: error.utf8_error().valid_up_to(),
@@ -59,7 +59,7 @@ pub(crate) fn file_name(path: &Path) -> String {
 
 /// Parses one YAML document of bounded size.
 pub(crate) fn parse<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, GovernanceError> {
-    check_size(file, text.len())?;
+    check_size(file, text.len(), SOURCE_BYTES_MAX)?;
     serde_saphyr::from_str_with_options(text, strict()).map_err(|error| {
         let location = error.location();
         GovernanceError::Syntax {
@@ -76,7 +76,7 @@ pub(crate) fn parse_toml<'t, T: Deserialize<'t>>(
     file: &str,
     text: &'t str,
 ) -> Result<T, GovernanceError> {
-    check_size(file, text.len())?;
+    check_size(file, text.len(), SOURCE_BYTES_MAX)?;
     toml::from_str(text).map_err(|error| GovernanceError::Toml {
         file: file.to_owned(),
         line: line_at(text, error.span().map_or(0, |span| span.start)),
@@ -99,7 +99,7 @@ pub(crate) fn parse_json<T: DeserializeOwned>(
     file: &str,
     text: &str,
 ) -> Result<T, GovernanceError> {
-    check_size(file, text.len())?;
+    check_size(file, text.len(), SOURCE_BYTES_MAX)?;
     let grammar = serde_json::from_str::<serde::de::IgnoredAny>(text);
     grammar.map_err(|error| GovernanceError::Syntax {
         file: file.to_owned(),
@@ -111,11 +111,11 @@ pub(crate) fn parse_json<T: DeserializeOwned>(
 }
 
 /// Refuses a text over the bound.
-pub(crate) fn check_size(file: &str, bytes: usize) -> Result<(), GovernanceError> {
-    if bytes > SOURCE_BYTES_MAX {
+fn check_size(file: &str, bytes: usize, bytes_max: usize) -> Result<(), GovernanceError> {
+    if bytes > bytes_max {
         return Err(GovernanceError::SourceOversized {
             file: file.to_owned(),
-            bytes_max: SOURCE_BYTES_MAX,
+            bytes_max,
         });
     }
     Ok(())

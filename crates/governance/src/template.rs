@@ -18,11 +18,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::Bodies;
+use crate::body::{self, Bodies};
 use crate::canonical::Canonical;
 use crate::names::TemplateId;
 use crate::schema::Schema;
-use crate::variable::VariableSpec;
+use crate::variable::{VariableSpec, Writing};
 
 /// Largest `max_tokens` that a template may have.
 pub const MAX_TOKENS_LIMIT: u32 = 131_072;
@@ -107,6 +107,13 @@ pub struct Template {
 }
 
 impl Template {
+    /// Whether a message with this body is nothing but the data of one variable.
+    pub(crate) fn is_data_message(&self, body: &str) -> bool {
+        let name = body::only_variable(body);
+        let spec = name.and_then(|name| self.variables.get(name));
+        spec.is_some_and(|spec| spec.writing() == Writing::Message)
+    }
+
     /// What the checksum is taken over; see the head of this module.
     pub(crate) fn canonical(&self) -> Canonical {
         let output = self.output.as_ref();

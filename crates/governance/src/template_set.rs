@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use crate::canonical::Canonical;
 use crate::lock::{LOCK_FILE, PromptLock};
+use crate::prompt_test::RECORDING_BYTES_MAX;
+use crate::source::SOURCE_BYTES_MAX;
 use crate::template::Template;
 use crate::template_file::{is_template_name, parse_template};
 use crate::{GovernanceError, source};
@@ -29,6 +31,10 @@ pub struct TemplateFolder {
     pub sources: Vec<(String, String)>,
     /// Text of the lock file, if there is one.
     pub lock: Option<String>,
+    /// Name and text of each test file, in byte order of the names.
+    pub tests: Vec<(String, String)>,
+    /// Name and text of each recording, in byte order of the names.
+    pub recordings: Vec<(String, String)>,
 }
 
 impl TemplateFolder {
@@ -39,10 +45,7 @@ impl TemplateFolder {
     /// The first file that cannot be read or is too large; or that the folder holds no template,
     /// or too many.
     pub fn read(dir: &Path) -> Result<Self, GovernanceError> {
-        let mut sources = Vec::new();
-        for path in template_files(dir)? {
-            sources.push((source::file_name(&path), source::read(&path)?));
-        }
+        let sources = read_all(dir, is_template_name, SOURCE_BYTES_MAX)?;
         if sources.is_empty() {
             return Err(GovernanceError::NoTemplates {
                 path: dir.to_owned(),
@@ -52,9 +55,28 @@ impl TemplateFolder {
         // A link that leads nowhere is there too: it is refused, not passed over.
         let lock = match lock.symlink_metadata() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            _ => Some(source::read(&lock)?),
+            _ => Some(source::read(&lock, SOURCE_BYTES_MAX)?),
         };
-        Ok(Self { sources, lock })
+        Ok(Self {
+            sources,
+            lock,
+            ..Self::default()
+        })
+    }
+
+    /// Reads the tests and recordings of the folder too, which no daemon needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`TemplateFolder::read`].
+    pub fn read_with_tests(dir: &Path) -> Result<Self, GovernanceError> {
+        let is_test = |name: &str| name.ends_with(".test.yaml") || name.ends_with(".test.yml");
+        let is_recording = |name: &str| name.ends_with(".recorded.json");
+        Ok(Self {
+            tests: read_all(dir, is_test, SOURCE_BYTES_MAX)?,
+            recordings: read_all(dir, is_recording, RECORDING_BYTES_MAX)?,
+            ..Self::read(dir)?
+        })
     }
 
     /// Parses the templates and checks them against the lock.
@@ -169,8 +191,21 @@ impl TemplateSet {
     }
 }
 
-/// Paths of the template files, sorted by name.
-fn template_files(dir: &Path) -> Result<Vec<PathBuf>, GovernanceError> {
+/// Name and text of the files with such names, sorted.
+fn read_all(
+    dir: &Path,
+    is_wanted: impl Fn(&str) -> bool,
+    bytes_max: usize,
+) -> Result<Vec<(String, String)>, GovernanceError> {
+    let mut sources = Vec::new();
+    for path in files(dir, is_wanted)? {
+        sources.push((source::file_name(&path), source::read(&path, bytes_max)?));
+    }
+    Ok(sources)
+}
+
+/// Paths of the files with such names, sorted.
+fn files(dir: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, GovernanceError> {
     let unreadable = |source| GovernanceError::Read {
         path: dir.to_owned(),
         source,
@@ -185,7 +220,7 @@ fn template_files(dir: &Path) -> Result<Vec<PathBuf>, GovernanceError> {
         if index >= FOLDER_ENTRIES_MAX {
             return Err(too_many());
         }
-        if is_template_name(&source::file_name(&path)) {
+        if is_wanted(&source::file_name(&path)) {
             files.push(path);
         }
     }

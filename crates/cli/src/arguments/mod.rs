@@ -3,6 +3,7 @@
 //! Parsing only: nothing here opens a file or judges a value beyond its form.
 //! `--help` of each command ends with examples that work as written.
 
+mod prompt;
 mod values;
 
 use std::net::IpAddr;
@@ -14,6 +15,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use postern_audit::Receipt;
 use postern_governance::{Identity, RuleClass, TemplateId};
+pub(crate) use prompt::{
+    CheckArguments, DiffArguments, LiveArguments, LockArguments, PromptCommand, RenderArguments,
+    ReportArguments, TestArguments,
+};
 use values::{parse_receipt, parse_share, parse_ttl, parse_variable};
 
 const STYLES: Styles = Styles::styled()
@@ -30,7 +35,8 @@ Exit codes:
   3  refused: a certificate, a token, the policy or a limit said no
   4  the audit log is damaged or was altered
   5  the server could not be reached
-  6  a check did not pass: `sanitize --fail` found something, `policy redteam` missed its goals
+  6  a check did not pass: `prompt check` or `prompt test` failed, `sanitize --fail` found something, `policy redteam`
+     missed its goals
   130  interrupted by a signal before it was done
 
 Environment:
@@ -69,6 +75,9 @@ pub(crate) enum Command {
     /// Pin, inspect and tokenize with model files
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Check, render, test, compare and lock prompt templates
+    #[command(subcommand)]
+    Prompt(PromptCommand),
     /// Issue the tokens that callers present beside their certificate
     #[command(subcommand)]
     Token(TokenCommand),
@@ -156,7 +165,7 @@ pub(crate) struct DeploymentArguments {
     /// Model manifest, or a GGUF file that `postern model pin` has pinned [default: the embedded model]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) model: Option<PathBuf>,
-    /// Folder of prompt templates, YAML [default: the embedded ones]
+    /// Folder of prompt templates [default: the embedded ones]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) prompts: Option<PathBuf>,
     /// Policy file, YAML [default: the embedded one]
@@ -530,6 +539,7 @@ impl Command {
             | Self::Audit(AuditCommand::Verify { json, .. } | AuditCommand::Show { json, .. }) => {
                 *json
             }
+            Self::Prompt(prompt) => prompt.json(),
             Self::Serve(_)
             | Self::Model(ModelCommand::Pin { .. })
             | Self::Token(_)

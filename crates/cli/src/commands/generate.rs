@@ -4,11 +4,12 @@
 //! included. There is no shorter way.
 
 use std::io::{IsTerminal, stderr, stdout};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postern_governance::Identity;
+use postern_governance::{Identity, TemplateId};
 use postern_service::{CallEvent, Service, TokenKey};
 use serde_json::json;
 
@@ -29,7 +30,7 @@ const TOKEN_BYTES_MAX: u64 = 64 << 10;
 const LOCAL_TOKEN_TTL: Duration = Duration::from_secs(60);
 
 /// How long a local run waits for its last record.
-const LOCAL_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const LOCAL_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Makes the call and prints the answer.
 pub(crate) async fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
@@ -165,8 +166,14 @@ async fn run_locally(
     let service = start_service(&configuration, &mut termination)
         .await?
         .ok_or(CommandError::Interrupted)?;
+    let caller = LocalCaller {
+        identity: &arguments.identity,
+        template: &arguments.template,
+        token_key: &configuration.token_key,
+    };
+    let mut show = |text: &str| output.text(text);
     let result = tokio::select! {
-        result = call_service(&service, &configuration, arguments, call, output) => result,
+        result = call_service(&service, &caller, call, &mut show) => result,
         () = termination.arrived() => Err(CommandError::Interrupted.into()),
     };
     // Also after an error: the call's last record is still to be written.
@@ -174,19 +181,25 @@ async fn run_locally(
     result
 }
 
-async fn call_service(
+/// Who calls the service of this process, for which template.
+pub(crate) struct LocalCaller<'c> {
+    pub(crate) identity: &'c Identity,
+    pub(crate) template: &'c TemplateId,
+    pub(crate) token_key: &'c Path,
+}
+
+/// Makes one call of the service in this process; `show` gets the text of a streamed answer.
+pub(crate) async fn call_service(
     service: &Arc<Service>,
-    configuration: &Configuration,
-    arguments: &GenerateArguments,
+    caller: &LocalCaller<'_>,
     call: &Call,
-    output: &mut Output,
+    show: &mut dyn FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<Answer> {
-    let key = TokenKey::load(&configuration.token_key)?;
-    let identity = &arguments.identity;
-    let scope = vec![arguments.template.clone()];
-    let token = token::make(&key, identity.clone(), scope, LOCAL_TOKEN_TTL)?;
+    let key = TokenKey::load(caller.token_key)?;
+    let scope = vec![caller.template.clone()];
+    let token = token::make(&key, caller.identity.clone(), scope, LOCAL_TOKEN_TTL)?;
     let caller = service
-        .authenticate(identity, Some(&token))
+        .authenticate(caller.identity, Some(&token))
         .await
         .map_err(CommandError::from)?;
     let request = postern_service::Call {
@@ -203,7 +216,7 @@ async fn call_service(
         .map_err(CommandError::from)?;
     while let Some(event) = stream.next().await {
         match event {
-            CallEvent::Token(text) if call.stream => output.text(&text)?,
+            CallEvent::Token(text) if call.stream => show(&text)?,
             CallEvent::Token(_) => {}
             CallEvent::Done(answer) => return Answer::from_value(serde_json::to_value(&answer)?),
             CallEvent::Failed(refusal) => return Err(CommandError::from(refusal).into()),

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod model;
 pub(crate) mod policy;
+pub(crate) mod prompt;
 pub(crate) mod sanitize;
 pub(crate) mod serve;
 pub(crate) mod token;

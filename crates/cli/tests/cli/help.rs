@@ -21,6 +21,12 @@ fn help_says_what_each_command_does() {
     check("model_pin", &["model", "pin"]);
     check("model_inspect", &["model", "inspect"]);
     check("model_tokenize", &["model", "tokenize"]);
+    check("prompt", &["prompt"]);
+    check("prompt_check", &["prompt", "check"]);
+    check("prompt_render", &["prompt", "render"]);
+    check("prompt_test", &["prompt", "test"]);
+    check("prompt_diff", &["prompt", "diff"]);
+    check("prompt_lock", &["prompt", "lock"]);
     check("token_issue", &["token", "issue"]);
     check("certs_dev", &["certs", "dev"]);
     check("audit", &["audit"]);

@@ -8,6 +8,7 @@ mod file_rights;
 mod generate;
 mod help;
 mod model;
+mod prompt;
 mod run;
 mod serve;
 mod signals;

@@ -221,3 +221,65 @@ fn the_example_configuration_serves() {
     let daemon = Daemon::start(home.path(), &["--config", example, "--state-dir", "state"]);
     daemon.terminate();
 }
+
+/// Sends SIGUSR1 and waits until the daemon logs `message`.
+fn reload(daemon: &Daemon, log: &mut impl BufRead, message: &str) {
+    let pid = daemon.child.id().to_string();
+    let sent = Command::new("kill").args(["-USR1", &pid]).status();
+    assert!(sent.expect("kill runs").success());
+    let mut line = String::new();
+    while !line.contains(message) {
+        line.clear();
+        let bytes = log.read_line(&mut line).expect("UTF-8");
+        assert_ne!(bytes, 0, "the daemon ended before it logged {message:?}");
+    }
+}
+
+#[test]
+fn rules_are_reloaded_at_sigusr1_and_bad_ones_leave_the_old_in_force() {
+    let home = with_state();
+    let prompts = home.path().join("prompts");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/prompts");
+    std::fs::create_dir(&prompts).expect("a folder");
+    for entry in shipped.read_dir().expect("the shipped prompts") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), prompts.join(entry.file_name())).expect("a copy");
+    }
+    let arguments = ["--state-dir", "state", "--prompts", "prompts"];
+    let mut daemon = Daemon::start(home.path(), &arguments);
+    let stderr = daemon
+        .child
+        .stderr
+        .take()
+        .expect("standard error is a pipe");
+    let mut log = BufReader::new(stderr);
+    let kiosk = ["--identity", "kiosk"];
+    let answer = ask(home.path(), &daemon.url, &kiosk).exits(0).stdout;
+    let coffee = prompts.join("coffee.v1.yaml");
+    let text = std::fs::read_to_string(&coffee).expect("a template");
+
+    // Changed under its id; of two ids; not YAML: the old set answers on, byte for byte.
+    for bad in [
+        text.replace("meets every wish", "is far away"),
+        text.replace("id: coffee.v1", "id: coffee.v2"),
+        "a: &a [*a]".to_owned(),
+    ] {
+        std::fs::write(&coffee, bad).expect("a file");
+        reload(&daemon, &mut log, "the old ones stay in force");
+        assert_eq!(
+            ask(home.path(), &daemon.url, &kiosk).exits(0).stdout,
+            answer
+        );
+    }
+
+    let shorter = text.replace("max_tokens: 96", "max_tokens: 3");
+    std::fs::write(&coffee, shorter).expect("a file");
+    postern(
+        home.path(),
+        ["prompt", "lock", "prompts", "--renew", "coffee.v1"],
+    )
+    .exits(0);
+    reload(&daemon, &mut log, "were read again");
+    let short = ask(home.path(), &daemon.url, &kiosk).exits(0).stdout;
+    assert!(short.len() < answer.len() && answer.starts_with(short.trim_end()));
+}

@@ -96,7 +96,7 @@ impl Policy {
     ///
     /// That the file cannot be read or is wrong, with line and reason.
     pub fn load(file: &Path) -> Result<Self, GovernanceError> {
-        let text = source::read(file)?;
+        let text = source::read(file, source::SOURCE_BYTES_MAX)?;
         Self::from_source(&source::file_name(file), &text)
     }
 

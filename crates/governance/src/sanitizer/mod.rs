@@ -238,7 +238,10 @@ impl Sanitizer {
     pub fn load(files: &[impl AsRef<Path>]) -> Result<Self, GovernanceError> {
         let texts = files.iter().map(|path| {
             let path = path.as_ref();
-            Ok((source::file_name(path), source::read(path)?))
+            Ok((
+                source::file_name(path),
+                source::read(path, source::SOURCE_BYTES_MAX)?,
+            ))
         });
         Self::with_rules(&texts.collect::<Result<Vec<_>, GovernanceError>>()?)
     }

@@ -11,4 +11,6 @@ mod key_files;
 mod logs;
 mod metrics;
 mod refusals;
+mod rules;
 mod tokens;
+mod vocabularies;
