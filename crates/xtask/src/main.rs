@@ -9,6 +9,7 @@ mod ci;
 mod coffee;
 mod complete;
 mod gguf_write;
+mod sanitizer;
 
 use clap::Parser;
 
@@ -25,6 +26,7 @@ enum Chore {
     Complete(complete::Complete),
     TrainCoffee(coffee::TrainCoffee),
     EvalCoffee(coffee::EvalCoffee),
+    EvalSanitizer(sanitizer::EvalSanitizer),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -36,5 +38,6 @@ fn main() -> anyhow::Result<()> {
         Chore::Complete(chore) => chore.run(),
         Chore::TrainCoffee(chore) => chore.run(),
         Chore::EvalCoffee(chore) => chore.run(),
+        Chore::EvalSanitizer(chore) => chore.run(),
     }
 }
