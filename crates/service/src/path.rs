@@ -169,7 +169,7 @@ impl Service {
         };
         match self.engine.submit(job(admission, output)) {
             // What the engine cannot enforce while decoding, the check of the whole output still does.
-            Err(EngineError::SchemaInvalid { reason }) => {
+            Err(EngineError::SchemaInvalid { reason } | EngineError::Vocabulary { reason }) => {
                 log::warn!(
                     template = admission.prompt.template.id, reason;
                     "the engine cannot hold output to this schema; it is only checked afterwards"

@@ -94,6 +94,7 @@ pub(crate) fn engine_failed(error: &EngineError) -> RefusalKind {
         EngineError::TextTooLong { .. } => "text-too-long",
         EngineError::UnknownToken { .. } => "tokenizer",
         EngineError::NonFiniteLogits { .. } => "non-finite-logits",
+        EngineError::ConstraintFailed { .. } => "constraint-failed",
         EngineError::Backend { .. } => "backend",
         EngineError::Stopped => return RefusalKind::EngineStopped,
         _ => "engine-failed",
