@@ -109,7 +109,7 @@ pub enum GovernanceError {
     },
     /// A template is not what the lock file says it is.
     #[error(
-        "{file}: the template `{id}` is not what {lock}:{line} records (recorded {recorded}, found {found}); \
+        "{file}: the template `{id}` is not what prompts.lock:{line} records (recorded {recorded}, found {found}); \
          give the change a new version, or renew the lock on purpose with `postern prompt lock --renew {id}`"
     )]
     LockMismatch {
@@ -117,9 +117,7 @@ pub enum GovernanceError {
         file: String,
         /// Its id.
         id: String,
-        /// The lock file.
-        lock: String,
-        /// Line of the record in it, from 1.
+        /// Line of the record in the lock file, from 1.
         line: u64,
         /// What the lock says, shortened for people.
         recorded: String,
@@ -128,7 +126,7 @@ pub enum GovernanceError {
     },
     /// A template is not in the lock file that stands beside it.
     #[error(
-        "{file}: the template `{id}` is not recorded in {lock}; \
+        "{file}: the template `{id}` is not recorded in prompts.lock; \
          review it and record it with `postern prompt lock`"
     )]
     NotLocked {
@@ -136,8 +134,6 @@ pub enum GovernanceError {
         file: String,
         /// Its id.
         id: String,
-        /// The lock file.
-        lock: String,
     },
     /// The folder holds more templates than [`crate::TEMPLATES_MAX`].
     #[error("{}: holds more than {count_max} templates; split the folder", path.display())]

@@ -157,7 +157,6 @@ impl PromptLock {
             return Err(GovernanceError::NotLocked {
                 file: file.to_owned(),
                 id: template.id.to_string(),
-                lock: LOCK_FILE.to_owned(),
             });
         };
         if record.sha256 == template.checksum {
@@ -167,7 +166,6 @@ impl PromptLock {
         Err(GovernanceError::LockMismatch {
             file: file.to_owned(),
             id: template.id.to_string(),
-            lock: LOCK_FILE.to_owned(),
             line: record.line,
             recorded: shown(&record.sha256),
             found: shown(&template.checksum),

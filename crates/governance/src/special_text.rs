@@ -103,10 +103,14 @@ fn is_special(text: &str) -> bool {
         return is_one_of(rest, ">>", &["sys"]);
     }
     if let Some(rest) = text.strip_prefix('<') {
-        return is_one_of(rest, ">", &ANGLE_NAMES) || is_unused(rest);
+        return is_one_of(rest, ">", &ANGLE_NAMES) || is_numbered(rest, ">", "unused");
     }
     match text.strip_prefix('[') {
-        Some(rest) => is_one_of(rest, "]", &BRACKET_NAMES),
+        Some(rest) => {
+            is_one_of(rest, "]", &BRACKET_NAMES)
+                || is_numbered(rest, "]", "pad")
+                || is_numbered(rest, "]", "unused")
+        }
         None => false,
     }
 }
@@ -131,13 +135,16 @@ fn is_one_of(rest: &str, close: &str, names: &[&str]) -> bool {
             .any(|name| name.eq_ignore_ascii_case(&rest[..end]))
 }
 
-/// Whether it goes on as `unused12>`, a reserved token of Gemma.
-fn is_unused(rest: &str) -> bool {
-    let digits = rest.strip_prefix("unused").and_then(|rest| {
-        let end = rest.find(|c: char| !c.is_ascii_digit())?;
-        rest[end..].starts_with('>').then_some(end)
-    });
-    digits.is_some_and(|digits| digits > 0)
+/// Whether it goes on as `unused12>`: reserved tokens of Gemma and BERT, and `[PAD12]`, by which
+/// vocabularies are filled up.
+fn is_numbered(rest: &str, close: &str, name: &str) -> bool {
+    let head = rest.get(..name.len());
+    if !head.is_some_and(|head| head.eq_ignore_ascii_case(name)) {
+        return false;
+    }
+    let rest = &rest[name.len()..];
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    digits > 0 && rest[digits..].starts_with(close)
 }
 
 #[cfg(test)]
@@ -166,6 +173,8 @@ mod tests {
             "<start_of_turn>",
             "<end_of_turn>",
             "<unused99>",
+            "[PAD32011]",
+            "[unused1]",
             "</think>",
             "<tool_call>",
             "<fim_prefix>",

@@ -235,6 +235,20 @@ fn a_value_that_breaks_its_schema_is_denied_by_keyword_without_its_text() {
     }
 }
 
+#[test]
+fn ten_megabytes_are_denied_by_size_alone() {
+    let rules = rules("{{ text }}", ", bytes_max: 262144").expect("rules");
+    let Decision::Deny(denial) = decided(&rules, &"<|x|>".repeat(2_000_000)) else {
+        panic!("it was allowed");
+    };
+    assert_eq!(denial.code(), "variable-oversized");
+    let full = decided(&rules, &"<|x|>".repeat(52_428));
+    assert!(
+        matches!(full, Decision::Allow(_)),
+        "the largest value is allowed"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

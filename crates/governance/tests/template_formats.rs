@@ -472,3 +472,38 @@ fn a_lock_that_is_wrong_is_refused_with_line_and_reason() {
         assert!(message.starts_with(expected), "{message}");
     }
 }
+
+#[test]
+fn output_schemas_may_recurse_and_say_what_is_wrong_without_the_text() {
+    let tree = "{$ref: '#/$defs/tree', $defs: {tree: {type: object, required: [name], properties: \
+                {name: {type: string}, parts: {type: array, items: {$ref: '#/$defs/tree'}}}}}}";
+    let schema =
+        "{type: object, properties: {b: {type: string}, a: {type: number}}, required: [b]}";
+    let template =
+        load("summary.v1.yaml", &YAML.replace(schema, tree)).expect("it steps into the value");
+    let schema = template.output.expect("a schema");
+    assert_eq!(
+        schema.output_fault(r#"{"name":"a","parts":[{"name":"b"}]}"#),
+        None
+    );
+    let deep = format!(
+        "{}1{}",
+        r#"{"name":"a","parts":["#.repeat(40),
+        "]}".repeat(40)
+    );
+    for (output, expected) in [
+        ("hunter2", "it is not JSON"),
+        ("", "it is not JSON"),
+        (r#"{"name":"hunter2"} more"#, "it is not JSON"),
+        (r#""\ud800""#, "it is not JSON"),
+        (r#"{"name":1}"#, "it breaks `type` at"),
+        (r#"{"hunter2":"x"}"#, "it breaks `required` at"),
+        (deep.as_str(), "it is nested deeper than 64 levels"),
+    ] {
+        let fault = schema.output_fault(output).expect("it is wrong");
+        assert!(
+            fault.starts_with(expected) && !fault.contains("hunter2"),
+            "{fault}"
+        );
+    }
+}
