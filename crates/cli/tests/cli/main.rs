@@ -9,6 +9,7 @@ mod generate;
 mod help;
 mod model;
 mod run;
+mod sanitize;
 mod serve;
 mod signals;
 mod token;

@@ -457,7 +457,7 @@ impl Look<'_> {
             in_context: &|_, _| false,
             ..*self
         };
-        let triggers = self.rules.triggers(text, 0, 0);
+        let triggers = self.rules.triggers(text, 0, true, 0);
         triggers
             .iter()
             .find_map(|trigger| match look.judge(trigger) {

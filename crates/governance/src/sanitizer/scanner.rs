@@ -108,7 +108,7 @@ impl Scanner {
         }
         let rules = Arc::clone(&self.rules);
         let text = self.view.seen().as_bytes();
-        let triggers = rules.triggers(text, self.at, self.dropped);
+        let triggers = rules.triggers(text, self.at, self.at == self.clean_from, self.dropped);
         let (mut held_from, mut undecided) = (None, usize::MAX);
         let mut queue = triggers.into_iter().peekable();
         let mut behind_secret = None;
