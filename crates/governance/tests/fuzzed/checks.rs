@@ -1,6 +1,6 @@
 //! What the fuzz targets check, shared with the test that replays their corpora.
 
-use postern_governance::{HOLD_BACK_BYTES_MAX, Sanitizer, Settings};
+use postern_governance::{HOLD_BACK_CHARS_MAX, Sanitizer, Settings};
 
 /// No rule file makes loading panic, and what loads can be used.
 #[allow(dead_code, reason = "each fuzz target uses one of the checks")]
@@ -43,11 +43,14 @@ pub(crate) fn stream(bytes: &[u8]) {
     let characters: Vec<char> = text.chars().collect();
     for chunk in characters.chunks(usize::from(*size % 70) + 1) {
         let chunk: String = chunk.iter().collect();
-        pushed += chunk.len();
+        pushed += chunk.chars().count();
         pieces.push_str(&stream.push(&chunk));
         if whole.findings.is_empty() && whole.invisible_characters == 0 {
-            let held = pushed - pieces.len();
-            assert!(held <= HOLD_BACK_BYTES_MAX, "{held} bytes are held back");
+            let held = pushed - pieces.chars().count();
+            assert!(
+                held <= HOLD_BACK_CHARS_MAX,
+                "{held} characters are held back"
+            );
         }
     }
     pieces.push_str(&stream.finish());
