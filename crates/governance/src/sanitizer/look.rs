@@ -464,7 +464,7 @@ impl Look<'_> {
             in_context: &|_, _| false,
             ..*self
         };
-        let triggers = self.rules.triggers(text, 0, true, 0);
+        let triggers = self.rules.triggers(text, 0, true);
         triggers
             .iter()
             .find_map(|trigger| match look.judge(trigger) {

@@ -172,17 +172,11 @@ impl Rules {
     }
 
     /// Every place from `from` on where something may be, in order. `fresh`: nothing stands before
-    /// `from`, or something that was replaced. `before`: the length of the stream before the text.
-    pub(super) fn triggers(
-        &self,
-        text: &[u8],
-        from: usize,
-        fresh: bool,
-        before: u64,
-    ) -> Vec<Trigger> {
+    /// `from`, or something that was replaced.
+    pub(super) fn triggers(&self, text: &[u8], from: usize, fresh: bool) -> Vec<Trigger> {
         let mut triggers = self.keywords_in(text, from, text.len());
         self.push_words(text, from, fresh, &mut triggers);
-        push_base64(text, from, before, &mut triggers);
+        push_base64(text, from, &mut triggers);
         triggers.sort_unstable();
         triggers
     }
@@ -236,8 +230,8 @@ fn word_border() -> ByteSet {
 const GOES_ON_BYTES: usize = 12;
 
 /// Places in long base64 runs where text may begin: behind what is no letter or digit, as what is
-/// glued to a secret would read differently without it, and every eight bytes while text goes on.
-fn push_base64(text: &[u8], from: usize, before: u64, triggers: &mut Vec<Trigger>) {
+/// glued to a secret would read differently without it, and every four bytes while text goes on.
+fn push_base64(text: &[u8], from: usize, triggers: &mut Vec<Trigger>) {
     let mut at = from;
     while at < text.len() {
         let run = text[at..].iter();
@@ -250,10 +244,9 @@ fn push_base64(text: &[u8], from: usize, before: u64, triggers: &mut Vec<Trigger
         for place in at..last.max(at) {
             let window = &text[place..run_end.min(place + HEAD_BYTES_MAX)];
             let begins = place == 0 || !text[place - 1].is_ascii_alphanumeric();
-            let on_step = (before + place as u64) / 4 % 2 == 0;
             let goes_on = || place >= 4 && encoding::may_be_text(&text[place - 4..run_end]);
-            let undecided = || open && run_end - place < GOES_ON_BYTES && on_step;
-            if (begins || on_step && (goes_on() || undecided())) && encoding::may_be_text(window) {
+            let undecided = || open && run_end - place < GOES_ON_BYTES;
+            if (begins || goes_on() || undecided()) && encoding::may_be_text(window) {
                 triggers.push(Trigger {
                     at: place,
                     kind: TriggerKind::Base64,

@@ -38,8 +38,6 @@ pub(super) struct Scanner {
     rules: Arc<Rules>,
     settings: Settings,
     view: View,
-    /// Bytes of the view before the one that is kept.
-    dropped: u64,
     /// Everything before is judged.
     at: usize,
     emitted: usize,
@@ -73,7 +71,6 @@ impl Scanner {
             rules,
             settings,
             view: View::default(),
-            dropped: 0,
             at: 0,
             emitted: 0,
             clean_from: 0,
@@ -112,7 +109,7 @@ impl Scanner {
         }
         let rules = Arc::clone(&self.rules);
         let text = self.view.seen().as_bytes();
-        let triggers = rules.triggers(text, self.at, self.at == self.clean_from, self.dropped);
+        let triggers = rules.triggers(text, self.at, self.at == self.clean_from);
         let (mut held_from, mut undecided) = (None, usize::MAX);
         let mut queue = triggers.into_iter().peekable();
         let mut behind_secret = None;
@@ -381,7 +378,6 @@ impl Scanner {
         }
         let drop = self.view.floor(needed);
         self.view.drop_before(drop);
-        self.dropped += drop as u64;
         self.at -= drop;
         for found in &mut self.deferred {
             found.start -= drop;
