@@ -55,7 +55,7 @@ pub use prompt_test::{
 pub use redteam::{Judged, RedTeamReport, RedTeamSet};
 pub use rules::RuleSet;
 pub use sanitizer::{
-    CONFIDENCE_MIN_DEFAULT, Finding, HOLD_BACK_BYTES_MAX, Mode, Modes, PATTERN_BYTES_MAX,
+    CONFIDENCE_MIN_DEFAULT, Finding, HOLD_BACK_CHARS_MAX, Mode, Modes, PATTERN_BYTES_MAX,
     PRIVATE_KEY_BLOCK_BYTES_MAX, PROGRAM_BYTES_MAX, Place, RULES_MAX, RedactionCount, RuleClass,
     RuleInfo, Sanitized, SanitizedStream, Sanitizer, Settings,
 };

@@ -1,7 +1,7 @@
 //! The redaction rules over a text that is still being written.
 //!
 //! Each push gives back what can no longer become part of a secret. In prose that is everything
-//! up to the last word; what is held back is at most [`crate::HOLD_BACK_BYTES_MAX`] bytes with
+//! up to the last word; what is held back is at most [`crate::HOLD_BACK_CHARS_MAX`] characters with
 //! the rules that ship, whatever the text. From the begin line of a private key on nothing is
 //! emitted until its end, see [`crate::PRIVATE_KEY_BLOCK_BYTES_MAX`].
 //!

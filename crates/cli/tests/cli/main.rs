@@ -10,6 +10,7 @@ mod help;
 mod model;
 mod prompt;
 mod run;
+mod sanitize;
 mod serve;
 mod signals;
 mod token;

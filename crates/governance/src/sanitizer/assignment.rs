@@ -166,7 +166,8 @@ impl Walk<'_> {
         }
         let spaces = self.skip(SPACES_MAX, |b| b == b' ' || b == b'\t');
         self.peek()?;
-        if closers > 0
+        let line_ends = matches!(self.peek(), Some(b'\n' | b'\r'));
+        if (closers > 0 || line_ends)
             && let Some(sign) = self.to_sibling()
         {
             return Some((sign, name_end));

@@ -160,11 +160,7 @@ fn us_ssn(text: &[u8]) -> bool {
         number(&digits[3..5]),
         number(&digits[5..]),
     );
-    let advertised = matches!(
-        (area, group, serial),
-        (123, 45, 6789) | (78, 5, 1120) | (219, 9, 9999)
-    );
-    area != 0 && area != 666 && area < 900 && group != 0 && serial != 0 && !advertised
+    area != 0 && area != 666 && area < 900 && group != 0 && serial != 0
 }
 
 /// INSEE: 97 less the number modulo 97; Corsica's `2A` and `2B` count as 19 and 18.
@@ -312,7 +308,9 @@ fn public_ipv4(text: &[u8]) -> bool {
         (169, 254, _) => true,
         _ => *d == 0 && *c == 0,
     };
-    in_range && !nobody
+    // Chapters, versions, and public resolvers such as 8.8.8.8.
+    let small = octets.iter().all(|octet| *octet < 16);
+    in_range && !nobody && !small
 }
 
 fn mac_address(text: &[u8]) -> bool {

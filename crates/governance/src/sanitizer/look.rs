@@ -18,6 +18,8 @@ use super::rules::{Rules, Trigger, TriggerKind};
 pub(super) const HEAD_BYTES_MAX: usize = 62;
 /// Longest text before a secret that a rule may ask for, in bytes.
 pub(super) const PREFIX_BYTES_MAX: usize = HEAD_BYTES_MAX;
+/// How far around a percent sign a text is decoded, in bytes.
+const PERCENT_BYTES_MAX: usize = HEAD_BYTES_MAX / 2;
 /// How far around its keyword a custom pattern may reach, in bytes.
 pub(super) const AROUND_BEFORE_BYTES: usize = 128;
 pub(super) const AROUND_BEHIND_BYTES: usize = 256;
@@ -243,21 +245,26 @@ impl Look<'_> {
         if stretch.open {
             return Verdict::More { held_from: start };
         }
-        let Some(found) = head.head.find(&self.text[start..stretch.end], head.group) else {
-            return Verdict::No;
-        };
-        let (from, judged_end) = (start + found.start, start + found.end);
-        let (end, tail) = match &head.tail {
-            Some(tail) => (
-                self.end_of_run(judged_end, |b| tail.contains(b)),
-                Tail::OfRule,
-            ),
-            None if self.may_end(start + found.whole_end, &head.not_before) => {
-                (judged_end, Tail::None)
+        let mut limit = stretch.end;
+        loop {
+            let Some(found) = head.head.find(&self.text[start..limit], head.group) else {
+                return Verdict::No;
+            };
+            let (from, judged_end) = (start + found.start, start + found.end);
+            if let Some(tail) = &head.tail {
+                let end = self.end_of_run(judged_end, |b| tail.contains(b));
+                return self.confirm(ask, from, judged_end, end, Tail::OfRule);
             }
-            None => return Verdict::No,
-        };
-        self.confirm(ask, from, judged_end, end, tail)
+            let checked = ask.rule.check.is_none_or(|check| {
+                ask.rule.confidence_unchecked.is_some()
+                    || check.passes(&self.text[from..judged_end])
+            });
+            if checked && self.may_end(start + found.whole_end, &head.not_before) {
+                return self.confirm(ask, from, judged_end, judged_end, Tail::None);
+            }
+            // A shorter match may end where it may.
+            limit = start + found.whole_end - 1;
+        }
     }
 
     fn judge_around(
@@ -418,8 +425,8 @@ impl Look<'_> {
     }
 
     fn judge_percent(&self, at: usize) -> Verdict {
-        let from = self.run_start(at);
-        let stretch = self.stretch(at, HEAD_BYTES_MAX, is_run_byte);
+        let from = self.run_start(at).max(at.saturating_sub(PERCENT_BYTES_MAX));
+        let stretch = self.stretch(at, PERCENT_BYTES_MAX, is_run_byte);
         if !encoding::is_percent(&self.text[at..]) && !(self.text.len() < at + 3 && !self.ended) {
             return Verdict::No;
         }
@@ -457,7 +464,7 @@ impl Look<'_> {
             in_context: &|_, _| false,
             ..*self
         };
-        let triggers = self.rules.triggers(text, 0, 0);
+        let triggers = self.rules.triggers(text, 0, true);
         triggers
             .iter()
             .find_map(|trigger| match look.judge(trigger) {
@@ -553,8 +560,10 @@ impl Look<'_> {
         escaped || !not_after.contains(before)
     }
 
+    /// Whether nothing that is not allowed stands directly behind a place. Two dashes join nothing.
     fn may_end(&self, at: usize, not_before: &ByteSet) -> bool {
-        self.text.get(at).is_none_or(|b| !not_before.contains(*b))
+        let rest = &self.text[at.min(self.text.len())..];
+        rest.starts_with(b"--") || rest.first().is_none_or(|b| !not_before.contains(*b))
     }
 }
 

@@ -9,7 +9,7 @@
 //! Invariants:
 //! - Whole text and stream go through the same [`scanner`], and a verdict never depends on where
 //!   a chunk ends. So any split into chunks gives the same text as the whole.
-//! - At most [`HOLD_BACK_BYTES_MAX`] bytes of text without a secret are held back by the rules
+//! - At most [`HOLD_BACK_CHARS_MAX`] characters of text without a secret are held back by the rules
 //!   that ship; what is known to be a secret is hashed and dropped, so memory is bounded however
 //!   long it is. No part of a recognized secret is emitted.
 //! - Time is linear in the text. Cleaning clean text changes nothing: a mark that stands in the
@@ -52,9 +52,9 @@ pub use rule::RuleClass;
 pub use rule_file::RULES_MAX;
 pub(crate) use view::is_invisible;
 
-/// Most bytes of text without a secret that are held back with the rules that ship: as much as is
+/// Most characters of text without a secret that are held back with the rules that ship: as much as is
 /// needed to know a secret, and one character.
-pub const HOLD_BACK_BYTES_MAX: usize = look::HEAD_BYTES_MAX + 2;
+pub const HOLD_BACK_CHARS_MAX: usize = look::HEAD_BYTES_MAX + 2;
 
 /// Name and text of the rules that ship.
 const BUILTIN_FILE: &str = "sanitizer.toml";

@@ -171,12 +171,12 @@ impl Rules {
             .is_some_and(|b| !self.at_words[usize::from(*b)].is_empty())
     }
 
-    /// Every place from `from` on where something may be, in order. `before`: the length of the
-    /// stream before the text.
-    pub(super) fn triggers(&self, text: &[u8], from: usize, before: u64) -> Vec<Trigger> {
+    /// Every place from `from` on where something may be, in order. `fresh`: nothing stands before
+    /// `from`, or something that was replaced.
+    pub(super) fn triggers(&self, text: &[u8], from: usize, fresh: bool) -> Vec<Trigger> {
         let mut triggers = self.keywords_in(text, from, text.len());
-        self.push_words(text, from, &mut triggers);
-        push_base64(text, from, before, &mut triggers);
+        self.push_words(text, from, fresh, &mut triggers);
+        push_base64(text, from, &mut triggers);
         triggers.sort_unstable();
         triggers
     }
@@ -201,8 +201,8 @@ impl Rules {
         triggers
     }
 
-    fn push_words(&self, text: &[u8], from: usize, triggers: &mut Vec<Trigger>) {
-        let mut inside = from > 0 && self.word_border.contains(text[from - 1]);
+    fn push_words(&self, text: &[u8], from: usize, fresh: bool, triggers: &mut Vec<Trigger>) {
+        let mut inside = !fresh && from > 0 && self.word_border.contains(text[from - 1]);
         for (offset, byte) in text[from..].iter().enumerate() {
             let in_word = self.word_border.contains(*byte);
             if !inside && !self.at_words[usize::from(*byte)].is_empty() {
@@ -226,31 +226,27 @@ fn word_border() -> ByteSet {
     border
 }
 
-/// How much of a run tells whether text begins or goes on, in bytes.
+/// How much of a run tells whether text goes on, in bytes.
 const GOES_ON_BYTES: usize = 12;
 
-/// Places in long base64 runs where text may begin, and every eight bytes of it.
-fn push_base64(text: &[u8], from: usize, before: u64, triggers: &mut Vec<Trigger>) {
+/// Places in long base64 runs where text may begin: behind what is no letter or digit, as what is
+/// glued to a secret would read differently without it, and every four bytes while text goes on.
+fn push_base64(text: &[u8], from: usize, triggers: &mut Vec<Trigger>) {
     let mut at = from;
     while at < text.len() {
-        let length = text[at..]
-            .iter()
-            .take_while(|b| encoding::is_base64_byte(**b))
-            .count();
-        let run_end = at + length;
+        let run = text[at..].iter();
+        let run_end = at + run.take_while(|b| encoding::is_base64_byte(**b)).count();
         let open = run_end == text.len();
-        let last = if open {
-            run_end
-        } else {
-            (run_end + 1).saturating_sub(encoding::BASE64_BYTES_MIN)
+        let last = match open {
+            true => run_end,
+            false => (run_end + 1).saturating_sub(encoding::BASE64_BYTES_MIN),
         };
         for place in at..last.max(at) {
             let window = &text[place..run_end.min(place + HEAD_BYTES_MAX)];
-            let begins = place == 0 || !encoding::is_base64_byte(text[place - 1]);
-            let on_step = (before + place as u64) / 4 % 2 == 0;
+            let begins = place == 0 || !text[place - 1].is_ascii_alphanumeric();
             let goes_on = || place >= 4 && encoding::may_be_text(&text[place - 4..run_end]);
-            let undecided = open && run_end - place < GOES_ON_BYTES;
-            if encoding::may_be_text(window) && (begins || on_step || undecided || !goes_on()) {
+            let undecided = || open && run_end - place < GOES_ON_BYTES;
+            if (begins || goes_on() || undecided()) && encoding::may_be_text(window) {
                 triggers.push(Trigger {
                     at: place,
                     kind: TriggerKind::Base64,

@@ -38,8 +38,6 @@ pub(super) struct Scanner {
     rules: Arc<Rules>,
     settings: Settings,
     view: View,
-    /// Bytes of the view before the one that is kept.
-    dropped: u64,
     /// Everything before is judged.
     at: usize,
     emitted: usize,
@@ -49,6 +47,9 @@ pub(super) struct Scanner {
     clean_before: u64,
     /// Where a context word of each rule ended last, in bytes without secrets.
     context: Vec<Option<u64>>,
+    /// Secrets that begin behind the place that found them, in order of their beginnings: what is
+    /// before them is judged first.
+    deferred: Vec<Found>,
     open: Option<Open>,
     place: Place,
 }
@@ -70,12 +71,12 @@ impl Scanner {
             rules,
             settings,
             view: View::default(),
-            dropped: 0,
             at: 0,
             emitted: 0,
             clean_from: 0,
             clean_before: 0,
             context,
+            deferred: Vec::new(),
             open: None,
             place: Place::default(),
         }
@@ -108,7 +109,7 @@ impl Scanner {
         }
         let rules = Arc::clone(&self.rules);
         let text = self.view.seen().as_bytes();
-        let triggers = rules.triggers(text, self.at, self.dropped);
+        let triggers = rules.triggers(text, self.at, self.at == self.clean_from);
         let (mut held_from, mut undecided) = (None, usize::MAX);
         let mut queue = triggers.into_iter().peekable();
         let mut behind_secret = None;
@@ -118,9 +119,21 @@ impl Scanner {
                 at,
                 kind: TriggerKind::Word,
             });
-            let Some(trigger) = word.or_else(|| queue.next()) else {
+            let next = word.or_else(|| queue.peek().copied());
+            if let Some(found) = self.due(next) {
+                self.take(found, ended, ledger, out);
+                if self.open.is_some() {
+                    return;
+                }
+                behind_secret = self.word_here();
+                continue;
+            }
+            let Some(trigger) = next else {
                 break;
             };
+            if word.is_none() {
+                queue.next();
+            }
             if let TriggerKind::Context { rule, bytes } = trigger.kind {
                 self.note_context(rule, trigger.at, bytes);
                 continue;
@@ -133,18 +146,42 @@ impl Scanner {
                     break;
                 }
                 Verdict::Mark { end } => self.pass_mark(trigger.at, end),
+                Verdict::Found(found) if found.start > trigger.at => {
+                    // Judged for good, and not again.
+                    self.at = trigger.at + 1;
+                    self.deferred.push(found);
+                    self.deferred.sort_by_key(|found| found.start);
+                }
                 Verdict::Found(found) => {
                     self.take(found, ended, ledger, out);
                     if self.open.is_some() {
                         return;
                     }
-                    behind_secret = rules
-                        .begins_word(self.view.seen().as_bytes(), self.at)
-                        .then_some(self.at);
+                    behind_secret = self.word_here();
                 }
             }
         }
         self.release(ended, held_from, undecided, out);
+    }
+
+    /// A deferred secret that begins at or before the next place.
+    fn due(&mut self, next: Option<Trigger>) -> Option<Found> {
+        // What another secret has taken whole is nothing any more.
+        let taken = self.clean_from;
+        self.deferred.retain(|found| found.end > taken);
+        let first = self.deferred.first()?;
+        if next.is_some_and(|next| next.at < first.start) {
+            return None;
+        }
+        let mut found = self.deferred.remove(0);
+        found.start = found.start.max(taken);
+        Some(found)
+    }
+
+    /// The word that begins behind a secret.
+    fn word_here(&self) -> Option<usize> {
+        let text = self.view.seen().as_bytes();
+        self.rules.begins_word(text, self.at).then_some(self.at)
     }
 
     fn judge(&self, trigger: &Trigger, ended: bool) -> Verdict {
@@ -158,7 +195,7 @@ impl Scanner {
             in_context: &|rule, at| {
                 let here = self.clean_place(at);
                 self.context[rule]
-                    .is_some_and(|last| here.saturating_sub(last) <= CONTEXT_BYTES_MAX)
+                    .is_some_and(|last| last <= here && here - last <= CONTEXT_BYTES_MAX)
             },
         };
         look.judge(trigger)
@@ -327,7 +364,8 @@ impl Scanner {
         let run_start = length - run.take_while(|b| is_run_byte(**b)).count();
         let behind = length.saturating_sub(self.rules.keyword_bytes_max());
         self.at = self.at.max(self.view.floor(behind.min(undecided)));
-        let free = held_from.unwrap_or(length).min(run_start);
+        let deferred = self.deferred.first().map_or(length, |found| found.start);
+        let free = held_from.unwrap_or(length).min(run_start).min(deferred);
         let free = self.view.floor(free).max(self.emitted);
         self.emit(free, out);
     }
@@ -340,8 +378,11 @@ impl Scanner {
         }
         let drop = self.view.floor(needed);
         self.view.drop_before(drop);
-        self.dropped += drop as u64;
         self.at -= drop;
+        for found in &mut self.deferred {
+            found.start -= drop;
+            found.end -= drop;
+        }
         self.emitted -= drop;
         let clean = self.clean_from.max(drop);
         self.clean_before += (clean - self.clean_from) as u64;

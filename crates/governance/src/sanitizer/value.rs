@@ -387,6 +387,10 @@ fn is_reference(value: &str, quoted: bool) -> bool {
     if quoted {
         return false;
     }
+    // Tags of YAML: `!vault`, `!Ref`.
+    if value.strip_prefix('!').is_some_and(identifier) {
+        return true;
+    }
     if let Some((callee, _)) = value.split_once('(') {
         return callee
             .split(['.', ':'])

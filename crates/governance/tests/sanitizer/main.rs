@@ -4,6 +4,7 @@ mod fixtures;
 mod numbering;
 mod personal;
 mod properties;
+mod rule_files;
 mod secrets;
 mod stays;
 mod stream;

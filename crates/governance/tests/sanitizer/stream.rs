@@ -1,6 +1,6 @@
 //! What comes out while a text is written.
 
-use postern_governance::HOLD_BACK_BYTES_MAX;
+use postern_governance::HOLD_BACK_CHARS_MAX;
 
 use crate::fixtures::*;
 
@@ -75,7 +75,7 @@ fn hostile_texts_are_held_back_within_the_bound() {
             emitted += filter.push(&c.to_string()).len();
             let held = pushed - emitted;
             assert!(
-                held <= HOLD_BACK_BYTES_MAX,
+                held <= HOLD_BACK_CHARS_MAX,
                 "{held} bytes of {:?} are held",
                 &text[..20]
             );

@@ -47,7 +47,10 @@ pub(super) fn generate(seed: u64) -> Vec<Document> {
         for number in 0..PLANTED_EACH {
             let value = make(&mut random);
             let carriers = carriers::for_slot(*slot);
-            let carrier = carriers.choose(&mut random).copied().unwrap_or(&carriers::PLAIN);
+            let carrier = carriers
+                .choose(&mut random)
+                .copied()
+                .unwrap_or(&carriers::PLAIN);
             let own = values::OWN_LINES.iter().find(|(of, _)| of == class);
             let own = own.and_then(|(_, lines)| lines.choose(&mut random).copied());
             let planting = Planting {
@@ -85,7 +88,12 @@ struct Planting<'a> {
 
 /// A value in its line, among harmless lines of the same kind.
 fn planted(random: &mut ChaCha8Rng, value: &str, planting: &Planting<'_>) -> Document {
-    let Planting { class, side, carrier, .. } = *planting;
+    let Planting {
+        class,
+        side,
+        carrier,
+        ..
+    } = *planting;
     let name = carriers::NAMES.choose(random).copied().unwrap_or("key");
     let line = planting.line.replace("{name}", name);
     // `{{` and `}}` are braces of the line itself.

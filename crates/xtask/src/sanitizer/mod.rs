@@ -77,9 +77,18 @@ impl EvalSanitizer {
             show_errors(&documents, &ours(&documents))?;
         }
         for (name, found) in [
-            ("gitleaks", peers::gitleaks(&self.gitleaks, &folder, &documents)),
-            ("detect-secrets", peers::detect_secrets(&self.detect_secrets, &folder, &documents)),
-            ("presidio", peers::presidio(&self.presidio_python, &folder, &documents)),
+            (
+                "gitleaks",
+                peers::gitleaks(&self.gitleaks, &folder, &documents),
+            ),
+            (
+                "detect-secrets",
+                peers::detect_secrets(&self.detect_secrets, &folder, &documents),
+            ),
+            (
+                "presidio",
+                peers::presidio(&self.presidio_python, &folder, &documents),
+            ),
         ] {
             match found {
                 Ok(found) => scores.push((name, score(&documents, &found))),
@@ -88,7 +97,10 @@ impl EvalSanitizer {
         }
         print(&documents, &scores)?;
         let secrets = &scores[0].1;
-        let (precision, recall) = (secrets.precision(Side::Secret), secrets.recall(Side::Secret));
+        let (precision, recall) = (
+            secrets.precision(Side::Secret),
+            secrets.recall(Side::Secret),
+        );
         ensure!(
             precision >= SECRETS_MIN && recall >= SECRETS_MIN,
             "precision {precision:.3} and recall {recall:.3} for secrets must be {SECRETS_MIN} each"
@@ -146,7 +158,9 @@ fn score(documents: &[Document], found: &[Found]) -> Score {
     let mut sides = BTreeMap::from([(Side::Secret, [0; 4]), (Side::Personal, [0; 4])]);
     for (number, document) in documents.iter().enumerate() {
         for label in &document.labels {
-            let is_found = found.iter().any(|f| f.document == number && covers(f, label));
+            let is_found = found
+                .iter()
+                .any(|f| f.document == number && covers(f, label));
             let class = classes.entry(label.class).or_default();
             class.0 += 1;
             class.1 += usize::from(is_found);
@@ -183,16 +197,27 @@ fn is_right(documents: &[Document], found: &Found) -> bool {
 fn show_errors(documents: &[Document], found: &[Found]) -> Result<()> {
     for (number, document) in documents.iter().enumerate() {
         for label in &document.labels {
-            if !found.iter().any(|f| f.document == number && covers(f, label)) {
+            if !found
+                .iter()
+                .any(|f| f.document == number && covers(f, label))
+            {
                 let line = line_of(&document.text, label.start);
-                say(&format!("missed {:<22} {}  {line:?}", label.class, document.name))?;
+                say(&format!(
+                    "missed {:<22} {}  {line:?}",
+                    label.class, document.name
+                ))?;
             }
         }
     }
     for finding in found.iter().filter(|finding| !is_right(documents, finding)) {
         let document = &documents[finding.document];
         let line = line_of(&document.text, finding.span.start);
-        say(&format!("wrong  {:<22} {} {:?}  {line:?}", finding.what, document.kind, document.text.get(finding.span.clone())))?;
+        say(&format!(
+            "wrong  {:<22} {} {:?}  {line:?}",
+            finding.what,
+            document.kind,
+            document.text.get(finding.span.clone())
+        ))?;
     }
     Ok(())
 }
@@ -221,7 +246,10 @@ fn print(documents: &[Document], scores: &[(&str, Score)]) -> Result<()> {
         say(&line)?;
     }
     for (side, title) in [(Side::Secret, "secrets"), (Side::Personal, "personal data")] {
-        for (measure, of) in [("recall", Score::recall as fn(&Score, Side) -> f64), ("precision", Score::precision)] {
+        for (measure, of) in [
+            ("recall", Score::recall as fn(&Score, Side) -> f64),
+            ("precision", Score::precision),
+        ] {
             let mut line = format!("{:<31}", format!("{title}: {measure}"));
             for (_, score) in scores {
                 line.push_str(&format!("{:>16.3}", of(score, side)));

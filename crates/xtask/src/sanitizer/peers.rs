@@ -32,10 +32,22 @@ for path in sys.argv[2:]:
                 print(json.dumps([path, found.entity_type, found.start, found.end]))
 "#;
 
-pub(super) fn gitleaks(command: &Path, folder: &Path, documents: &[Document]) -> Result<Vec<Found>> {
+pub(super) fn gitleaks(
+    command: &Path,
+    folder: &Path,
+    documents: &[Document],
+) -> Result<Vec<Found>> {
     let report = tempfile::NamedTempFile::new()?;
     let output = Command::new(command)
-        .args(["detect", "--no-git", "--exit-code", "0", "--report-format", "json", "--source"])
+        .args([
+            "detect",
+            "--no-git",
+            "--exit-code",
+            "0",
+            "--report-format",
+            "json",
+            "--source",
+        ])
         .arg(folder)
         .arg("--report-path")
         .arg(report.path())
@@ -66,7 +78,11 @@ pub(super) fn gitleaks(command: &Path, folder: &Path, documents: &[Document]) ->
     Ok(all)
 }
 
-pub(super) fn detect_secrets(command: &Path, folder: &Path, documents: &[Document]) -> Result<Vec<Found>> {
+pub(super) fn detect_secrets(
+    command: &Path,
+    folder: &Path,
+    documents: &[Document],
+) -> Result<Vec<Found>> {
     let output = Command::new(command)
         .args(["scan", "--all-files", "."])
         .current_dir(folder)
@@ -85,7 +101,10 @@ pub(super) fn detect_secrets(command: &Path, folder: &Path, documents: &[Documen
             all.push(Found {
                 document,
                 side: Side::Secret,
-                span: line(&documents[document].text, entry["line_number"].as_u64().unwrap_or(1)),
+                span: line(
+                    &documents[document].text,
+                    entry["line_number"].as_u64().unwrap_or(1),
+                ),
                 whole_line: true,
                 what: entry["type"].as_str().unwrap_or_default().to_owned(),
             });
@@ -117,7 +136,9 @@ pub(super) fn presidio(python: &Path, folder: &Path, documents: &[Document]) -> 
         let text = &documents[document].text;
         let byte = |place: &Value| {
             let characters = place.as_u64().unwrap_or(0) as usize;
-            text.char_indices().nth(characters).map_or(text.len(), |(byte, _)| byte)
+            text.char_indices()
+                .nth(characters)
+                .map_or(text.len(), |(byte, _)| byte)
         };
         all.push(Found {
             document,
@@ -137,7 +158,11 @@ fn by_name(documents: &[Document], name: &Value) -> Option<usize> {
 
 /// The bytes of a line, from 1.
 fn line(text: &str, number: u64) -> Range<usize> {
-    let start = text.split_inclusive('\n').take(number as usize - 1).map(str::len).sum();
+    let start = text
+        .split_inclusive('\n')
+        .take(number as usize - 1)
+        .map(str::len)
+        .sum();
     let length = text[start..].find('\n').unwrap_or(text.len() - start);
     start..start + length
 }
