@@ -178,7 +178,7 @@ pub struct Filled {
     pub redactions: Vec<Redaction>,
 }
 
-/// Fills a template in, with the public fence key and the default screening instead of a policy's: for those who write
+/// Fills a template in, with the public fence key and without a policy, so that injections are marked and not refused: for those who write
 /// templates. Nothing of it may be generated; only [`decide`] allows that.
 ///
 /// # Errors
@@ -190,7 +190,7 @@ pub fn preview(
     variables: &BTreeMap<String, String>,
 ) -> Result<Filled, Denial> {
     let variables = check_variables(template, variables)?;
-    let screening = Screening::default();
+    let screening = Screening::marking();
     fill(
         sanitizer,
         &screening,

@@ -35,8 +35,8 @@ Exit codes:
   3  refused: a certificate, a token, the policy or a limit said no
   4  the audit log is damaged or was altered
   5  the server could not be reached
-  6  a check did not pass: `prompt check` or `prompt test` failed, `sanitize --fail` found something, `policy redteam`
-     missed its goals
+  6  a check did not pass: `prompt check` or `prompt test` failed, `sanitize --fail` found
+     something, `policy redteam` missed its goals
   130  interrupted by a signal before it was done
 
 Environment:

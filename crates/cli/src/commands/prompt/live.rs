@@ -130,6 +130,8 @@ fn rules(folder: &PromptFolder) -> anyhow::Result<RuleSet> {
     for template in templates.iter() {
         policy.push_str(&format!("      {}: {{}}\n", template.id));
     }
+    // Whether a template withstands an injection is seen when one gets as far as the model.
+    policy.push_str("injection: {medium: mark, high: mark}\n");
     let policy = Policy::from_source("the policy of this run", &policy)?;
     Ok(RuleSet::new(templates, policy)?.with_fence_key(FenceKey::PUBLIC))
 }
