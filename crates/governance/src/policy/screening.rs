@@ -145,24 +145,6 @@ impl Screening {
                 "must be from 0 to 1".to_owned(),
             ));
         }
-        let modes = |name: &str, modes: Option<Spanned<BTreeMap<String, Mode>>>| {
-            let Some(modes) = modes else {
-                return Ok(BTreeMap::new());
-            };
-            let classes = DataClass::ALL.map(DataClass::as_str);
-            let known = |class: &String| class == DEFAULT || classes.contains(&class.as_str());
-            match modes.value.keys().find(|class| !known(class)) {
-                Some(class) => Err(fault(
-                    modes.defined.line(),
-                    &format!("sanitizer.{name}"),
-                    format!(
-                        "names `{class}`; use `{DEFAULT}` or one of {}",
-                        classes.join(", ")
-                    ),
-                )),
-                None => Ok(modes.value),
-            }
-        };
         let low = injection.low.unwrap_or(default.low);
         let medium = injection
             .medium
@@ -190,8 +172,8 @@ impl Screening {
                 .confidence_min
                 .map_or(default.confidence_min, |confidence| confidence.value),
             invisible: sanitizer.invisible_characters.unwrap_or_default(),
-            secret: modes("secret", sanitizer.secret)?,
-            personal: modes("personal", sanitizer.personal)?,
+            secret: modes(file, "sanitizer.secret", sanitizer.secret)?,
+            personal: modes(file, "sanitizer.personal", sanitizer.personal)?,
             low,
             medium,
             high,
@@ -244,4 +226,29 @@ impl Screening {
             ("high", Canonical::text(self.high.as_str())),
         ])
     }
+}
+
+/// Modes by data class, each of which exists.
+fn modes(
+    file: &str,
+    field: &str,
+    modes: Option<Spanned<BTreeMap<String, Mode>>>,
+) -> Result<BTreeMap<String, Mode>, GovernanceError> {
+    let Some(modes) = modes else {
+        return Ok(BTreeMap::new());
+    };
+    let classes = DataClass::ALL.map(DataClass::as_str);
+    let known = |class: &String| class == DEFAULT || classes.contains(&class.as_str());
+    if let Some(class) = modes.value.keys().find(|class| !known(class)) {
+        return Err(GovernanceError::Field {
+            file: file.to_owned(),
+            line: modes.defined.line(),
+            field: field.to_owned(),
+            reason: format!(
+                "names `{class}`; use `{DEFAULT}` or one of {}",
+                classes.join(", ")
+            ),
+        });
+    }
+    Ok(modes.value)
 }

@@ -102,7 +102,7 @@ pub(super) fn parse(name: &Name<'_>, ended: bool, value_bytes_max: usize) -> Par
         at: name.end,
         ended,
     };
-    match walk.to_value(name) {
+    match walk.go_to_value(name) {
         Some((sign, name_end)) => walk.value(sign, name_end, value_bytes_max),
         None if walk.starved() => Parsed::More {
             value: (walk.at < walk.text.len()).then_some(walk.at),
@@ -151,7 +151,7 @@ impl Walk<'_> {
     }
 
     /// Goes to the first byte of the value or its quote.
-    fn to_value(&mut self, name: &Name<'_>) -> Option<(Sign, usize)> {
+    fn go_to_value(&mut self, name: &Name<'_>) -> Option<(Sign, usize)> {
         self.skip(SUFFIX_BYTES_MAX, is_name_byte);
         let name_end = self.at;
         self.peek()?;
@@ -168,7 +168,7 @@ impl Walk<'_> {
         self.peek()?;
         let line_ends = matches!(self.peek(), Some(b'\n' | b'\r'));
         if (closers > 0 || line_ends)
-            && let Some(sign) = self.to_sibling()
+            && let Some(sign) = self.go_to_sibling()
         {
             return Some((sign, name_end));
         }
@@ -245,7 +245,7 @@ impl Walk<'_> {
 
     /// The value that stands as another attribute or member: `name="password" value="x"`,
     /// `"name": "PASSWORD", "value": "x"`, and in YAML on the next line.
-    fn to_sibling(&mut self) -> Option<Sign> {
+    fn go_to_sibling(&mut self) -> Option<Sign> {
         let begin = self.at;
         self.skip(1, |b| b == b',');
         self.skip(SPACES_MAX, |b| b.is_ascii_whitespace());
@@ -258,7 +258,8 @@ impl Walk<'_> {
             self.peek()?;
             return Some(Sign::Loose);
         }
-        if !(self.at == self.text.len() && !self.ended) {
+        let starved = self.at == self.text.len() && !self.ended;
+        if !starved {
             self.at = begin;
         }
         None

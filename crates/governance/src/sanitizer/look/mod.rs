@@ -5,12 +5,13 @@
 //! not at hand yet, the verdict is [`Verdict::More`], and says from where on nothing may be
 //! emitted. So a verdict is the same wherever a stream was cut.
 
-use super::assignment::{self, Announced, Parsed};
-use super::encoding;
+mod encoded;
+mod forms;
+
 use super::ledger::MARK_START;
 use super::number;
-use super::pattern::{ByteSet, Pattern};
-use super::rule::{Form, Head, Rule, Words};
+use super::pattern::ByteSet;
+use super::rule::{Form, Rule, Words};
 use super::rules::{Rules, Trigger, TriggerKind};
 
 /// How many bytes of a secret are enough to know it; also the most that is held back of a text
@@ -217,262 +218,6 @@ impl Look<'_> {
         }
     }
 
-    fn judge_head(&self, ask: &Ask<'_>, head: &Head, at: usize) -> Verdict {
-        let mut start = at;
-        if let Some(lead) = &head.lead {
-            let floor = self.clean_from.max(at.saturating_sub(HEAD_BYTES_MAX));
-            while start > floor && lead.contains(self.text[start - 1]) {
-                start -= 1;
-            }
-        }
-        if let Some(prefix) = &head.prefix {
-            let alphabet = prefix.alphabet();
-            let stretch = self.stretch(at, PREFIX_BYTES_MAX, |b| alphabet.contains(b));
-            let found = prefix.find(&self.text[at..stretch.end], 0);
-            if stretch.open {
-                let held_from = found.map_or(self.text.len(), |found| at + found.end);
-                return Verdict::More { held_from };
-            }
-            let Some(found) = found else {
-                return Verdict::No;
-            };
-            start = at + found.end;
-        } else if !self.may_begin(start, &head.not_after) {
-            return Verdict::No;
-        }
-        let alphabet = head.head.alphabet();
-        let stretch = self.stretch(start, HEAD_BYTES_MAX, |b| alphabet.contains(b));
-        if stretch.open {
-            return Verdict::More { held_from: start };
-        }
-        let mut limit = stretch.end;
-        loop {
-            let Some(found) = head.head.find(&self.text[start..limit], head.group) else {
-                return Verdict::No;
-            };
-            let (from, judged_end) = (start + found.start, start + found.end);
-            if let Some(tail) = &head.tail {
-                let end = self.end_of_run(judged_end, |b| tail.contains(b));
-                return self.confirm(ask, from, judged_end, end, Tail::OfRule);
-            }
-            let checked = ask.rule.check.is_none_or(|check| {
-                ask.rule.confidence_unchecked.is_some()
-                    || check.passes(&self.text[from..judged_end])
-            });
-            if checked && self.may_end(start + found.whole_end, &head.not_before) {
-                return self.confirm(ask, from, judged_end, judged_end, Tail::None);
-            }
-            // A shorter match may end where it may.
-            limit = start + found.whole_end - 1;
-        }
-    }
-
-    fn judge_around(
-        &self,
-        ask: &Ask<'_>,
-        pattern: &Pattern,
-        group: usize,
-        at: usize,
-        keyword_bytes: usize,
-    ) -> Verdict {
-        let run_start = self.run_start(at);
-        let to = at + keyword_bytes + AROUND_BEHIND_BYTES;
-        if to > self.text.len() && !self.ended {
-            return Verdict::More {
-                held_from: run_start,
-            };
-        }
-        let to = to.min(self.text.len());
-        let from = self.clean_from.max(at.saturating_sub(AROUND_BEFORE_BYTES));
-        let window = &self.text[from..to];
-        let Some(found) = pattern.find_around(window, group, at - from, keyword_bytes) else {
-            return Verdict::No;
-        };
-        let (start, judged_end) = (from + found.start, from + found.end);
-        if start < run_start || found.start == found.end {
-            return Verdict::No;
-        }
-        let cut = judged_end == at + keyword_bytes + AROUND_BEHIND_BYTES;
-        if cut {
-            let end = self.end_of_run(judged_end, is_run_byte);
-            return self.confirm(ask, start, judged_end, end, Tail::Run);
-        }
-        self.confirm(ask, start, judged_end, judged_end, Tail::None)
-    }
-
-    fn judge_assignment(
-        &self,
-        ask: &Ask<'_>,
-        announced: Announced,
-        at: usize,
-        keyword_bytes: usize,
-    ) -> Verdict {
-        let name = assignment::Name {
-            text: self.text,
-            floor: self.clean_from.max(at.saturating_sub(HEAD_BYTES_MAX)),
-            start: at,
-            end: at + keyword_bytes,
-        };
-        let value = match assignment::parse(&name, self.ended, HEAD_BYTES_MAX) {
-            Parsed::No => return Verdict::No,
-            Parsed::More { value } => {
-                return Verdict::More {
-                    held_from: value.unwrap_or(self.text.len()),
-                };
-            }
-            Parsed::Value(value) => value,
-        };
-        if !assignment::is_secret(announced, &name, &value) {
-            return Verdict::No;
-        }
-        if value.open {
-            let quote = value.quote;
-            let inside = |b| !assignment::ends_value(b, quote);
-            let end = self.end_of_run(value.end, inside);
-            return self.confirm(ask, value.start, value.end, end, Tail::Value { quote });
-        }
-        self.confirm(ask, value.start, value.end, value.end, Tail::None)
-    }
-
-    /// Whether a rule with a form of its own finds something in a stretch; `None` if that is not
-    /// known yet.
-    fn is_of_known_form(&self, asking: usize, start: usize, end: usize) -> Option<bool> {
-        for trigger in self.rules.keywords_in(self.text, start, end) {
-            let TriggerKind::Keyword { rule, bytes } = trigger.kind else {
-                continue;
-            };
-            if rule == asking || self.rules.get(rule).is_generic {
-                continue;
-            }
-            match self.judge_rule(rule, trigger.at, bytes) {
-                Verdict::Found(found) if found.start < end => return Some(true),
-                Verdict::More { .. } => return None,
-                _ => {}
-            }
-        }
-        Some(false)
-    }
-
-    fn judge_number(
-        &self,
-        ask: &Ask<'_>,
-        at: usize,
-        end_of: fn(&[u8], bool) -> Option<usize>,
-    ) -> Verdict {
-        let stretch = self.stretch(at, HEAD_BYTES_MAX, number::is_number_byte);
-        if stretch.open {
-            return Verdict::More { held_from: at };
-        }
-        let decimal = at > self.clean_from && self.text[at - 1] == b'.';
-        if decimal || !self.may_begin(at, self.rules.word_border()) {
-            return Verdict::No;
-        }
-        let tainted = !self.may_end(stretch.end, self.rules.word_border());
-        match end_of(&self.text[at..stretch.end], tainted) {
-            Some(bytes) => self.confirm(ask, at, at + bytes, at + bytes, Tail::None),
-            None => Verdict::No,
-        }
-    }
-
-    fn judge_literal(&self, ask: &Ask<'_>, at: usize, bytes: usize) -> Verdict {
-        let end = at + bytes;
-        if end == self.text.len() && !self.ended {
-            return Verdict::More { held_from: at };
-        }
-        let border = self.rules.word_border();
-        if !self.may_begin(at, border) || !self.may_end(end, border) {
-            return Verdict::No;
-        }
-        self.confirm(ask, at, end, end, Tail::None)
-    }
-
-    fn judge_private_key(&self, ask: &Ask<'_>, begin: &Pattern, at: usize) -> Verdict {
-        let alphabet = begin.alphabet();
-        let stretch = self.stretch(at, HEAD_BYTES_MAX, |b| alphabet.contains(b));
-        let found = begin.find(&self.text[at..stretch.end], 0);
-        match found {
-            Some(found) => {
-                let end = at + found.end;
-                self.confirm(ask, at, end, end, Tail::Block)
-            }
-            None if stretch.open => Verdict::More { held_from: at },
-            None => Verdict::No,
-        }
-    }
-
-    fn judge_base64(&self, at: usize) -> Verdict {
-        let stretch = self.stretch(at, encoding::BASE64_WINDOW_BYTES, encoding::is_base64_byte);
-        let window = &self.text[at..stretch.end];
-        if !encoding::may_be_text(window) {
-            return Verdict::No;
-        }
-        if stretch.open {
-            return Verdict::More { held_from: at };
-        }
-        let Some(decoded) = encoding::decode_base64(window) else {
-            return Verdict::No;
-        };
-        let Some(found) = self.first_inside(&decoded) else {
-            return Verdict::No;
-        };
-        let end = self.end_of_run(stretch.end, encoding::is_base64_byte);
-        Verdict::Found(Found {
-            start: at + encoding::base64_offset(found.start),
-            end,
-            tail: Tail::Run,
-            ..found
-        })
-    }
-
-    fn judge_percent(&self, at: usize) -> Verdict {
-        let from = self.run_start(at).max(at.saturating_sub(PERCENT_BYTES_MAX));
-        let stretch = self.stretch(at, PERCENT_BYTES_MAX, is_run_byte);
-        if !encoding::is_percent(&self.text[at..]) && !(self.text.len() < at + 3 && !self.ended) {
-            return Verdict::No;
-        }
-        if stretch.open {
-            return Verdict::More { held_from: from };
-        }
-        let (decoded, places) = encoding::decode_percent(&self.text[from..stretch.end]);
-        let Some(found) = self.first_inside(&decoded) else {
-            return Verdict::No;
-        };
-        let (start, end) = (from + places[found.start], from + places[found.end]);
-        if end <= at {
-            return Verdict::No;
-        }
-        let cut = end == stretch.end;
-        Verdict::Found(Found {
-            start,
-            end: if cut {
-                self.end_of_run(end, is_run_byte)
-            } else {
-                end
-            },
-            tail: if cut { Tail::Run } else { Tail::None },
-            ..found
-        })
-    }
-
-    /// The first secret in a text from inside an encoding.
-    fn first_inside(&self, text: &[u8]) -> Option<Found> {
-        let look = Look {
-            text,
-            clean_from: 0,
-            ended: true,
-            nested: true,
-            in_context: &|_, _| false,
-            ..*self
-        };
-        let triggers = self.rules.triggers(text, 0, true);
-        triggers
-            .iter()
-            .find_map(|trigger| match look.judge(trigger) {
-                Verdict::Found(found) => Some(found),
-                _ => None,
-            })
-    }
-
     /// The last questions to a match: is it long enough, random enough, no placeholder, and does
     /// its checksum hold?
     fn confirm(
@@ -522,6 +267,25 @@ impl Look<'_> {
             confidence,
             tail,
         })
+    }
+
+    /// Whether a rule with a form of its own finds something in a stretch; `None` if that is not
+    /// known yet.
+    fn is_of_known_form(&self, asking: usize, start: usize, end: usize) -> Option<bool> {
+        for trigger in self.rules.keywords_in(self.text, start, end) {
+            let TriggerKind::Keyword { rule, bytes } = trigger.kind else {
+                continue;
+            };
+            if rule == asking || self.rules.get(rule).is_generic {
+                continue;
+            }
+            match self.judge_rule(rule, trigger.at, bytes) {
+                Verdict::Found(found) if found.start < end => return Some(true),
+                Verdict::More { .. } => return None,
+                _ => {}
+            }
+        }
+        Some(false)
     }
 
     /// The bytes from `start` on that are in an alphabet, at most so many.

@@ -5,6 +5,8 @@
 //! are no paths here). An unknown key is an error in ours, and so is a pattern that is too large,
 //! matches the empty text, or needs more of a secret than a stream may hold back.
 
+mod gitleaks;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -105,42 +107,6 @@ fn secret() -> RuleClass {
     RuleClass::Secret
 }
 
-/// What gitleaks' files may hold; what has no meaning here is read and passed over.
-#[derive(Deserialize)]
-struct TheirFile {
-    #[serde(default)]
-    rules: Vec<Spanned<TheirRule>>,
-    allowlist: Option<TheirAllow>,
-    #[serde(default)]
-    allowlists: Vec<TheirAllow>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TheirRule {
-    id: String,
-    #[serde(default)]
-    description: String,
-    regex: Option<String>,
-    #[serde(default)]
-    secret_group: usize,
-    #[serde(default)]
-    entropy: f32,
-    #[serde(default)]
-    keywords: Vec<String>,
-    allowlist: Option<TheirAllow>,
-    #[serde(default)]
-    allowlists: Vec<TheirAllow>,
-}
-
-#[derive(Deserialize)]
-struct TheirAllow {
-    #[serde(default)]
-    regexes: Vec<String>,
-    #[serde(default)]
-    stopwords: Vec<String>,
-}
-
 /// Where a rule stands, for messages.
 struct Location<'a> {
     file: &'a str,
@@ -163,7 +129,7 @@ impl Location<'_> {
 pub(super) fn parse(file: &str, text: &str) -> Result<RuleFile, GovernanceError> {
     let theirs = text.lines().any(|line| line.trim_end() == "[[rules]]");
     if theirs {
-        return parse_theirs(file, text);
+        return gitleaks::parse(file, text);
     }
     let parsed: OwnFile = source::parse_toml(file, text)?;
     if *parsed.version.get_ref() != VERSION {
@@ -410,86 +376,4 @@ fn check_words(key: &str, words: &[String], at: &Location<'_>) -> Result<(), Gov
 
 fn lower(words: &[String]) -> Vec<String> {
     words.iter().map(|word| word.to_ascii_lowercase()).collect()
-}
-
-fn parse_theirs(file: &str, text: &str) -> Result<RuleFile, GovernanceError> {
-    let parsed: TheirFile = source::parse_toml(file, text)?;
-    check_count(file, parsed.rules.len())?;
-    let everywhere: Vec<TheirAllow> = parsed
-        .allowlist
-        .into_iter()
-        .chain(parsed.allowlists)
-        .collect();
-    let mut rules = Vec::with_capacity(parsed.rules.len());
-    for spanned in parsed.rules {
-        let line = source::line_at(text, spanned.span().start);
-        let rule = spanned.into_inner();
-        let id = rule.id.clone();
-        let location = Location {
-            file,
-            line,
-            rule: &id,
-        };
-        rules.extend(translated(rule, &everywhere, &location)?);
-    }
-    Ok(RuleFile {
-        rules,
-        disable: Vec::new(),
-    })
-}
-
-/// One of their rules as one of ours; `None` if it is about paths.
-fn translated(
-    rule: TheirRule,
-    everywhere: &[TheirAllow],
-    at: &Location<'_>,
-) -> Result<Option<Worded>, GovernanceError> {
-    let Some(source) = &rule.regex else {
-        return Ok(None);
-    };
-    check_id(&rule.id, at)?;
-    check_words("keywords", &rule.keywords, at)?;
-    if rule.keywords.is_empty() {
-        return Err(at.fault(
-            "keywords",
-            "is missing: name some text that each match holds",
-        ));
-    }
-    let pattern = Pattern::searching(source).map_err(|reason| at.fault("regex", reason))?;
-    pattern
-        .check_size()
-        .map_err(|reason| at.fault("regex", reason))?;
-    check_group(&pattern, rule.secret_group, at)?;
-    // As there: the first group is the secret, if there is one.
-    let group = match rule.secret_group {
-        0 => pattern.groups().min(1),
-        group => group,
-    };
-    let own = rule.allowlist.iter().chain(&rule.allowlists);
-    let lists: Vec<&TheirAllow> = own.chain(everywhere).collect();
-    let regexes: Vec<String> = lists.iter().flat_map(|list| list.regexes.clone()).collect();
-    let stop_words: Vec<String> = lists
-        .iter()
-        .flat_map(|list| list.stopwords.clone())
-        .collect();
-    Ok(Some(Worded {
-        rule: Rule {
-            allow: allow(&regexes, at)?,
-            id: rule.id,
-            description: rule.description,
-            class: RuleClass::Secret,
-            form: Form::Around { pattern, group },
-            confidence: CONFIDENCE_DEFAULT,
-            confidence_in_context: CONFIDENCE_DEFAULT,
-            confidence_unchecked: None,
-            check: None,
-            entropy_min: rule.entropy,
-            stop_words: lower(&stop_words),
-            has_context: false,
-            is_generic: true,
-            at_words: None,
-        },
-        keywords: rule.keywords,
-        context: Vec::new(),
-    }))
 }

@@ -1,0 +1,80 @@
+//! Judges what stands inside base64 and percent-encoding.
+
+use super::{Found, Look, PERCENT_BYTES_MAX, Tail, Verdict, is_run_byte};
+use crate::sanitizer::encoding;
+
+impl Look<'_> {
+    pub(super) fn judge_base64(&self, at: usize) -> Verdict {
+        let stretch = self.stretch(at, encoding::BASE64_WINDOW_BYTES, encoding::is_base64_byte);
+        let window = &self.text[at..stretch.end];
+        if !encoding::may_be_text(window) {
+            return Verdict::No;
+        }
+        if stretch.open {
+            return Verdict::More { held_from: at };
+        }
+        let Some(decoded) = encoding::decode_base64(window) else {
+            return Verdict::No;
+        };
+        let Some(found) = self.first_inside(&decoded) else {
+            return Verdict::No;
+        };
+        let end = self.end_of_run(stretch.end, encoding::is_base64_byte);
+        Verdict::Found(Found {
+            start: at + encoding::base64_offset(found.start),
+            end,
+            tail: Tail::Run,
+            ..found
+        })
+    }
+
+    pub(super) fn judge_percent(&self, at: usize) -> Verdict {
+        let from = self.run_start(at).max(at.saturating_sub(PERCENT_BYTES_MAX));
+        let stretch = self.stretch(at, PERCENT_BYTES_MAX, is_run_byte);
+        let undecided = self.text.len() < at + 3 && !self.ended;
+        if !encoding::is_percent(&self.text[at..]) && !undecided {
+            return Verdict::No;
+        }
+        if stretch.open {
+            return Verdict::More { held_from: from };
+        }
+        let (decoded, places) = encoding::decode_percent(&self.text[from..stretch.end]);
+        let Some(found) = self.first_inside(&decoded) else {
+            return Verdict::No;
+        };
+        let (start, end) = (from + places[found.start], from + places[found.end]);
+        if end <= at {
+            return Verdict::No;
+        }
+        let cut = end == stretch.end;
+        Verdict::Found(Found {
+            start,
+            end: if cut {
+                self.end_of_run(end, is_run_byte)
+            } else {
+                end
+            },
+            tail: if cut { Tail::Run } else { Tail::None },
+            ..found
+        })
+    }
+
+    /// The first secret in a text from inside an encoding.
+    fn first_inside(&self, text: &[u8]) -> Option<Found> {
+        let look = Look {
+            text,
+            clean_from: 0,
+            ended: true,
+            nested: true,
+            in_context: &|_, _| false,
+            ..*self
+        };
+        let triggers = self.rules.triggers(text, 0, true);
+        triggers
+            .iter()
+            .find_map(|trigger| match look.judge(trigger) {
+                Verdict::Found(found) => Some(found),
+                _ => None,
+            })
+    }
+}
