@@ -379,8 +379,10 @@ impl Scanner {
         let drop = self.view.floor(needed);
         self.view.drop_before(drop);
         self.at -= drop;
+        // Of what lies in a secret that goes on, the beginning, or all, may be gone.
+        self.deferred.retain(|found| found.end > drop);
         for found in &mut self.deferred {
-            found.start -= drop;
+            found.start = found.start.saturating_sub(drop);
             found.end -= drop;
         }
         self.emitted -= drop;
