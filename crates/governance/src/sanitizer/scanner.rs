@@ -214,6 +214,11 @@ impl Scanner {
             if trigger.at >= held {
                 break;
             }
+            if matches!(trigger.kind, TriggerKind::Context { .. }) {
+                // What it makes surer is judged once it counts.
+                held = trigger.at;
+                break;
+            }
             match self.judge(&trigger, ended) {
                 Verdict::More { held_from } => held = held.min(held_from),
                 Verdict::Found(found) => held = held.min(found.start),
