@@ -7,19 +7,40 @@ pub(super) const BASE64_WINDOW_BYTES: usize = 60;
 /// Shortest base64 run that is decoded.
 pub(super) const BASE64_BYTES_MIN: usize = 20;
 
+/// What [`SEXTETS`] holds for padding, and for what does not occur in base64.
+const PADDING: u8 = 64;
+const FOREIGN: u8 = 65;
+/// What each byte stands for, in either alphabet of RFC 4648. A table, because every byte of
+/// every text is asked about.
+const SEXTETS: [u8; 256] = sextets();
+
+const fn sextets() -> [u8; 256] {
+    let mut sextets = [FOREIGN; 256];
+    let mut byte = 0u8;
+    loop {
+        sextets[byte as usize] = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            b'=' => PADDING,
+            _ => FOREIGN,
+        };
+        if byte == u8::MAX {
+            return sextets;
+        }
+        byte += 1;
+    }
+}
+
 pub(super) fn is_base64_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=')
+    SEXTETS[usize::from(byte)] != FOREIGN
 }
 
 fn sextet(byte: u8) -> Option<u32> {
-    Some(u32::from(match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' | b'-' => 62,
-        b'/' | b'_' => 63,
-        _ => return None,
-    }))
+    let sextet = SEXTETS[usize::from(byte)];
+    (sextet < PADDING).then_some(u32::from(sextet))
 }
 
 fn is_text(byte: u8) -> bool {
@@ -29,6 +50,14 @@ fn is_text(byte: u8) -> bool {
 /// Whether the first bytes behind the encoding are text: a cheap question that most words,
 /// paths, digests and images fail.
 pub(super) fn may_be_text(window: &[u8]) -> bool {
+    // A first byte above 127 is no text: most places fail at this.
+    if window
+        .first()
+        .is_some_and(|first| SEXTETS[usize::from(*first)] >= 32)
+        && window.len() >= 4
+    {
+        return false;
+    }
     window
         .chunks_exact(4)
         .take(2)

@@ -24,41 +24,34 @@ fn is_separator(byte: u8) -> bool {
 /// Where the longest card that begins with the text ends. `tainted`: what follows the text
 /// touches its last group.
 pub(super) fn card_end(text: &[u8], tainted: bool) -> Option<usize> {
-    let mut digits = Vec::new();
-    let mut groups = vec![0usize];
+    let mut digits = [0; CARD_DIGITS_MAX];
+    let (mut count, mut in_group) = (0, 0);
     let mut best = None;
     for (offset, byte) in text.iter().enumerate() {
         if is_separator(*byte) {
-            if groups.last() == Some(&0) {
+            if in_group < GROUP_DIGITS_MIN {
                 break;
             }
-            groups.push(0);
+            in_group = 0;
             continue;
         }
-        if !byte.is_ascii_digit() {
+        if !byte.is_ascii_digit() || count == CARD_DIGITS_MAX {
             break;
         }
-        digits.push(u32::from(byte - b'0'));
-        if let Some(last) = groups.last_mut() {
-            *last += 1;
-        }
-        if digits.len() > CARD_DIGITS_MAX {
-            break;
-        }
+        digits[count] = u32::from(byte - b'0');
+        count += 1;
+        in_group += 1;
         let next = text.get(offset + 1);
         let closed = next.map_or(!tainted, |next| is_separator(*next));
-        if closed && digits.len() >= CARD_DIGITS_MIN && is_card(&digits, &groups) {
+        if closed && count >= CARD_DIGITS_MIN && is_card(&digits[..count]) {
             best = Some(offset + 1);
         }
     }
     best
 }
 
-fn is_card(digits: &[u32], groups: &[usize]) -> bool {
-    let (_, leading) = groups.split_last().unwrap_or((&0, &[]));
-    leading.iter().all(|group| *group >= GROUP_DIGITS_MIN)
-        && has_issuer(digits)
-        && checksum::has_luhn_digit(digits)
+fn is_card(digits: &[u32]) -> bool {
+    has_issuer(digits) && checksum::has_luhn_digit(digits)
 }
 
 /// Prefixes and lengths of the networks in use, from the public issuer ranges.

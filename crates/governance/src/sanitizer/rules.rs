@@ -25,6 +25,8 @@ pub(super) struct Rules {
     uses: Vec<Use>,
     /// For each first byte of a word, the rules that are asked at it.
     at_words: Vec<Vec<usize>>,
+    /// The first bytes at which some rule is asked.
+    asked_at: ByteSet,
     word_border: ByteSet,
     keyword_bytes_max: usize,
 }
@@ -127,12 +129,16 @@ impl Rules {
             });
             asked.map(|(number, _)| number).collect()
         };
-        let at_words = (0..=u8::MAX).map(asked_at).collect();
+        let at_words: Vec<Vec<usize>> = (0..=u8::MAX).map(asked_at).collect();
+        let mut asked_at = ByteSet::default();
+        let first = (0..=u8::MAX).filter(|b| !at_words[usize::from(*b)].is_empty());
+        first.for_each(|first| asked_at.insert(first));
         Ok(Self {
             rules,
             keywords,
             uses: words.into_iter().map(|(_, used)| used).collect(),
             at_words,
+            asked_at,
             word_border: word_border(),
             keyword_bytes_max,
         })
@@ -167,8 +173,7 @@ impl Rules {
 
     /// Whether a word that some rule is asked at begins here, if nothing stands before it.
     pub(super) fn begins_word(&self, text: &[u8], at: usize) -> bool {
-        text.get(at)
-            .is_some_and(|b| !self.at_words[usize::from(*b)].is_empty())
+        text.get(at).is_some_and(|b| self.asked_at.contains(*b))
     }
 
     /// Every place from `from` on where something may be, in order. `fresh`: nothing stands before
@@ -205,7 +210,7 @@ impl Rules {
         let mut inside = !fresh && from > 0 && self.word_border.contains(text[from - 1]);
         for (offset, byte) in text[from..].iter().enumerate() {
             let in_word = self.word_border.contains(*byte);
-            if !inside && !self.at_words[usize::from(*byte)].is_empty() {
+            if !inside && self.asked_at.contains(*byte) {
                 triggers.push(Trigger {
                     at: from + offset,
                     kind: TriggerKind::Word,
@@ -246,7 +251,7 @@ fn push_base64(text: &[u8], from: usize, triggers: &mut Vec<Trigger>) {
             let begins = place == 0 || !text[place - 1].is_ascii_alphanumeric();
             let goes_on = || place >= 4 && encoding::may_be_text(&text[place - 4..run_end]);
             let undecided = || open && run_end - place < GOES_ON_BYTES;
-            if (begins || goes_on() || undecided()) && encoding::may_be_text(window) {
+            if encoding::may_be_text(window) && (begins || goes_on() || undecided()) {
                 triggers.push(Trigger {
                     at: place,
                     kind: TriggerKind::Base64,

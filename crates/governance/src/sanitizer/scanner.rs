@@ -214,6 +214,11 @@ impl Scanner {
             if trigger.at >= held {
                 break;
             }
+            if matches!(trigger.kind, TriggerKind::Context { .. }) {
+                // What it makes surer is judged once it counts.
+                held = trigger.at;
+                break;
+            }
             match self.judge(&trigger, ended) {
                 Verdict::More { held_from } => held = held.min(held_from),
                 Verdict::Found(found) => held = held.min(found.start),
@@ -379,8 +384,10 @@ impl Scanner {
         let drop = self.view.floor(needed);
         self.view.drop_before(drop);
         self.at -= drop;
+        // Of what lies in a secret that goes on, the beginning, or all, may be gone.
+        self.deferred.retain(|found| found.end > drop);
         for found in &mut self.deferred {
-            found.start -= drop;
+            found.start = found.start.saturating_sub(drop);
             found.end -= drop;
         }
         self.emitted -= drop;

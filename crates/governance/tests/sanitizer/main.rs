@@ -1,6 +1,7 @@
 //! What is taken out of a text, what is left alone, and that a stream gives the same as the whole.
 
 mod fixtures;
+mod hostile;
 mod numbering;
 mod personal;
 mod properties;

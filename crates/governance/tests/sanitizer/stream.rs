@@ -91,3 +91,16 @@ fn debug_output_shows_nothing_that_is_held_back() {
     let _ = filter.push("password = hunter");
     assert!(!format!("{filter:?}").contains("hunter"));
 }
+
+#[test]
+fn a_secret_that_never_seems_to_end_leaves_nothing_behind() {
+    let text = format!(
+        "secret_access_key=>wJalr7UtnFEMI/K7MDENG/bPxRfiCYzq81RtKm4p{} and on",
+        "aB1".repeat(2000)
+    );
+    let whole = clean(&text);
+    assert!(!whole.contains("aB1"), "{whole}");
+    for size in [1, 7, 64] {
+        assert_eq!(stream(&text, &[size]), whole, "pieces of {size}");
+    }
+}

@@ -133,13 +133,13 @@ impl Look<'_> {
         at: usize,
         end_of: fn(&[u8], bool) -> Option<usize>,
     ) -> Verdict {
-        let stretch = self.stretch(at, HEAD_BYTES_MAX, number::is_number_byte);
-        if stretch.open {
-            return Verdict::More { held_from: at };
-        }
         let decimal = at > self.clean_from && self.text[at - 1] == b'.';
         if decimal || !self.may_begin(at, self.rules.word_border()) {
             return Verdict::No;
+        }
+        let stretch = self.stretch(at, HEAD_BYTES_MAX, number::is_number_byte);
+        if stretch.open {
+            return Verdict::More { held_from: at };
         }
         let tainted = !self.may_end(stretch.end, self.rules.word_border());
         match end_of(&self.text[at..stretch.end], tainted) {

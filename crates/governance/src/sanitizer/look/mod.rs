@@ -8,6 +8,8 @@
 mod encoded;
 mod forms;
 
+use std::cell::OnceCell;
+
 use super::ledger::MARK_START;
 use super::number;
 use super::pattern::ByteSet;
@@ -89,6 +91,15 @@ struct Stretch {
     open: bool,
 }
 
+/// What several rules ask about the word at one place, looked at once.
+#[derive(Default)]
+struct Word {
+    /// Its letters and digits.
+    letters: OnceCell<Stretch>,
+    /// Its digits and separators, and how many are digits.
+    numbers: OnceCell<(Stretch, usize)>,
+}
+
 /// Characters that names, keys and addresses are made of.
 pub(super) fn is_run_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'%')
@@ -139,8 +150,13 @@ impl Look<'_> {
     }
 
     fn judge_word(&self, at: usize) -> Verdict {
+        let word = Word::default();
         for (index, words) in self.rules.at_words(self.text[at]) {
-            match self.fits(words, at) {
+            // Most rules about numbers only count in context.
+            if self.confidence(index, at).is_none() {
+                continue;
+            }
+            match self.fits(words, at, &word) {
                 Some(true) => {}
                 Some(false) => continue,
                 None => return Verdict::More { held_from: at },
@@ -154,7 +170,7 @@ impl Look<'_> {
     }
 
     /// Whether a word could be of a rule, by cheap questions; `None` if that is not known yet.
-    fn fits(&self, words: &Words, at: usize) -> Option<bool> {
+    fn fits(&self, words: &Words, at: usize, word: &Word) -> Option<bool> {
         if let Some(letters) = words.digits_at {
             let rest = &self.text[at..];
             let begins = rest.iter().take(letters).all(u8::is_ascii_uppercase);
@@ -164,44 +180,56 @@ impl Look<'_> {
             }
         }
         if let Some(then) = &words.then {
-            let word = self.stretch(at, HEAD_BYTES_MAX, |b| b.is_ascii_alphanumeric());
-            let fits = self.text.get(word.end).is_some_and(|b| then.contains(*b));
+            let letters = word
+                .letters
+                .get_or_init(|| self.stretch(at, HEAD_BYTES_MAX, |b| b.is_ascii_alphanumeric()));
+            let fits = self
+                .text
+                .get(letters.end)
+                .is_some_and(|b| then.contains(*b));
             if !fits {
-                return (!word.open).then_some(false);
+                return (!letters.open).then_some(false);
             }
         }
         if words.digits_min > 0 {
-            let numbers = self.stretch_of_numbers(at);
-            let digits = self.text[at..numbers.end]
-                .iter()
-                .filter(|b| b.is_ascii_digit());
-            if digits.take(words.digits_min).count() < words.digits_min {
+            let (numbers, digits) = word.numbers.get_or_init(|| self.numbers(at));
+            if *digits < words.digits_min {
                 return (!numbers.open).then_some(false);
             }
         }
         Some(true)
     }
 
-    fn stretch_of_numbers(&self, at: usize) -> Stretch {
-        self.stretch(at, HEAD_BYTES_MAX, |b| {
+    /// The digits and separators from a place on, and how many are digits.
+    fn numbers(&self, at: usize) -> (Stretch, usize) {
+        let stretch = self.stretch(at, HEAD_BYTES_MAX, |b| {
             b.is_ascii_digit() || matches!(b, b' ' | b'.' | b'-' | b'/' | b'(' | b')' | b'+')
-        })
+        });
+        let digits = self.text[at..stretch.end].iter();
+        let digits = digits.filter(|b| b.is_ascii_digit()).count();
+        (stretch, digits)
     }
 
-    fn judge_rule(&self, index: usize, at: usize, keyword_bytes: usize) -> Verdict {
+    /// How sure a rule would be of a match at a place; `None` if that is not sure enough.
+    fn confidence(&self, index: usize, at: usize) -> Option<f32> {
         let rule = self.rules.get(index);
         let in_context = rule.has_context && (self.in_context)(index, at);
-        let possible = match in_context {
+        let confidence = match in_context {
             true => rule.confidence_in_context,
             false => rule.confidence,
         };
-        if possible < self.confidence_min {
+        (confidence >= self.confidence_min).then_some(confidence)
+    }
+
+    fn judge_rule(&self, index: usize, at: usize, keyword_bytes: usize) -> Verdict {
+        let Some(confidence) = self.confidence(index, at) else {
             return Verdict::No;
-        }
+        };
+        let rule = self.rules.get(index);
         let ask = Ask {
             index,
             rule,
-            confidence: possible,
+            confidence,
         };
         match &rule.form {
             Form::Head(head) => self.judge_head(&ask, head, at),
