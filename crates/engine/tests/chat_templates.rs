@@ -4,9 +4,8 @@
 
 mod made_vocabulary;
 
-use std::path::PathBuf;
-
 use postern_engine::{ChatDate, ChatMessage, ChatTemplate, EngineError, Role, Tokenizer};
+use postern_testkit::vocabularies::{VOCABULARIES, file, folder};
 use proptest::prelude::*;
 
 use crate::made_vocabulary::{SPECIAL, USER_DEFINED, made, metadata};
@@ -104,23 +103,19 @@ const CARELESS: [&str; 5] = [
 ];
 
 /// The made vocabularies, and the published ones where they are.
-#[expect(clippy::print_stderr, reason = "what a test leaves out, it has to say")]
 fn tokenizers() -> Vec<(String, Tokenizer)> {
     let mut tokenizers = vec![
         ("gpt2".to_owned(), made("gpt2")),
         ("llama".to_owned(), made("llama")),
     ];
-    if let Some(folder) = std::env::var_os("POSTERN_VOCAB_DIR").map(PathBuf::from) {
-        for name in ["gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2"] {
-            let path = folder.join(format!("ggml-vocab-{name}.gguf"));
-            tokenizers.push((
-                name.to_owned(),
-                Tokenizer::from_gguf_file(&path).expect("a published vocabulary"),
-            ));
-        }
-    } else {
-        eprintln!("skipped: POSTERN_VOCAB_DIR does not name a folder of published vocabularies");
-    }
+    let folder = folder();
+    let published = folder.iter().flat_map(|folder| {
+        VOCABULARIES.map(|name| {
+            let tokenizer = Tokenizer::from_gguf_file(&file(folder, name));
+            (name.to_owned(), tokenizer.expect("a published vocabulary"))
+        })
+    });
+    tokenizers.extend(published);
     tokenizers
 }
 

@@ -9,24 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use postern_engine::{TEXT_BYTES_MAX, Tokenizer};
+use postern_testkit::vocabularies::{VOCABULARIES, file, folder};
 
 /// The line between the texts of an `.inp` file.
 const SEPARATOR: &str = "\n__ggml_vocab_test__\n";
-
-const VOCABULARIES: [&str; 5] = ["gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2"];
-
-#[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
-fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("POSTERN_VOCAB_DIR").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("skipped: POSTERN_VOCAB_DIR does not name a folder of published vocabularies");
-    }
-    folder
-}
-
-fn file(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("ggml-vocab-{name}.gguf"))
-}
 
 /// A published tokenizer, loaded once for all tests.
 fn load(folder: &Path, name: &'static str) -> Tokenizer {

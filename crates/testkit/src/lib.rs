@@ -9,5 +9,6 @@ pub mod client;
 pub mod gguf;
 pub mod pki;
 pub mod rules;
+pub mod vocabularies;
 
 pub use pki::{Credentials, Pki};

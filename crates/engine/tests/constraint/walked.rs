@@ -1,8 +1,7 @@
 //! Constraints over made and published vocabularies, with tokens chosen at random among the allowed ones.
 
-use std::path::PathBuf;
-
 use postern_engine::{Constraint, Grammars, Tokenizer};
+use postern_testkit::vocabularies::{VOCABULARIES, file, folder};
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde_json::{Value, json};
@@ -14,24 +13,17 @@ use crate::{fault, schemas};
 const WALK_TOKENS_MAX: usize = 600;
 const WALKS: u64 = 8;
 
-#[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
 fn vocabularies() -> Vec<(&'static str, Tokenizer)> {
     let mut all = vec![("made gpt2", made("gpt2")), ("made llama", made("llama"))];
-    match std::env::var_os("POSTERN_VOCAB_DIR").map(PathBuf::from) {
-        None => {
-            eprintln!("skipped: POSTERN_VOCAB_DIR does not name a folder of published vocabularies")
-        }
-        Some(folder) => {
-            for name in ["llama-bpe", "qwen2", "llama-spm", "phi-3", "gpt-2"] {
-                let file = folder.join(format!("ggml-vocab-{name}.gguf"));
-                let tokenizer = Tokenizer::from_gguf_file(&file);
-                all.push((
-                    name,
-                    tokenizer.unwrap_or_else(|error| panic!("{name}: {error}")),
-                ));
-            }
-        }
-    }
+    let folder = folder();
+    let published = folder.iter().flat_map(|folder| {
+        VOCABULARIES.map(|name| {
+            let tokenizer = Tokenizer::from_gguf_file(&file(folder, name));
+            let tokenizer = tokenizer.unwrap_or_else(|error| panic!("{name}: {error}"));
+            (name, tokenizer)
+        })
+    });
+    all.extend(published);
     all
 }
 

@@ -4,14 +4,13 @@
 //! `POSTERN_VOCAB_DIR` names a folder of vocabulary-only GGUF files. Without it the tests say that they skipped.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use postern_engine::{ChatMessage, ChatTemplate, Role, Tokenizer};
 use postern_governance::{
     self as governance, CallRequest, Decision, Policy, RuleSet, TemplateSet, decide,
 };
-
-const VOCABULARIES: [&str; 5] = ["gpt-2", "llama-bpe", "llama-spm", "phi-3", "qwen2"];
+use postern_testkit::vocabularies::{VOCABULARIES, file, folder};
 
 const CHAT: &str =
     "{% for message in messages %}[{{ message.role }}]{{ message['content'] }}\n{% endfor %}";
@@ -46,19 +45,11 @@ const POLICY: &str = "\
 version: 1
 identities:
   kiosk: {templates: {hosts.v1: {}, message.v1: {}}}
+injection: {low: allow, medium: allow, high: allow}
 ";
 
-#[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
-fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("POSTERN_VOCAB_DIR").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("skipped: POSTERN_VOCAB_DIR does not name a folder of published vocabularies");
-    }
-    folder
-}
-
 fn load(folder: &Path, name: &str) -> Tokenizer {
-    Tokenizer::from_gguf_file(&folder.join(format!("ggml-vocab-{name}.gguf"))).unwrap()
+    Tokenizer::from_gguf_file(&file(folder, name)).unwrap()
 }
 
 fn rules() -> RuleSet {
