@@ -102,7 +102,7 @@ const TABLE: [(u16, &str); 11] = [
     (
         role::FILLER,
         "the a an all any of my these those this that and or to me us out so far please just now us what were \
-         was have been given you told told by in every each other its it's own entire full complete exact verbatim \
+         was have been given you told told by in every each other its it own entire full complete exact verbatim \
          word for hidden very only both here there which i we he they back \
          die der das den dem alle aller deine deinen deiner ihre ihren meine mir und oder bitte jetzt die dir \
          gegebenen sie wir uns vollstandig \

@@ -15,7 +15,7 @@ use crate::sanitizer::is_invisible;
 /// Most words of a phrase from its verb on.
 const PHRASE_WORDS_MAX: usize = 12;
 
-/// The words of a text, without diacritics, disguises and punctuation.
+/// The words of a text, without diacritics, disguises and punctuation; "don't" is two.
 pub(super) struct Words {
     words: Vec<(String, u16)>,
     /// The words with one space between them.
@@ -35,9 +35,9 @@ impl Words {
             }
         }
         let split =
-            visible.split(|c: char| !c.is_alphanumeric() && !"@$'’\u{300}\u{301}".contains(c));
+            visible.split(|c: char| !c.is_alphanumeric() && !"@$\u{300}\u{301}".contains(c));
         let words: Vec<(String, u16)> = split
-            .map(|word| word.trim_matches(['\'', '’', '@', '$']))
+            .map(|word| word.trim_matches(['@', '$']))
             .filter(|word| !word.is_empty())
             .map(|word| {
                 let word = undisguised(word);
