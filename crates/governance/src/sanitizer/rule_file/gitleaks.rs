@@ -7,8 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    CONFIDENCE_DEFAULT, Location, RuleFile, allow, check_count, check_group, check_id, check_words,
-    lower,
+    CONFIDENCE_DEFAULT, Location, RuleFile, allow, check_group, check_id, check_words, each, lower,
 };
 use crate::sanitizer::pattern::Pattern;
 use crate::sanitizer::rule::{Form, Rule, RuleClass};
@@ -54,26 +53,20 @@ struct TheirAllow {
 /// Reads a whole file.
 pub(super) fn parse(file: &str, text: &str) -> Result<RuleFile, GovernanceError> {
     let parsed: TheirFile = source::parse_toml(file, text)?;
-    check_count(file, parsed.rules.len())?;
     let everywhere: Vec<TheirAllow> = parsed
         .allowlist
         .into_iter()
         .chain(parsed.allowlists)
         .collect();
-    let mut rules = Vec::with_capacity(parsed.rules.len());
-    for spanned in parsed.rules {
-        let line = source::line_at(text, spanned.span().start);
-        let rule = spanned.into_inner();
-        let id = rule.id.clone();
-        let location = Location {
-            file,
-            line,
-            rule: &id,
-        };
-        rules.extend(translated(rule, &everywhere, &location)?);
-    }
+    let rules = each(
+        file,
+        text,
+        parsed.rules,
+        |rule| &rule.id,
+        |rule, at| translated(rule, &everywhere, at),
+    )?;
     Ok(RuleFile {
-        rules,
+        rules: rules.into_iter().flatten().collect(),
         disable: Vec::new(),
     })
 }

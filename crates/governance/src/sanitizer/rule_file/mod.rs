@@ -140,24 +140,41 @@ pub(super) fn parse(file: &str, text: &str) -> Result<RuleFile, GovernanceError>
             reason: format!("must be {VERSION}"),
         });
     }
-    check_count(file, parsed.rules.len())?;
     let stop_words = lower(&parsed.stop_words);
-    let mut rules = Vec::with_capacity(parsed.rules.len());
-    for spanned in parsed.rules {
-        let line = source::line_at(text, spanned.span().start);
-        let rule = spanned.into_inner();
-        let id = rule.id.clone();
-        let location = Location {
-            file,
-            line,
-            rule: &id,
-        };
-        rules.push(checked(rule, &stop_words, &location)?);
-    }
+    let rules = each(
+        file,
+        text,
+        parsed.rules,
+        |rule| &rule.id,
+        |rule, at| checked(rule, &stop_words, at),
+    )?;
     Ok(RuleFile {
         rules,
         disable: parsed.disable,
     })
+}
+
+/// Makes something of each rule of a file, which names itself where it is at fault.
+fn each<R, T>(
+    file: &str,
+    text: &str,
+    rules: Vec<Spanned<R>>,
+    id: fn(&R) -> &str,
+    make: impl Fn(R, &Location<'_>) -> Result<T, GovernanceError>,
+) -> Result<Vec<T>, GovernanceError> {
+    check_count(file, rules.len())?;
+    let made = rules.into_iter().map(|spanned| {
+        let line = source::line_at(text, spanned.span().start);
+        let rule = spanned.into_inner();
+        let id = id(&rule).to_owned();
+        let rule_at = Location {
+            file,
+            line,
+            rule: &id,
+        };
+        make(rule, &rule_at)
+    });
+    made.collect()
 }
 
 fn check_count(file: &str, count: usize) -> Result<(), GovernanceError> {
