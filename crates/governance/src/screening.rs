@@ -41,8 +41,7 @@ pub(crate) fn screen(
             let marks = judge(screening, &name, &value)?;
             screened.redactions.extend(marks);
         }
-        let data_class = spec.map(|spec| spec.data_class).unwrap_or_default();
-        let settings = screening.settings(data_class.as_str());
+        let settings = screening.settings(spec.map(|spec| spec.data_class));
         let sanitized = session.sanitize(&value, settings);
         if let Some(rule) = session.refused() {
             return Err(Denial::SensitiveContent {

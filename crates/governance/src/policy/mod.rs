@@ -160,7 +160,7 @@ impl Policy {
     /// How output is cleaned: as a variable of no named class, and a secret that would refuse a
     /// call is redacted, as it is too late to refuse.
     pub(crate) fn output_settings(&self) -> Settings {
-        let mut settings = self.screening.settings("");
+        let mut settings = self.screening.settings(None);
         for mode in [&mut settings.modes.secret, &mut settings.modes.personal] {
             if *mode == Mode::Refuse {
                 *mode = Mode::Redact;
@@ -173,12 +173,6 @@ impl Policy {
     #[must_use]
     pub fn injection_action(&self, level: Level) -> Action {
         self.screening.action(level)
-    }
-
-    /// How a variable of a data class is cleaned; an unnamed class is cleaned by the defaults.
-    #[must_use]
-    pub fn sanitizer_settings(&self, data_class: &str) -> Settings {
-        self.screening.settings(data_class)
     }
 
     /// SHA-256 of the canonical bytes, 64 lower-case hex digits: JSON of the parsed policy with

@@ -180,10 +180,11 @@ impl Screening {
         })
     }
 
-    /// How a variable of a data class is cleaned.
-    pub(crate) fn settings(&self, data_class: &str) -> Settings {
+    /// How text of a data class is cleaned, or of none.
+    pub(crate) fn settings(&self, data_class: Option<DataClass>) -> Settings {
         let mode = |modes: &BTreeMap<String, Mode>| {
-            let found = modes.get(data_class).or_else(|| modes.get(DEFAULT));
+            let named = data_class.and_then(|class| modes.get(class.as_str()));
+            let found = named.or_else(|| modes.get(DEFAULT));
             found.copied().unwrap_or_default()
         };
         Settings {
