@@ -176,7 +176,7 @@ pub(crate) struct LiveArguments {
     /// Model manifest, or a pinned GGUF file [default: the embedded model]
     #[arg(long, value_name = "FILE", requires = "live", value_hint = ValueHint::FilePath)]
     pub(crate) model: Option<PathBuf>,
-    /// Configuration file, TOML, for its sections [model] and [engine]
+    /// Configuration file, TOML, for its sections `model` and `engine`
     #[arg(long, value_name = "FILE", requires = "live", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
     /// Keep the audit log of the run in this folder [default: a temporary one]
