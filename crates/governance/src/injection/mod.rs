@@ -16,6 +16,7 @@ mod disguise;
 mod lexicon;
 mod markup;
 mod phrases;
+mod turns;
 
 use serde::{Deserialize, Serialize};
 
