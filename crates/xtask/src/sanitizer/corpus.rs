@@ -6,8 +6,7 @@
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::carriers;
-use super::values;
+use super::{carriers, harmless, sensitive};
 
 /// How often each kind of value is planted.
 const PLANTED_EACH: usize = 24;
@@ -43,7 +42,7 @@ pub(super) struct Document {
 pub(super) fn generate(seed: u64) -> Vec<Document> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut documents = Vec::new();
-    for (class, side, slot, make) in values::KINDS {
+    for (class, side, slot, make) in sensitive::KINDS {
         for number in 0..PLANTED_EACH {
             let value = make(&mut random);
             let carriers = carriers::for_slot(*slot);
@@ -51,7 +50,7 @@ pub(super) fn generate(seed: u64) -> Vec<Document> {
                 .choose(&mut random)
                 .copied()
                 .unwrap_or(&carriers::PLAIN);
-            let own = values::OWN_LINES.iter().find(|(of, _)| of == class);
+            let own = sensitive::OWN_LINES.iter().find(|(of, _)| of == class);
             let own = own.and_then(|(_, lines)| lines.choose(&mut random).copied());
             let planting = Planting {
                 class,
@@ -63,7 +62,7 @@ pub(super) fn generate(seed: u64) -> Vec<Document> {
             documents.push(planted(&mut random, &value, &planting));
         }
     }
-    for (kind, extension, make) in values::HARMLESS {
+    for (kind, extension, make) in harmless::HARMLESS {
         for number in 0..HARMLESS_EACH {
             let lines: Vec<String> = (0..4).map(|_| make(&mut random)).collect();
             documents.push(Document {

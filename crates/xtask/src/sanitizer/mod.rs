@@ -7,7 +7,9 @@
 
 mod carriers;
 mod corpus;
+mod harmless;
 mod peers;
+mod sensitive;
 mod values;
 
 use std::collections::BTreeMap;
