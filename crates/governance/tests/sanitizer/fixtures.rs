@@ -7,6 +7,22 @@ pub(crate) fn secret(parts: &[&str]) -> String {
     parts.concat()
 }
 
+/// One key of each form that stands by itself.
+pub(crate) fn keys() -> Vec<String> {
+    vec![
+        openai(),
+        anthropic(),
+        aws(),
+        github(),
+        github_fine(),
+        slack(),
+        google(),
+        stripe(),
+        jwt(),
+        private_key("RSA PRIVATE KEY", 2),
+    ]
+}
+
 pub(crate) fn openai() -> String {
     secret(&["sk", "-proj-", "Zk3fQ9xT2mLw8RbV5nYc7Hd1"])
 }

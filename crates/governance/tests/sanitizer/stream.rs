@@ -6,20 +6,8 @@ use crate::fixtures::*;
 
 #[test]
 fn no_piece_of_a_secret_is_emitted_before_it_is_known() {
-    let keys = [
-        openai(),
-        anthropic(),
-        aws(),
-        github(),
-        github_fine(),
-        slack(),
-        google(),
-        stripe(),
-        jwt(),
-        private_key("PRIVATE KEY", 3),
-        "4111 1111 1111 1111".to_owned(),
-    ];
-    for key in keys {
+    let card = "4111 1111 1111 1111".to_owned();
+    for key in keys().into_iter().chain([card]) {
         let mut filter = filter();
         let mut emitted = filter.push("see ");
         for c in key.chars() {
