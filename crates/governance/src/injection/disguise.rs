@@ -4,7 +4,9 @@
 //! What was hidden is read like any text, one level deep; that it was hidden adds to what it says.
 
 use super::Signal;
-use super::phrases::{self, Words};
+use super::finder::Found;
+use super::line::Line;
+use super::phrases;
 use crate::sanitizer::is_invisible;
 
 /// Shortest run of an encoding that is decoded, in characters.
@@ -15,26 +17,26 @@ const DECODED_BYTES_MAX: usize = 16 * 1024;
 const ZERO_WIDTH_MIN: usize = 3;
 /// Fewest letters that are spelled out.
 const SPELLED_LETTERS_MIN: usize = 12;
+/// Fewest bytes in hexadecimal, each a word, that are a text.
+const HEX_BYTES_MIN: usize = 10;
 /// Least weight of a hidden sign for what was hidden to be one.
-const HIDDEN_WEIGHT_MIN: f32 = 0.3;
+pub(super) const HIDDEN_WEIGHT_MIN: f32 = 0.3;
 
-/// What a text hides, as signs.
-pub(super) fn signals(text: &str) -> Vec<Signal> {
+/// What a text hides, as signs; `line` is what it says openly, and `found` what stands there.
+pub(super) fn signals(text: &str, line: &Line, found: &Found) -> Vec<Signal> {
     let mut signals = invisible(text);
-    let decoded = decoded_runs(text);
-    if speaks(&decoded) {
+    let decoded = [decoded_runs(text), line.in_hexadecimal(HEX_BYTES_MIN)];
+    if decoded.iter().flatten().any(|decoded| speaks(decoded)) {
         signals.push(hidden("instructions stand in it in base64 or hexadecimal"));
     }
-    if text.len() <= DECODED_BYTES_MAX {
-        if speaks(&rot13(text)) {
-            signals.push(hidden("instructions stand in it in ROT13"));
-        }
-        if speaks(&text.chars().rev().collect::<String>()) {
-            signals.push(hidden("instructions stand in it in reverse"));
-        }
-        if spells(text) {
-            signals.push(hidden("instructions stand in it letter by letter"));
-        }
+    if found.in_rot13 && line_speaks(&line.in_rot13()) {
+        signals.push(hidden("instructions stand in it in ROT13"));
+    }
+    if found.in_reverse && line_speaks(&line.in_reverse()) {
+        signals.push(hidden("instructions stand in it in reverse"));
+    }
+    if spells(line) {
+        signals.push(hidden("instructions stand in it letter by letter"));
     }
     signals
 }
@@ -48,10 +50,11 @@ fn hidden(reason: &'static str) -> Signal {
 }
 
 fn speaks(text: &str) -> bool {
-    if text.is_empty() {
-        return false;
-    }
-    let signals = phrases::signals(&Words::of(text));
+    line_speaks(&Line::of(text))
+}
+
+fn line_speaks(line: &Line) -> bool {
+    let signals = phrases::signals(line, &Found::in_line(line));
     signals
         .iter()
         .any(|signal| signal.weight >= HIDDEN_WEIGHT_MIN)
@@ -95,14 +98,10 @@ fn invisible(text: &str) -> Vec<Signal> {
     signals
 }
 
-/// The texts behind long runs of base64 and hexadecimal, one line each.
-fn decoded_runs(text: &str) -> String {
+/// The texts behind long runs of base64 and hexadecimal, one line each; none if there is no such run.
+fn decoded_runs(text: &str) -> Option<String> {
     let mut decoded = String::new();
-    let in_run = |c: char| c.is_ascii_alphanumeric() || "+/=_-".contains(c);
-    let runs = text
-        .split(|c| !in_run(c))
-        .filter(|run| run.len() >= ENCODED_CHARS_MIN);
-    for run in runs {
+    for run in encoded_runs(text) {
         if decoded.len() > DECODED_BYTES_MAX {
             break;
         }
@@ -110,33 +109,40 @@ fn decoded_runs(text: &str) -> String {
             true => from_hexadecimal(run),
             false => from_base64(run),
         };
-        let printable = bytes
-            .iter()
-            .filter(|b| matches!(b, b' '..=b'~' | b'\n'))
-            .count();
-        if printable * 10 >= bytes.len() * 9 {
+        if is_text(&bytes) {
             decoded.push_str(&String::from_utf8_lossy(&bytes));
             decoded.push('\n');
         }
     }
-    // `\x69\x67…` and `69 67 …` in lists.
-    let listed: String = text
-        .split(|c: char| !c.is_ascii_hexdigit())
-        .filter(|part| part.len() == 2)
-        .take(DECODED_BYTES_MAX)
-        .collect();
-    if listed.len() >= ENCODED_CHARS_MIN {
-        decoded.push_str(&String::from_utf8_lossy(&from_hexadecimal(&listed)));
-    }
-    decoded
+    (!decoded.is_empty()).then_some(decoded)
+}
+
+/// The runs of at least [`ENCODED_CHARS_MIN`] characters of base64. One of so many consecutive characters is looked
+/// at, until it is one of base64.
+fn encoded_runs(text: &str) -> impl Iterator<Item = &str> {
+    let bytes = text.as_bytes();
+    let in_run = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(byte);
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let last = start + ENCODED_CHARS_MIN - 1;
+            let window = bytes.get(start..=last)?;
+            if let Some(outside) = window.iter().rposition(|byte| !in_run(byte)) {
+                start += outside + 1;
+                continue;
+            }
+            let rest = bytes[last..].iter().position(|byte| !in_run(byte));
+            let end = rest.map_or(bytes.len(), |len| last + len);
+            let run = &text[start..end];
+            start = end;
+            return Some(run);
+        }
+    })
 }
 
 fn from_base64(run: &str) -> Vec<u8> {
-    crate::sanitizer::decode_base64(
-        run.as_bytes()
-            .get(..DECODED_BYTES_MAX)
-            .unwrap_or(run.as_bytes()),
-    )
+    let bytes = run.as_bytes();
+    crate::sanitizer::decode_base64(bytes.get(..DECODED_BYTES_MAX).unwrap_or(bytes))
 }
 
 fn from_hexadecimal(run: &str) -> Vec<u8> {
@@ -147,17 +153,14 @@ fn from_hexadecimal(run: &str) -> Vec<u8> {
         .collect()
 }
 
-fn rot13(text: &str) -> String {
-    let turn = |c: char| match c {
-        'a'..='m' | 'A'..='M' => char::from(c as u8 + 13),
-        'n'..='z' | 'N'..='Z' => char::from(c as u8 - 13),
-        other => other,
-    };
-    text.chars().map(turn).collect()
+/// Whether nearly all of what was decoded can be read.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_printable = |byte: &&u8| matches!(byte, b' '..=b'~' | b'\n');
+    bytes.iter().filter(is_printable).count() * 10 >= bytes.len() * 9
 }
 
 /// Whether letters that stand alone, one behind the other, spell instructions.
-fn spells(text: &str) -> bool {
+fn spells(line: &Line) -> bool {
     const SPELLED: [&str; 12] = [
         "ignoreall",
         "ignoreprevious",
@@ -172,17 +175,12 @@ fn spells(text: &str) -> bool {
         "forgeteverything",
         "override",
     ];
+    if !line.is_spelled() {
+        return false;
+    }
     let mut letters = String::new();
-
-    for part in text.split(|c: char| c.is_whitespace() || "-._*|,/".contains(c)) {
-        let mut characters = part.chars();
-        match (characters.next(), characters.next()) {
-            (Some(c), None) if c.is_alphanumeric() => letters.extend(c.to_lowercase()),
-            (None, _) => {}
-            _ => {
-                letters.push(' ');
-            }
-        }
+    for word in line.words() {
+        letters.push_str(if word.len() == 1 { word } else { " " });
     }
     letters.len() >= SPELLED_LETTERS_MIN && SPELLED.iter().any(|phrase| letters.contains(phrase))
 }

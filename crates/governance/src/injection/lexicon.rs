@@ -11,6 +11,9 @@ use unicode_normalization::UnicodeNormalization;
 /// Languages whose words are known, as ISO 639-1 codes.
 pub const LANGUAGES: [&str; 9] = ["en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru"];
 
+/// Longest word whose role is known, in bytes.
+pub(super) const ROLE_BYTES_MAX: usize = 32;
+
 /// What a word may do, as bits: some do several.
 pub(super) mod role {
     /// "Ignore": says that something no longer holds.
@@ -157,6 +160,12 @@ static ROLES: LazyLock<HashMap<String, u16>> = LazyLock::new(|| {
 /// What a plain word may do.
 pub(super) fn roles_of(word: &str) -> u16 {
     ROLES.get(word).copied().unwrap_or_default()
+}
+
+/// The words that have one of the roles, plain.
+pub(super) fn words_of(role: u16) -> impl Iterator<Item = &'static str> {
+    let words = ROLES.iter().filter(move |(_, roles)| *roles & role != 0);
+    words.map(|(word, _)| word.as_str())
 }
 
 /// A word in lower case, in compatibility form, without diacritics.

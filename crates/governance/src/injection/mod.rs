@@ -1,9 +1,12 @@
 //! Scores a text from outside: does it talk to the model instead of being data?
 //!
 //! Each sign that it does is a named [`Signal`] with a weight; weights add up as independent
-//! doubts do. Signs are found in the text's words ([`phrases`]), in its markup ([`markup`]), and
-//! again in what it hides: base64, hexadecimal, ROT13, reversed, spelled or invisible text
-//! ([`disguise`]). Words of nine languages are known ([`lexicon`]).
+//! doubts do. Signs are found in the text's words ([`phrases`], [`turns`]), in its markup
+//! ([`markup`]), and again in what it hides: base64, hexadecimal, ROT13, reversed, spelled or
+//! invisible text ([`disguise`]). Words of nine languages are known ([`lexicon`]).
+//!
+//! Most texts have no sign, so one pass over their words ([`line`], [`finder`]) and one over their
+//! markup ([`form`]) tell where a closer look is worth it.
 //!
 //! Invariants: the score depends on the text alone; time is linear in it, and no more than
 //! [`TEXT_BYTES_MAX`] bytes from each end are read. A signal names what was seen, and never
@@ -12,13 +15,20 @@
 //! Absent: a model that judges, and any claim to be complete: the score orders texts for a
 //! policy, it proves nothing.
 
+mod beginnings;
 mod disguise;
+mod finder;
+mod form;
 mod lexicon;
+mod line;
 mod markup;
 mod phrases;
 mod turns;
 
 use serde::{Deserialize, Serialize};
+
+use finder::Found;
+use line::Line;
 
 pub use lexicon::LANGUAGES;
 
@@ -100,15 +110,16 @@ fn ends_of(text: &str) -> (&str, Option<&str>) {
 }
 
 fn read(text: &str) -> Vec<Signal> {
-    let words = phrases::Words::of(text);
-    let mut signals = phrases::signals(&words);
-    if words.talks_about_injections() {
+    let line = Line::of(text);
+    let found = Found::in_line(&line);
+    let mut signals = phrases::signals(&line, &found);
+    if !signals.is_empty() && phrases::talks_about_injections(text, &line) {
         for signal in &mut signals {
             signal.weight *= QUOTED_SHARE;
         }
     }
     signals.extend(markup::signals(text));
-    signals.extend(disguise::signals(text));
+    signals.extend(disguise::signals(text, &line, &found));
     signals
 }
 
