@@ -34,10 +34,12 @@ pub enum GovernanceError {
         bytes_max: usize,
     },
     /// A rule file is not UTF-8.
-    #[error("{file}: byte {offset} is not valid UTF-8; save the file as UTF-8")]
+    #[error("{file}:{line}: byte {offset} of the file is not valid UTF-8; save the file as UTF-8")]
     NotUtf8 {
         /// File name.
         file: String,
+        /// Line of the first bad byte, from 1.
+        line: u64,
         /// Offset of the first bad byte.
         offset: usize,
     },
@@ -89,19 +91,25 @@ pub enum GovernanceError {
     },
     /// The file name does not equal the id of the template in it.
     #[error(
-        "{file}: holds the template `{id}`; name the file `{id}` with the ending of its format, or change the id"
+        "{file}:{line}: holds the template `{id}`; name the file `{id}` with the ending of its format, or change the id"
     )]
     FileName {
         /// File name.
         file: String,
+        /// Line of the id, from 1.
+        line: u64,
         /// The id inside.
         id: String,
     },
     /// Two files hold the same template.
-    #[error("{file}: the id `{id}` is already taken by {first}; give one of the two a new version")]
+    #[error(
+        "{file}:{line}: the id `{id}` is already taken by {first}; give one of the two a new version"
+    )]
     DuplicateTemplate {
         /// The second file.
         file: String,
+        /// Line of the id in it, from 1.
+        line: u64,
         /// The id.
         id: String,
         /// The first file.
@@ -109,16 +117,18 @@ pub enum GovernanceError {
     },
     /// A template is not what the lock file says it is.
     #[error(
-        "{file}: the template `{id}` is not what prompts.lock:{line} records (recorded {recorded}, found {found}); \
+        "{file}:{line}: the template `{id}` is not what prompts.lock:{lock_line} records (recorded {recorded}, found {found}); \
          give the change a new version, or renew the lock on purpose with `postern prompt lock --renew {id}`"
     )]
     LockMismatch {
         /// File of the template.
         file: String,
+        /// Line of its id, from 1.
+        line: u64,
         /// Its id.
         id: String,
         /// Line of the record in the lock file, from 1.
-        line: u64,
+        lock_line: u64,
         /// What the lock says, shortened for people.
         recorded: String,
         /// What was found, shortened for people.
@@ -126,12 +136,14 @@ pub enum GovernanceError {
     },
     /// A template is not in the lock file that stands beside it.
     #[error(
-        "{file}: the template `{id}` is not recorded in prompts.lock; \
+        "{file}:{line}: the template `{id}` is not recorded in prompts.lock; \
          review it and record it with `postern prompt lock`"
     )]
     NotLocked {
         /// File of the template.
         file: String,
+        /// Line of its id, from 1.
+        line: u64,
         /// Its id.
         id: String,
     },
@@ -164,18 +176,26 @@ pub enum GovernanceError {
         reason: String,
     },
     /// A body uses a variable that `variables` does not declare.
-    #[error("{file}: the variable `{variable}` is used but not declared; add it under `variables`")]
+    #[error(
+        "{file}:{line}: the variable `{variable}` is used but not declared; add it under `variables`"
+    )]
     VariableUndeclared {
         /// File name.
         file: String,
+        /// Line where it is used, from 1.
+        line: u64,
         /// The variable.
         variable: String,
     },
     /// `variables` declares a variable that no body uses.
-    #[error("{file}: the variable `{variable}` is declared but not used; use it or remove it")]
+    #[error(
+        "{file}:{line}: the variable `{variable}` is declared but not used; use it or remove it"
+    )]
     VariableUnused {
         /// File name.
         file: String,
+        /// Line where it is declared, from 1.
+        line: u64,
         /// The variable.
         variable: String,
     },
@@ -234,7 +254,15 @@ impl GovernanceError {
     #[must_use]
     pub fn place(&self) -> (Option<&str>, Option<u64>) {
         let (file, line) = match self {
-            Self::Syntax { file, line, .. } | Self::Field { file, line, .. } => (file, *line),
+            Self::Syntax { file, line, .. }
+            | Self::Field { file, line, .. }
+            | Self::NotUtf8 { file, line, .. }
+            | Self::FileName { file, line, .. }
+            | Self::DuplicateTemplate { file, line, .. }
+            | Self::LockMismatch { file, line, .. }
+            | Self::NotLocked { file, line, .. }
+            | Self::VariableUndeclared { file, line, .. }
+            | Self::VariableUnused { file, line, .. } => (file, *line),
             Self::Body {
                 file,
                 line,
@@ -242,13 +270,6 @@ impl GovernanceError {
                 ..
             } => (file, line + *body_line as u64),
             Self::SourceOversized { file, .. }
-            | Self::NotUtf8 { file, .. }
-            | Self::FileName { file, .. }
-            | Self::DuplicateTemplate { file, .. }
-            | Self::LockMismatch { file, .. }
-            | Self::NotLocked { file, .. }
-            | Self::VariableUndeclared { file, .. }
-            | Self::VariableUnused { file, .. }
             | Self::PolicyTemplateUnknown { file, .. }
             | Self::PolicyBound { file, .. } => (file, 0),
             _ => return (None, None),

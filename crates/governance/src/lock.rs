@@ -156,6 +156,7 @@ impl PromptLock {
         let Some(record) = self.records.get(&template.id) else {
             return Err(GovernanceError::NotLocked {
                 file: file.to_owned(),
+                line: template.line,
                 id: template.id.to_string(),
             });
         };
@@ -165,8 +166,9 @@ impl PromptLock {
         let shown = |sha256: &str| format!("{}…", &sha256[..SHOWN_DIGITS]);
         Err(GovernanceError::LockMismatch {
             file: file.to_owned(),
+            line: template.line,
             id: template.id.to_string(),
-            line: record.line,
+            lock_line: record.line,
             recorded: shown(&record.sha256),
             found: shown(&template.checksum),
         })

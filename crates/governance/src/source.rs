@@ -45,9 +45,14 @@ pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<String, GovernanceEr
         .map_err(unreadable)?;
     let file_name = file_name(path);
     check_size(&file_name, bytes.len(), bytes_max)?;
-    String::from_utf8(bytes).map_err(|error| GovernanceError::NotUtf8 {
-        file: file_name,
-        offset: error.utf8_error().valid_up_to(),
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let lines = error.as_bytes()[..offset].split(|byte| *byte == b'\n');
+        GovernanceError::NotUtf8 {
+            file: file_name,
+            line: lines.count() as u64,
+            offset,
+        }
     })
 }
 
@@ -89,6 +94,19 @@ pub(crate) fn line_at(text: &str, offset: usize) -> u64 {
     1 + text[..text.floor_char_boundary(offset)]
         .matches('\n')
         .count() as u64
+}
+
+/// The line, from 1, where a template's text names a variable as the parser of templates would see it; 0 where it
+/// does not.
+pub(crate) fn line_of_use(text: &str, variable: &str) -> u64 {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let names = |line: &str| {
+        let expressions = line.split('{').skip(1);
+        let mut words = expressions.flat_map(|expression| expression.split(|c| !is_name(c)));
+        words.any(|word| word == variable)
+    };
+    let line = text.lines().position(names);
+    line.map_or(0, |line| line as u64 + 1)
 }
 
 /// Parses a JSON text of bounded size.

@@ -101,6 +101,9 @@ pub struct Template {
     /// space: `format` (`postern-template/2`) and the fields above, where what is absent is null
     /// and every default is written out. Comments, layout and file format do not matter.
     pub checksum: String,
+    /// Line of the id in its file, from 1.
+    #[serde(skip)]
+    pub(crate) line: u64,
     /// The bodies, ready to render.
     #[serde(skip)]
     pub(crate) bodies: Bodies,

@@ -148,6 +148,7 @@ impl TemplateSet {
             if let Some(first) = files.insert((name.to_owned(), version.to_owned()), file) {
                 return Err(GovernanceError::DuplicateTemplate {
                     file: file.to_owned(),
+                    line: template.line,
                     id: template.id.to_string(),
                     first: first.to_owned(),
                 });

@@ -230,7 +230,7 @@ fn bad_json_is_refused_with_line_and_reason() {
             "other name",
             "other.v1.json",
             JSON.to_owned(),
-            &["`summary.v1`", "name the file"],
+            &[":2:", "`summary.v1`", "name the file"],
         ),
     ]);
 }
@@ -394,7 +394,7 @@ fn two_spellings_of_one_id_are_refused() {
     ]);
     let message = both.expect_err("one id").to_string();
     assert!(
-        message.starts_with("small_v2.json: the id `small_v2` is already taken by small.v2.json"),
+        message.starts_with("small_v2.json:1: the id `small_v2` is already taken by small.v2.json"),
         "{message}"
     );
 }
@@ -424,7 +424,7 @@ fn a_template_that_is_not_as_recorded_is_refused_until_the_lock_is_renewed() {
     let message = locked(&changed_text, &lock.to_source()).expect_err("it changed");
     assert!(
         message.starts_with(
-            "small_v2.json: the template `small_v2` is not what prompts.lock:5 records"
+            "small_v2.json:1: the template `small_v2` is not what prompts.lock:5 records"
         ) && message.contains("postern prompt lock --renew small_v2"),
         "{message}"
     );

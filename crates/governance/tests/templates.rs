@@ -103,7 +103,7 @@ fn malformed_files_are_refused_with_line_and_reason() {
         (
             "other file name",
             GOOD.replace("hello.v1", "other.v1"),
-            &["`other.v1`", "name the file"],
+            &[":1:", "`other.v1`", "name the file"],
         ),
         (
             "unquoted braces",
@@ -174,17 +174,17 @@ fn variables_must_be_declared_and_used() {
         (
             "undeclared",
             declare("  other: {}"),
-            &["`name`", "not declared"],
+            &[":7:", "`name`", "not declared"],
         ),
         (
             "no variables at all",
             with("variables: {}"),
-            &["`name`", "not declared"],
+            &[":7:", "`name`", "not declared"],
         ),
         (
             "unused",
             declare("  name: {}\n  other: {}"),
-            &["`other`", "not used"],
+            &[":10:", "`other`", "not used"],
         ),
         (
             "unknown field",
@@ -416,7 +416,7 @@ fn what_is_no_regular_file_or_not_utf8_is_refused() {
         "{folder}"
     );
     let bytes = message(|dir| fs::write(dir.join("hello.v1.yaml"), b"id: \xff").expect("a file"));
-    assert!(bytes.contains("hello.v1.yaml: byte 4"), "{bytes}");
+    assert!(bytes.contains("hello.v1.yaml:1: byte 4"), "{bytes}");
     let large = message(|dir| {
         let large = vec![b'#'; SOURCE_BYTES_MAX + 1];
         fs::write(dir.join("hello.v1.yaml"), large).expect("a file");

@@ -119,7 +119,7 @@ pub(crate) fn parse_template(file: &str, text: &str) -> Result<Template, Governa
         Some((_, Format::Json)) => json::parse(file, text)?,
         Some((_, Format::Yaml)) | None => yaml::parse(file, text)?,
     };
-    check_file_name(file, &draft.id.value)?;
+    check_file_name(file, &draft.id)?;
     check_fields(file, &draft)?;
     let declared = match &draft.variables {
         Some(declared) => Some(variables::checked(file, declared)?),
@@ -131,12 +131,19 @@ pub(crate) fn parse_template(file: &str, text: &str) -> Result<Template, Governa
         .map(|(name, spec)| (name.as_str(), spec.writing()))
         .collect();
     let (bodies, used) = compile(file, &draft, &writings)?;
-    let variables = variables::used(file, declared, used)?;
+    if let Some(declared) = &draft.variables {
+        variables::check_use(file, text, declared, &used)?;
+    }
+    let variables = match declared {
+        Some(declared) => declared,
+        None => variables::undeclared(file, text, used)?,
+    };
     let output = match draft.output_schema {
         Some(schema) => Some(output_schema(file, schema)?),
         None => None,
     };
     let mut template = Template {
+        line: draft.id.line,
         id: draft.id.value,
         description: draft.description.value,
         author: draft.author.value,
@@ -161,13 +168,14 @@ fn output_schema(file: &str, schema: Located<Value>) -> Result<Schema, Governanc
         .map_err(|reason| field_error(file, schema.line, "output.schema", &reason))
 }
 
-fn check_file_name(file: &str, id: &TemplateId) -> Result<(), GovernanceError> {
-    if split_name(file).is_some_and(|(stem, _)| stem == id.as_str()) {
+fn check_file_name(file: &str, id: &Located<TemplateId>) -> Result<(), GovernanceError> {
+    if split_name(file).is_some_and(|(stem, _)| stem == id.value.as_str()) {
         return Ok(());
     }
     Err(GovernanceError::FileName {
         file: file.to_owned(),
-        id: id.to_string(),
+        line: id.line,
+        id: id.value.to_string(),
     })
 }
 

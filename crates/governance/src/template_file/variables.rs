@@ -10,6 +10,7 @@ use super::{Located, field_error};
 use crate::GovernanceError;
 use crate::decision::is_refused_control;
 use crate::schema::Schema;
+use crate::source::line_of_use;
 use crate::variable::{
     DataClass, Fence, Trust, VARIABLE_BYTES_DEFAULT, VARIABLE_BYTES_LIMIT, VARIABLE_NAME_BYTES_MAX,
     VARIABLES_MAX, VariableSpec, is_variable_name,
@@ -108,35 +109,45 @@ pub(super) fn checked(
     Ok(variables)
 }
 
-/// The variables of a template whose bodies use `used`: all declared ones, or, without
-/// declarations, one of each name.
-pub(super) fn used(
+/// Whether the bodies use what is declared, and nothing else.
+pub(super) fn check_use(
     file: &str,
-    declared: Option<BTreeMap<String, VariableSpec>>,
-    used: BTreeSet<String>,
-) -> Result<BTreeMap<String, VariableSpec>, GovernanceError> {
-    let Some(declared) = declared else {
-        let mut variables = BTreeMap::new();
-        for name in used {
-            check_name(file, 0, &name)?;
-            variables.insert(name, VariableSpec::undeclared());
-        }
-        check_count(file, &variables)?;
-        return Ok(variables);
-    };
+    text: &str,
+    declared: &BTreeMap<String, Located<VariableDraft>>,
+    used: &BTreeSet<String>,
+) -> Result<(), GovernanceError> {
     if let Some(variable) = used.iter().find(|name| !declared.contains_key(*name)) {
         return Err(GovernanceError::VariableUndeclared {
             file: file.to_owned(),
+            line: line_of_use(text, variable),
             variable: variable.clone(),
         });
     }
-    if let Some(variable) = declared.keys().find(|name| !used.contains(*name)) {
-        return Err(GovernanceError::VariableUnused {
+    match declared.iter().find(|(name, _)| !used.contains(*name)) {
+        Some((variable, draft)) => Err(GovernanceError::VariableUnused {
             file: file.to_owned(),
+            line: draft.line,
             variable: variable.clone(),
-        });
+        }),
+        None => Ok(()),
     }
-    Ok(declared)
+}
+
+/// The variables of a template that declares none: one of each name that its bodies use.
+pub(super) fn undeclared(
+    file: &str,
+    text: &str,
+    used: BTreeSet<String>,
+) -> Result<BTreeMap<String, VariableSpec>, GovernanceError> {
+    for name in &used {
+        check_name(file, line_of_use(text, name), name)?;
+    }
+    let variables = used
+        .into_iter()
+        .map(|name| (name, VariableSpec::undeclared()));
+    let variables = variables.collect();
+    check_count(file, &variables)?;
+    Ok(variables)
 }
 
 fn check_name(file: &str, line: u64, name: &str) -> Result<(), GovernanceError> {
