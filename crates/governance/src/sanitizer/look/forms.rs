@@ -19,6 +19,9 @@ impl Look<'_> {
             }
         }
         if let Some(prefix) = &head.prefix {
+            if !prefix.opening().admits(&self.text[at..]) {
+                return Verdict::No;
+            }
             let alphabet = prefix.alphabet();
             let stretch = self.stretch(at, PREFIX_BYTES_MAX, |b| alphabet.contains(b));
             let found = prefix.find(&self.text[at..stretch.end], 0);
@@ -33,10 +36,16 @@ impl Look<'_> {
         } else if !self.may_begin(start, &head.not_after) {
             return Verdict::No;
         }
+        if !head.head.opening().admits(&self.text[start..]) {
+            return Verdict::No;
+        }
         let alphabet = head.head.alphabet();
         let stretch = self.stretch(start, HEAD_BYTES_MAX, |b| alphabet.contains(b));
         if stretch.open {
             return Verdict::More { held_from: start };
+        }
+        if stretch.end - start < head.head.bytes_min() {
+            return Verdict::No;
         }
         let mut limit = stretch.end;
         loop {
