@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use postern_governance::{Sanitizer, Settings};
 
 /// Length of the texts, in bytes.
-const TEXT_BYTES: usize = 4_000_000;
+const TEXT_BYTES: usize = 400_000;
 /// Length of a small text, in bytes: a usual diff.
 const SMALL_TEXT_BYTES: usize = 16 * 1024;
-const RUNS: usize = 5;
-const SMALL_RUNS: usize = 300;
+const RUNS: usize = 50;
+const SMALL_RUNS: usize = 1000;
 
 fn main() -> std::io::Result<()> {
     let mut code = String::new();
@@ -33,8 +33,7 @@ fn main() -> std::io::Result<()> {
     ];
     if !code.is_empty() {
         show_small(&code[..code.floor_char_boundary(SMALL_TEXT_BYTES)]);
-        let copies = TEXT_BYTES / code.len() + 1;
-        texts.insert(0, ("given files", code.repeat(copies)));
+        texts.insert(0, ("given files", code));
     }
     for (name, text) in texts {
         show(name, &text);

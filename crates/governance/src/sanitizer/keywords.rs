@@ -15,15 +15,17 @@ const BLOCK_BYTES: usize = 256;
 /// How many bytes behind a place its mark depends on.
 const AHEAD_BYTES: usize = 2;
 
-/// Classes of bytes in keywords: letters whatever their case, digits, `_`, `-`, other ASCII
-/// characters and all others. A set of classes fits into 32 bits.
+/// Classes of bytes in keywords: each letter, whatever its case, and those below. A set of classes
+/// fits into 32 bits.
 const CLASSES: usize = 32;
-const CLASS_DIGIT: u8 = 26;
+/// Digits, and what is not ASCII.
+const CLASS_OTHER_IN_WORD: u8 = 26;
 const CLASS_UNDERSCORE: u8 = 27;
 const CLASS_DASH: u8 = 28;
-const CLASS_SIGN: u8 = 29;
-const CLASS_SPACE: u8 = 30;
-const CLASS_WIDE: u8 = 31;
+const CLASS_SPACE: u8 = 29;
+/// Signs that are keywords by themselves, and would let all others through.
+const CLASS_LONE: u8 = 30;
+const CLASS_SIGN: u8 = 31;
 
 const CLASS_OF: [u8; 256] = classes();
 
@@ -34,11 +36,11 @@ const fn classes() -> [u8; 256] {
         classes[byte as usize] = match byte {
             b'a'..=b'z' => byte - b'a',
             b'A'..=b'Z' => byte - b'A',
-            b'0'..=b'9' => CLASS_DIGIT,
+            b'0'..=b'9' | 0x80.. => CLASS_OTHER_IN_WORD,
             b'_' => CLASS_UNDERSCORE,
             b'-' => CLASS_DASH,
             b' ' | b'\t' | b'\n' | b'\r' => CLASS_SPACE,
-            0x80.. => CLASS_WIDE,
+            b'@' | b'%' => CLASS_LONE,
             _ => CLASS_SIGN,
         };
         if byte == u8::MAX {
@@ -184,7 +186,7 @@ fn mark_at(from: usize, mark: u16) -> Beginning {
 }
 
 /// The classes of [`is_word_byte`].
-const IS_WORD_CLASS: u32 = (1 << (CLASS_UNDERSCORE + 1)) - 1 | 1 << CLASS_WIDE;
+const IS_WORD_CLASS: u32 = (1 << (CLASS_UNDERSCORE + 1)) - 1;
 
 /// Letters, digits, `_` and everything that is not ASCII: what continues a word.
 pub(super) fn is_word_byte(byte: u8) -> bool {

@@ -106,3 +106,54 @@ impl Opening {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Opening;
+
+    fn opening(pattern: &str) -> Opening {
+        let mut parser = regex_syntax::ParserBuilder::new();
+        let hir = parser.unicode(false).utf8(false).build().parse(pattern);
+        Opening::of(&hir.expect("a pattern"))
+    }
+
+    #[test]
+    fn what_matches_is_admitted() {
+        for (pattern, text) in [
+            ("sk-[a-z]{3}", "sk-abc and more"),
+            ("(?i)bearer {1,4}", "BeArEr   x"),
+            ("a|bcd", "a!"),
+            ("(?:1[-. ])?[2-9][0-9]{2}", "1 234"),
+            ("(?:1[-. ])?[2-9][0-9]{2}", "234"),
+            ("x{0,3}y", "y"),
+            ("x{2,}y?z", "xxxxxxxxxxxxz"),
+            ("(?:a?){3,9}b", "aaaab"),
+            ("\\bkey$", "key"),
+            ("né le", "né le 1."),
+        ] {
+            assert!(opening(pattern).admits(text.as_bytes()), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_become_a_match_is_not_admitted() {
+        for (pattern, text) in [
+            ("sk-[a-z]{3}", "sk_"),
+            ("sk-[a-z]{3}", "sk-ab1"),
+            ("a|bcd", "c"),
+            ("x{2,}z", "xyz"),
+            ("[0-9]{3}-", "12-"),
+        ] {
+            assert!(
+                !opening(pattern).admits(text.as_bytes()),
+                "{pattern} {text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_still_become_a_match_is_admitted() {
+        assert!(opening("sk-[a-z]{3}").admits(b"sk"));
+        assert!(opening("sk-[a-z]{3}").admits(b""));
+    }
+}

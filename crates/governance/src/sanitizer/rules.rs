@@ -10,7 +10,7 @@ use super::encoding;
 use super::keywords::{Keywords, Pairs, is_word_byte};
 use super::ledger::MARK_START;
 use super::pattern::ByteSet;
-use super::rule::{Rule, Words};
+use super::rule::Rule;
 
 /// Longest keyword or context word, in bytes.
 pub(super) const KEYWORD_BYTES_MAX: usize = 48;
@@ -24,7 +24,7 @@ pub(super) struct Rules {
     /// What each keyword is for.
     uses: Vec<Use>,
     /// For each first byte of a word, the rules that are asked at it.
-    at_words: Vec<Vec<usize>>,
+    at_words: Vec<Vec<AtWord>>,
     word_border: ByteSet,
 }
 
@@ -33,6 +33,24 @@ struct Use {
     keyword_of: Vec<usize>,
     context_of: Vec<usize>,
     kind: Option<TriggerKind>,
+}
+
+/// A rule that is asked at words.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AtWord {
+    pub(super) rule: usize,
+    confidence: f32,
+    confidence_in_context: f32,
+}
+
+impl AtWord {
+    /// How sure the rule can be of a match, at most.
+    pub(super) fn surest(&self, near_context: bool) -> f32 {
+        match near_context {
+            true => self.confidence.max(self.confidence_in_context),
+            false => self.confidence,
+        }
+    }
 }
 
 /// A place where something may be.
@@ -47,8 +65,8 @@ pub(super) struct Trigger {
 pub(super) enum TriggerKind {
     /// A mark in the text.
     Mark,
-    /// A word that makes a rule surer.
-    Context { rule: usize, bytes: usize },
+    /// A word that makes rules surer.
+    Context { bytes: usize, word: usize },
     /// A keyword of a rule.
     Keyword { rule: usize, bytes: usize },
     /// A word begins.
@@ -117,15 +135,20 @@ impl Rules {
                     .as_ref()
                     .is_some_and(|words| words.first.contains(first))
             });
-            asked.map(|(number, _)| number).collect()
+            let asked = asked.map(|(number, rule)| AtWord {
+                rule: number,
+                confidence: rule.confidence,
+                confidence_in_context: rule.confidence_in_context,
+            });
+            asked.collect()
         };
-        let at_words: Vec<Vec<usize>> = (0..=u8::MAX).map(asked_at).collect();
+        let at_words: Vec<Vec<AtWord>> = (0..=u8::MAX).map(asked_at).collect();
         let mut firsts = ByteSet::default();
         let first = (0..=u8::MAX).filter(|b| !at_words[usize::from(*b)].is_empty());
         first.for_each(|first| firsts.insert(first));
         let may_begin = |first: u8, second: u8| {
             let mut asked = at_words[usize::from(first)].iter();
-            asked.any(|number| rules[*number].may_begin_word(first, second))
+            asked.any(|asked| rules[asked.rule].may_begin_word(first, second))
         };
         let pairs = Pairs::of(may_begin, &firsts);
         let spelled: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
@@ -147,6 +170,11 @@ impl Rules {
         &self.rules[index]
     }
 
+    /// The rules that a context word makes surer.
+    pub(super) fn in_context_of(&self, word: usize) -> &[usize] {
+        &self.uses[word].context_of
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter()
     }
@@ -161,9 +189,8 @@ impl Rules {
     }
 
     /// The rules that are asked at words with this first byte.
-    pub(super) fn at_words(&self, first: u8) -> impl Iterator<Item = (usize, &Words)> {
-        let rules = self.at_words[usize::from(first)].iter();
-        rules.filter_map(|index| Some((*index, self.rules[*index].at_words.as_ref()?)))
+    pub(super) fn at_words(&self, first: u8) -> &[AtWord] {
+        &self.at_words[usize::from(first)]
     }
 
     /// Whether a word that some rule may be about begins here, if nothing stands before it.
@@ -226,10 +253,13 @@ impl Rules {
         self.keywords.each_at(text, at, |keyword, bytes| {
             let used = &self.uses[keyword];
             triggers.extend(used.kind.map(|kind| Trigger { at, kind }));
-            triggers.extend(used.context_of.iter().map(|rule| Trigger {
-                at,
-                kind: TriggerKind::Context { rule: *rule, bytes },
-            }));
+            if !used.context_of.is_empty() {
+                let word = keyword;
+                triggers.push(Trigger {
+                    at,
+                    kind: TriggerKind::Context { bytes, word },
+                });
+            }
             triggers.extend(used.keyword_of.iter().map(|rule| Trigger {
                 at,
                 kind: TriggerKind::Keyword { rule: *rule, bytes },

@@ -139,8 +139,8 @@ impl Scanner {
             if word.is_none() {
                 queue.next();
             }
-            if let TriggerKind::Context { rule, bytes } = trigger.kind {
-                self.note_context(rule, trigger.at, bytes);
+            if let TriggerKind::Context { bytes, word } = trigger.kind {
+                self.note_context(word, trigger.at, bytes);
                 continue;
             }
             match self.judge(&trigger, ended, &numbers) {
@@ -248,14 +248,17 @@ impl Scanner {
         self.clean_before + at.saturating_sub(self.clean_from) as u64
     }
 
-    fn note_context(&mut self, rule: usize, at: usize, bytes: usize) {
+    fn note_context(&mut self, word: usize, at: usize, bytes: usize) {
         let text = self.view.seen().as_bytes();
         let letter = |b: &u8| b.is_ascii_alphabetic() || !b.is_ascii();
         let begins = at <= self.clean_from || !letter(&text[at - 1]);
         let ends = text.get(at + bytes).is_some_and(|b| !letter(b));
         if begins && ends {
-            self.context[rule] = Some(self.clean_place(at + bytes));
-            self.last_context = self.context[rule].max(self.last_context);
+            let place = Some(self.clean_place(at + bytes));
+            for rule in self.rules.in_context_of(word) {
+                self.context[*rule] = place;
+            }
+            self.last_context = self.last_context.max(place);
         }
     }
 

@@ -169,11 +169,17 @@ impl Look<'_> {
 
     fn judge_word(&self, at: usize) -> Verdict {
         let word = Word::default();
-        for (index, words) in self.rules.at_words(self.text[at]) {
+        for asked in self.rules.at_words(self.text[at]) {
+            let index = asked.rule;
             // Most rules about numbers only count in context.
-            if self.confidence(index, at).is_none() {
+            if asked.surest(self.near_context) < self.confidence_min
+                || self.confidence(index, at).is_none()
+            {
                 continue;
             }
+            let Some(words) = &self.rules.get(index).at_words else {
+                continue;
+            };
             match self.fits(words, at, &word) {
                 Some(true) => {}
                 Some(false) => continue,
@@ -415,17 +421,28 @@ struct Ask<'a> {
 /// Shannon entropy in bits a byte.
 pub(super) fn entropy(text: &[u8]) -> f32 {
     let mut counts = [0u32; 256];
+    let mut present = [0u64; 4];
     for byte in text {
         counts[usize::from(*byte)] += 1;
+        present[usize::from(byte >> 6)] |= 1 << (byte & 63);
     }
     let total = text.len() as f32;
-    let present = counts.iter().filter(|count| **count > 0);
-    present
-        .map(|count| {
-            let share = *count as f32 / total;
+    let bytes = (0..4).flat_map(|part| ones(present[part]).map(move |bit| part * 64 + bit));
+    bytes
+        .map(|byte| {
+            let share = counts[byte] as f32 / total;
             -share * share.log2()
         })
         .sum()
+}
+
+/// The numbers of the bits that are set, in order.
+fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let first = (bits != 0).then_some(bits.trailing_zeros() as usize)?;
+        bits &= bits - 1;
+        Some(first)
+    })
 }
 
 pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
