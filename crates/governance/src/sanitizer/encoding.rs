@@ -123,6 +123,11 @@ pub(super) fn is_percent(text: &[u8]) -> bool {
     matches!(text, [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
 }
 
+/// Whether a text is the beginning of such a one.
+pub(super) fn may_become_percent(text: &[u8]) -> bool {
+    matches!(text, [b'%']) || matches!(text, [b'%', a] if a.is_ascii_hexdigit())
+}
+
 /// The text behind percent-encoding of a window of [`PERCENT_WINDOW_BYTES`] at most.
 pub(super) fn decode_percent<'a>(
     window: &[u8],

@@ -98,11 +98,8 @@ impl Keywords {
 
     /// Whether a word that some rule may be about begins at a place, if nothing stands before it.
     pub(super) fn begins_word(&self, text: &[u8], at: usize) -> bool {
-        match text.get(at..) {
-            Some([first, second, ..]) => self.words.has(*first, *second) == 1,
-            Some([first]) => self.words.has_first(*first),
-            _ => false,
-        }
+        text.get(at)
+            .is_some_and(|first| self.words.has_first(*first))
     }
 
     /// Every keyword that begins at a place, the shortest first: its number and length.
@@ -127,18 +124,23 @@ impl Keywords {
     }
 
     /// Every place from `from` on where something may begin, in order. `inside`: whether what
-    /// stands before `from` would go on in a word.
+    /// stands before `from` would go on in a word. The last `loosely` places are taken for the
+    /// beginning of a word by their first byte alone.
     pub(super) fn each_beginning(
         &self,
         text: &[u8],
         from: usize,
         mut inside: bool,
+        loosely: usize,
         mut each: impl FnMut(Beginning),
     ) {
         let mut marks = [0; BLOCK_BYTES];
         let mut at = from;
-        while at + AHEAD_BYTES < text.len() {
-            let end = text.len().min(at + BLOCK_BYTES + AHEAD_BYTES);
+        let marked = text
+            .len()
+            .saturating_sub(loosely.saturating_sub(AHEAD_BYTES));
+        while at + AHEAD_BYTES < marked {
+            let end = marked.min(at + BLOCK_BYTES + AHEAD_BYTES);
             let count = self.mark(&text[at..end], inside, &mut marks);
             for mark in &marks[..count] {
                 each(mark_at(at, *mark));

@@ -199,9 +199,16 @@ impl Rules {
     }
 
     /// Every place from `from` on where something may be, in order. `fresh`: nothing stands before
-    /// `from`, or something that was replaced.
-    pub(super) fn triggers(&self, text: &[u8], from: usize, fresh: bool) -> Vec<Trigger> {
-        let mut triggers = self.plain_triggers(text, from, fresh);
+    /// `from`, or something that was replaced. `loosely`: how many places at the end of the text are
+    /// not to be passed over for what stands behind their first byte.
+    pub(super) fn triggers(
+        &self,
+        text: &[u8],
+        from: usize,
+        fresh: bool,
+        loosely: usize,
+    ) -> Vec<Trigger> {
+        let mut triggers = self.plain_triggers(text, from, fresh, loosely);
         let plain = triggers.len();
         push_base64(text, from, &mut triggers);
         if triggers.len() > plain {
@@ -212,11 +219,17 @@ impl Rules {
     }
 
     /// The same without those where text may be encoded in base64.
-    pub(super) fn plain_triggers(&self, text: &[u8], from: usize, fresh: bool) -> Vec<Trigger> {
+    pub(super) fn plain_triggers(
+        &self,
+        text: &[u8],
+        from: usize,
+        fresh: bool,
+        loosely: usize,
+    ) -> Vec<Trigger> {
         let mut triggers = Vec::new();
         let inside = !fresh && from > 0 && is_word_byte(text[from - 1]);
         self.keywords
-            .each_beginning(text, from, inside, |beginning| {
+            .each_beginning(text, from, inside, loosely, |beginning| {
                 let at = beginning.at;
                 let already = triggers.len();
                 if beginning.keyword {
@@ -240,7 +253,7 @@ impl Rules {
         let mut triggers = Vec::new();
         let stretch = &text[..end];
         self.keywords
-            .each_beginning(stretch, start, true, |beginning| {
+            .each_beginning(stretch, start, true, 0, |beginning| {
                 if beginning.keyword {
                     self.push_keywords(stretch, beginning.at, &mut triggers);
                 }

@@ -113,7 +113,9 @@ impl Scanner {
         }
         let rules = Arc::clone(&self.rules);
         let text = self.view.seen().as_bytes();
-        let triggers = rules.triggers(text, self.at, self.at == self.clean_from);
+        // While a place waits for text, what may be before a secret is held back.
+        let loosely = if ended { 0 } else { HEAD_BYTES_MAX };
+        let triggers = rules.triggers(text, self.at, self.at == self.clean_from, loosely);
         let (mut held_from, mut undecided) = (None, usize::MAX);
         let mut queue = triggers.into_iter().peekable();
         let mut behind_secret = None;

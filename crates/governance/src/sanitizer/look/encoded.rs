@@ -32,8 +32,9 @@ impl Look<'_> {
     }
 
     pub(super) fn judge_percent(&self, at: usize) -> Verdict {
-        let undecided = self.text.len() < at + 3 && !self.ended;
-        if !encoding::is_percent(&self.text[at..]) && !undecided {
+        let encoded = encoding::is_percent(&self.text[at..]);
+        let undecided = !self.ended && encoding::may_become_percent(&self.text[at..]);
+        if !encoded && !undecided {
             return Verdict::No;
         }
         let from = self.run_start_within(at, PERCENT_BYTES_MAX);
@@ -77,7 +78,7 @@ impl Look<'_> {
             in_context: &|_, _| false,
             ..*self
         };
-        let triggers = self.rules.plain_triggers(text, 0, true);
+        let triggers = self.rules.plain_triggers(text, 0, true, 0);
         triggers
             .iter()
             .find_map(|trigger| match look.judge(trigger) {

@@ -19,7 +19,7 @@ impl Look<'_> {
             }
         }
         if let Some(prefix) = &head.prefix {
-            if !prefix.opening().admits(&self.text[at..]) {
+            if !self.admits(prefix, at) {
                 return Verdict::No;
             }
             let alphabet = prefix.alphabet();
@@ -36,7 +36,7 @@ impl Look<'_> {
         } else if !self.may_begin(start, &head.not_after) {
             return Verdict::No;
         }
-        if !head.head.opening().admits(&self.text[start..]) {
+        if !self.admits(&head.head, start) {
             return Verdict::No;
         }
         let alphabet = head.head.alphabet();
@@ -67,6 +67,12 @@ impl Look<'_> {
             // A shorter match may end where it may.
             limit = start + found.whole_end - 1;
         }
+    }
+
+    /// Whether a match may begin at a place. While a head could still wait for text, it may, so
+    /// that what stands before it waits, too.
+    fn admits(&self, pattern: &Pattern, at: usize) -> bool {
+        self.may_wait(at) || pattern.opening().admits(&self.text[at..])
     }
 
     pub(super) fn judge_around(

@@ -285,7 +285,9 @@ impl Look<'_> {
             Form::Assignment(announced) => {
                 self.judge_assignment(&ask, *announced, at, keyword_bytes)
             }
-            Form::PaymentCard if !number::may_be_card(&self.text[at..]) => Verdict::No,
+            Form::PaymentCard if !self.may_wait(at) && !number::may_be_card(&self.text[at..]) => {
+                Verdict::No
+            }
             Form::PaymentCard => self.judge_number(&ask, at, number::card_end),
             Form::Iban => self.judge_number(&ask, at, number::iban_end),
             Form::Literal => self.judge_literal(&ask, at, keyword_bytes),
@@ -372,6 +374,11 @@ impl Look<'_> {
             end,
             open: end >= self.text.len() && !self.ended,
         }
+    }
+
+    /// Whether less text than a head is at hand at a place, and more may come.
+    fn may_wait(&self, at: usize) -> bool {
+        !self.ended && self.text.len() <= at + HEAD_BYTES_MAX
     }
 
     fn end_of_run(&self, start: usize, is_in: impl Fn(u8) -> bool) -> usize {
