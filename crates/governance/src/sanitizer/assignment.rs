@@ -127,8 +127,7 @@ impl Walk<'_> {
     fn ahead(&self) -> usize {
         let rest = &self.text[self.at.min(self.text.len())..];
         let near = rest.iter().take(TYPE_BYTES_MAX + SPACES_MAX);
-        near.take_while(|b| b.is_ascii_alphabetic() || b" \t\"'`\\&_=:><?,-".contains(b))
-            .count()
+        near.take_while(|b| may_join(**b)).count()
     }
 
     fn peek(&self) -> Option<u8> {
@@ -155,7 +154,9 @@ impl Walk<'_> {
         self.skip(SUFFIX_BYTES_MAX, is_name_byte);
         let name_end = self.at;
         self.peek()?;
-        let closers = self.skip(CLOSERS_MAX, |b| b"\"'`])\\*?".contains(&b));
+        let closers = self.skip(CLOSERS_MAX, |b| {
+            matches!(b, b'"' | b'\'' | b'`' | b']' | b')' | b'\\' | b'*' | b'?')
+        });
         let behind_closers = self.at;
         if closers == 0 && self.take(b">") {
             return Some((Sign::Tag, name_end));
@@ -324,6 +325,28 @@ impl Walk<'_> {
     }
 }
 
+/// What may stand between a name and its value.
+fn may_join(byte: u8) -> bool {
+    byte.is_ascii_alphabetic()
+        || matches!(
+            byte,
+            b' ' | b'\t'
+                | b'"'
+                | b'\''
+                | b'`'
+                | b'\\'
+                | b'&'
+                | b'_'
+                | b'='
+                | b':'
+                | b'>'
+                | b'<'
+                | b'?'
+                | b','
+                | b'-'
+        )
+}
+
 /// Brackets open references, lists and marks.
 fn never_begins_value(byte: u8) -> bool {
     byte.is_ascii_whitespace() || b"[{(<,;]})|\"'`".contains(&byte)
@@ -334,7 +357,25 @@ fn never_begins_value(byte: u8) -> bool {
 pub(super) fn ends_value(byte: u8, quote: Option<u8>) -> bool {
     match quote {
         Some(quote) => byte == quote || byte == b'\n' || byte == b'\r',
-        None => byte.is_ascii_whitespace() || b"\"'`,;)]}<>&|".contains(&byte),
+        None => matches!(
+            byte,
+            b' ' | b'\t'
+                | b'\n'
+                | b'\r'
+                | 0x0c
+                | b'"'
+                | b'\''
+                | b'`'
+                | b','
+                | b';'
+                | b')'
+                | b']'
+                | b'}'
+                | b'<'
+                | b'>'
+                | b'&'
+                | b'|'
+        ),
     }
 }
 

@@ -4,8 +4,12 @@
 
 /// How much of a base64 run is decoded at once; a multiple of four.
 pub(super) const BASE64_WINDOW_BYTES: usize = 60;
+/// How much of a percent-encoded run is decoded at once.
+pub(super) const PERCENT_WINDOW_BYTES: usize = 62;
 /// Shortest base64 run that is decoded.
 pub(super) const BASE64_BYTES_MIN: usize = 20;
+/// How many bytes a window holds.
+pub(super) const BASE64_DECODED_BYTES_MAX: usize = BASE64_WINDOW_BYTES / 4 * 3;
 
 /// What [`SEXTETS`] holds for padding, and for what does not occur in base64.
 const PADDING: u8 = 64;
@@ -74,27 +78,39 @@ fn triple(four: &[u8]) -> Option<[u8; 3]> {
 
 /// All bytes behind a base64 run.
 pub(crate) fn decode_all(run: &[u8]) -> Vec<u8> {
-    let (mut bits, mut held, mut bytes) = (0u32, 0, Vec::with_capacity(run.len()));
-    for value in run.iter().map_while(|byte| sextet(*byte)) {
-        bits = (bits << 6 | value) & 0xffff;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held) as u8);
-        }
-    }
+    let mut bytes = Vec::with_capacity(run.len());
+    bytes.extend(decoded(run));
     bytes
 }
 
+fn decoded(run: &[u8]) -> impl Iterator<Item = u8> {
+    let (mut bits, mut held) = (0u32, 0);
+    let sextets = run.iter().map_while(|byte| sextet(*byte));
+    sextets.filter_map(move |sextet| {
+        bits = (bits << 6 | sextet) & 0xffff;
+        held = (held + 6) % 8;
+        // A sextet that leaves six bits over has completed nothing.
+        (held < 6).then_some((bits >> held) as u8)
+    })
+}
+
 /// The text behind a base64 window, up to the first byte that is no text.
-pub(super) fn decode_base64(window: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn decode_base64<'a>(
+    window: &[u8],
+    text: &'a mut [u8; BASE64_DECODED_BYTES_MAX],
+) -> Option<&'a [u8]> {
     if window.len() < BASE64_BYTES_MIN {
         return None;
     }
-    let mut text = decode_all(window);
-    let end = text.iter().position(|byte| !is_text(*byte));
-    text.truncate(end.unwrap_or(text.len()));
-    Some(text)
+    let mut length = 0;
+    for (place, byte) in text.iter_mut().zip(decoded(window)) {
+        if !is_text(byte) {
+            break;
+        }
+        *place = byte;
+        length += 1;
+    }
+    Some(&text[..length])
 }
 
 /// Where in the window the character begins that holds a decoded byte.
@@ -107,22 +123,36 @@ pub(super) fn is_percent(text: &[u8]) -> bool {
     matches!(text, [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
 }
 
-/// The text behind percent-encoding, and where each of its bytes, and its end, was written.
-pub(super) fn decode_percent(text: &[u8]) -> (Vec<u8>, Vec<usize>) {
-    let (mut decoded, mut places) = (Vec::with_capacity(text.len()), Vec::new());
-    let mut offset = 0;
-    while offset < text.len() {
-        places.push(offset);
-        let rest = &text[offset..];
-        if is_percent(rest) {
-            let nibble = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
-            decoded.push(nibble(rest[1]) << 4 | nibble(rest[2]));
-            offset += 3;
-        } else {
-            decoded.push(rest[0]);
-            offset += 1;
-        }
+/// Whether a text is the beginning of such a one.
+pub(super) fn may_become_percent(text: &[u8]) -> bool {
+    matches!(text, [b'%']) || matches!(text, [b'%', a] if a.is_ascii_hexdigit())
+}
+
+/// The text behind percent-encoding of a window of [`PERCENT_WINDOW_BYTES`] at most.
+pub(super) fn decode_percent<'a>(
+    window: &[u8],
+    text: &'a mut [u8; PERCENT_WINDOW_BYTES],
+) -> &'a [u8] {
+    let (mut offset, mut length) = (0, 0);
+    while let Some(first) = window.get(offset) {
+        let (byte, written) = match &window[offset..] {
+            rest if is_percent(rest) => (nibble(rest[1]) << 4 | nibble(rest[2]), 3),
+            _ => (*first, 1),
+        };
+        text[length] = byte;
+        length += 1;
+        offset += written;
     }
-    places.push(offset);
-    (decoded, places)
+    &text[..length]
+}
+
+fn nibble(digit: u8) -> u8 {
+    (digit & 0xf) + if digit.is_ascii_alphabetic() { 9 } else { 0 }
+}
+
+/// Where in a window a decoded byte was written.
+pub(super) fn percent_offset(window: &[u8], decoded: usize) -> usize {
+    (0..decoded).fold(0, |offset, _| {
+        offset + if is_percent(&window[offset..]) { 3 } else { 1 }
+    })
 }

@@ -21,9 +21,11 @@
 mod assignment;
 mod checksum;
 mod encoding;
+mod keywords;
 mod ledger;
 mod look;
 mod number;
+mod opening;
 mod pattern;
 mod private_key;
 mod rule;

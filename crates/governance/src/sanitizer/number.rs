@@ -21,6 +21,12 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'-')
 }
 
+/// Whether a card may begin with a text, as far as there is one.
+pub(super) fn may_be_card(text: &[u8]) -> bool {
+    let mut first = text.iter().take(GROUP_DIGITS_MIN);
+    first.all(u8::is_ascii_digit)
+}
+
 /// Where the longest card that begins with the text ends. `tainted`: what follows the text
 /// touches its last group.
 pub(super) fn card_end(text: &[u8], tainted: bool) -> Option<usize> {

@@ -11,6 +11,8 @@ use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+use super::opening::Opening;
+
 /// Largest compiled pattern, in bytes.
 pub const PROGRAM_BYTES_MAX: usize = 1024 * 1024;
 /// Longest pattern, in bytes.
@@ -25,6 +27,8 @@ pub(super) struct Pattern {
     regex: OnceLock<Option<Regex>>,
     /// What a match may consist of.
     alphabet: ByteSet,
+    /// What its first bytes may be.
+    opening: Opening,
     /// Shortest match in bytes.
     bytes_min: usize,
     groups: usize,
@@ -70,6 +74,7 @@ impl Pattern {
             source: full,
             regex: OnceLock::new(),
             alphabet,
+            opening: Opening::of(&hir),
         })
     }
 
@@ -96,6 +101,11 @@ impl Pattern {
 
     pub(super) fn alphabet(&self) -> &ByteSet {
         &self.alphabet
+    }
+
+    /// What the first bytes of a match may be.
+    pub(super) fn opening(&self) -> &Opening {
+        &self.opening
     }
 
     /// The whole match and the secret in it: the group, or the whole if that took no part.

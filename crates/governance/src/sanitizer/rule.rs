@@ -57,6 +57,22 @@ pub(super) struct Rule {
     pub(super) at_words: Option<Words>,
 }
 
+impl Rule {
+    /// Whether a word with these first two bytes could be what the rule is asked at words for.
+    pub(super) fn may_begin_word(&self, first: u8, second: u8) -> bool {
+        let Some(words) = &self.at_words else {
+            return false;
+        };
+        words.first.contains(first)
+            && match &self.form {
+                Form::Head(head) => head.may_begin(first, second),
+                Form::PaymentCard => first.is_ascii_digit() && second.is_ascii_digit(),
+                Form::Iban => first.is_ascii_uppercase() && second.is_ascii_uppercase(),
+                _ => true,
+            }
+    }
+}
+
 /// Which words a rule without keywords is asked at.
 #[derive(Debug)]
 pub(super) struct Words {
@@ -107,4 +123,12 @@ pub(super) struct Head {
     pub(super) not_after: ByteSet,
     /// What must not stand directly behind it.
     pub(super) not_before: ByteSet,
+}
+
+impl Head {
+    /// Whether a match at its own place could begin with these two bytes.
+    fn may_begin(&self, first: u8, second: u8) -> bool {
+        let opening = self.prefix.as_ref().unwrap_or(&self.head).opening();
+        self.lead.is_some() || opening.admits_at(0, first) && opening.admits_at(1, second)
+    }
 }

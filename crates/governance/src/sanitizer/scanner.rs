@@ -12,6 +12,7 @@
 //!   whose keyword has been seen, [`AROUND_BEHIND_BYTES`] more. The tail of a secret is hashed and dropped, so
 //!   memory is bounded however long it is.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -21,7 +22,7 @@ use super::Settings;
 use super::assignment;
 use super::encoding;
 use super::ledger::{Ended, Ledger, Place};
-use super::look::{BEHIND_BYTES, Found, HEAD_BYTES_MAX, Look, Tail, Verdict, is_run_byte};
+use super::look::{BEHIND_BYTES, Found, HEAD_BYTES_MAX, Look, Numbers, Tail, Verdict, is_run_byte};
 use super::private_key::Block;
 use super::rule::Form;
 use super::rules::{Rules, Trigger, TriggerKind};
@@ -47,6 +48,8 @@ pub(super) struct Scanner {
     clean_before: u64,
     /// Where a context word of each rule ended last, in bytes without secrets.
     context: Vec<Option<u64>>,
+    /// Where any context word ended last.
+    last_context: Option<u64>,
     /// Secrets that begin behind the place that found them, in order of their beginnings: what is
     /// before them is judged first.
     deferred: Vec<Found>,
@@ -76,6 +79,7 @@ impl Scanner {
             clean_from: 0,
             clean_before: 0,
             context,
+            last_context: None,
             deferred: Vec::new(),
             open: None,
             place: Place::default(),
@@ -109,10 +113,13 @@ impl Scanner {
         }
         let rules = Arc::clone(&self.rules);
         let text = self.view.seen().as_bytes();
-        let triggers = rules.triggers(text, self.at, self.at == self.clean_from);
+        // While a place waits for text, what may be before a secret is held back.
+        let loosely = if ended { 0 } else { HEAD_BYTES_MAX };
+        let triggers = rules.triggers(text, self.at, self.at == self.clean_from, loosely);
         let (mut held_from, mut undecided) = (None, usize::MAX);
         let mut queue = triggers.into_iter().peekable();
         let mut behind_secret = None;
+        let numbers = Cell::default();
         loop {
             while queue.next_if(|next| next.at < self.at).is_some() {}
             let word = behind_secret.take().map(|at| Trigger {
@@ -134,11 +141,11 @@ impl Scanner {
             if word.is_none() {
                 queue.next();
             }
-            if let TriggerKind::Context { rule, bytes } = trigger.kind {
-                self.note_context(rule, trigger.at, bytes);
+            if let TriggerKind::Context { bytes, word } = trigger.kind {
+                self.note_context(word, trigger.at, bytes);
                 continue;
             }
-            match self.judge(&trigger, ended) {
+            match self.judge(&trigger, ended, &numbers) {
                 Verdict::No => {}
                 Verdict::More { held_from: from } => {
                     undecided = trigger.at;
@@ -184,7 +191,7 @@ impl Scanner {
         self.rules.begins_word(text, self.at).then_some(self.at)
     }
 
-    fn judge(&self, trigger: &Trigger, ended: bool) -> Verdict {
+    fn judge(&self, trigger: &Trigger, ended: bool, numbers: &Cell<Numbers>) -> Verdict {
         let look = Look {
             rules: &self.rules,
             text: self.view.seen().as_bytes(),
@@ -192,6 +199,8 @@ impl Scanner {
             ended,
             nested: false,
             confidence_min: self.settings.confidence_min,
+            near_context: self.is_near_context(trigger.at),
+            numbers,
             in_context: &|rule, at| {
                 let here = self.clean_place(at);
                 self.context[rule]
@@ -199,6 +208,13 @@ impl Scanner {
             },
         };
         look.judge(trigger)
+    }
+
+    /// Whether a context word may count at a place, or at one that is looked at from there.
+    fn is_near_context(&self, at: usize) -> bool {
+        let near = CONTEXT_BYTES_MAX + BEHIND_BYTES as u64;
+        self.last_context
+            .is_some_and(|last| self.clean_place(at) <= last + near)
     }
 
     /// From where on text is held back while a place waits that holds it from `held_from` on: what
@@ -210,6 +226,7 @@ impl Scanner {
         ended: bool,
     ) -> usize {
         let mut held = held_from;
+        let numbers = Cell::default();
         for trigger in behind {
             if trigger.at >= held {
                 break;
@@ -219,7 +236,7 @@ impl Scanner {
                 held = trigger.at;
                 break;
             }
-            match self.judge(&trigger, ended) {
+            match self.judge(&trigger, ended, &numbers) {
                 Verdict::More { held_from } => held = held.min(held_from),
                 Verdict::Found(found) => held = held.min(found.start),
                 Verdict::No | Verdict::Mark { .. } => {}
@@ -233,13 +250,17 @@ impl Scanner {
         self.clean_before + at.saturating_sub(self.clean_from) as u64
     }
 
-    fn note_context(&mut self, rule: usize, at: usize, bytes: usize) {
+    fn note_context(&mut self, word: usize, at: usize, bytes: usize) {
         let text = self.view.seen().as_bytes();
         let letter = |b: &u8| b.is_ascii_alphabetic() || !b.is_ascii();
         let begins = at <= self.clean_from || !letter(&text[at - 1]);
         let ends = text.get(at + bytes).is_some_and(|b| !letter(b));
         if begins && ends {
-            self.context[rule] = Some(self.clean_place(at + bytes));
+            let place = Some(self.clean_place(at + bytes));
+            for rule in self.rules.in_context_of(word) {
+                self.context[*rule] = place;
+            }
+            self.last_context = self.last_context.max(place);
         }
     }
 

@@ -46,8 +46,7 @@ impl View {
     pub(super) fn push(&mut self, text: &str) {
         let mut rest = text;
         while !rest.is_empty() {
-            let ascii = rest.bytes().position(|b| !b.is_ascii());
-            let (plain, tail) = rest.split_at(ascii.unwrap_or(rest.len()));
+            let (plain, tail) = rest.split_at(ascii_bytes(rest.as_bytes()));
             self.raw.push_str(plain);
             self.seen.push_str(plain);
             self.last = plain.chars().next_back().or(self.last);
@@ -131,6 +130,16 @@ impl View {
             _ => seen,
         }
     }
+}
+
+/// How many bytes of ASCII a text begins with.
+fn ascii_bytes(text: &[u8]) -> usize {
+    /// How many bytes are asked at once.
+    const STEP_BYTES: usize = 32;
+    let steps = text.chunks_exact(STEP_BYTES);
+    let whole = steps.take_while(|step| step.is_ascii()).count() * STEP_BYTES;
+    let rest = text[whole..].iter();
+    whole + rest.take_while(|byte| byte.is_ascii()).count()
 }
 
 /// Whether the view of a character is the character.

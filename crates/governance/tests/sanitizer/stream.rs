@@ -92,3 +92,20 @@ fn a_secret_that_never_seems_to_end_leaves_nothing_behind() {
         assert_eq!(stream(&text, &[size]), whole, "pieces of {size}");
     }
 }
+
+#[test]
+fn a_percent_sign_that_encodes_nothing_is_not_decoded_while_text_is_missing() {
+    let text = secret(&["tokenxo", "xb-123456789012-abcdefGHIJKLa%&0"]);
+    for size in [1, 2, 38] {
+        assert_eq!(stream(&text, &[size]), clean(&text), "pieces of {size}");
+    }
+}
+
+#[test]
+fn the_number_before_a_keyword_waits_for_it() {
+    let text = secret(&["at 123456789", ":AAHq3Zk9fQ2xT7mLw8RbV5nYc1Hd4gJs6K now"]);
+    for size in [1, 3, 13] {
+        let expected = "at [REDACTED:telegram-bot-token:1] now";
+        assert_eq!(stream(&text, &[size]), expected, "pieces of {size}");
+    }
+}

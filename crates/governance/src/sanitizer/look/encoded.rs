@@ -1,5 +1,7 @@
 //! Judges what stands inside base64 and percent-encoding.
 
+use std::cell::Cell;
+
 use super::{Found, Look, PERCENT_BYTES_MAX, Tail, Verdict, is_run_byte};
 use crate::sanitizer::encoding;
 
@@ -13,10 +15,11 @@ impl Look<'_> {
         if stretch.open {
             return Verdict::More { held_from: at };
         }
-        let Some(decoded) = encoding::decode_base64(window) else {
+        let mut decoded = [0; encoding::BASE64_DECODED_BYTES_MAX];
+        let Some(decoded) = encoding::decode_base64(window, &mut decoded) else {
             return Verdict::No;
         };
-        let Some(found) = self.first_inside(&decoded) else {
+        let Some(found) = self.first_inside(decoded) else {
             return Verdict::No;
         };
         let end = self.end_of_run(stretch.end, encoding::is_base64_byte);
@@ -29,20 +32,24 @@ impl Look<'_> {
     }
 
     pub(super) fn judge_percent(&self, at: usize) -> Verdict {
-        let from = self.run_start(at).max(at.saturating_sub(PERCENT_BYTES_MAX));
-        let stretch = self.stretch(at, PERCENT_BYTES_MAX, is_run_byte);
-        let undecided = self.text.len() < at + 3 && !self.ended;
-        if !encoding::is_percent(&self.text[at..]) && !undecided {
+        let encoded = encoding::is_percent(&self.text[at..]);
+        let undecided = !self.ended && encoding::may_become_percent(&self.text[at..]);
+        if !encoded && !undecided {
             return Verdict::No;
         }
+        let from = self.run_start_within(at, PERCENT_BYTES_MAX);
+        let stretch = self.stretch(at, PERCENT_BYTES_MAX, is_run_byte);
         if stretch.open {
             return Verdict::More { held_from: from };
         }
-        let (decoded, places) = encoding::decode_percent(&self.text[from..stretch.end]);
-        let Some(found) = self.first_inside(&decoded) else {
+        let window = &self.text[from..stretch.end];
+        let mut decoded = [0; encoding::PERCENT_WINDOW_BYTES];
+        let decoded = encoding::decode_percent(window, &mut decoded);
+        let Some(found) = self.first_inside(decoded) else {
             return Verdict::No;
         };
-        let (start, end) = (from + places[found.start], from + places[found.end]);
+        let written = |place| from + encoding::percent_offset(window, place);
+        let (start, end) = (written(found.start), written(found.end));
         if end <= at {
             return Verdict::No;
         }
@@ -66,10 +73,12 @@ impl Look<'_> {
             clean_from: 0,
             ended: true,
             nested: true,
+            near_context: false,
+            numbers: &Cell::default(),
             in_context: &|_, _| false,
             ..*self
         };
-        let triggers = self.rules.triggers(text, 0, true);
+        let triggers = self.rules.plain_triggers(text, 0, true, 0);
         triggers
             .iter()
             .find_map(|trigger| match look.judge(trigger) {

@@ -19,6 +19,9 @@ impl Look<'_> {
             }
         }
         if let Some(prefix) = &head.prefix {
+            if !self.admits(prefix, at) {
+                return Verdict::No;
+            }
             let alphabet = prefix.alphabet();
             let stretch = self.stretch(at, PREFIX_BYTES_MAX, |b| alphabet.contains(b));
             let found = prefix.find(&self.text[at..stretch.end], 0);
@@ -33,10 +36,16 @@ impl Look<'_> {
         } else if !self.may_begin(start, &head.not_after) {
             return Verdict::No;
         }
+        if !self.admits(&head.head, start) {
+            return Verdict::No;
+        }
         let alphabet = head.head.alphabet();
         let stretch = self.stretch(start, HEAD_BYTES_MAX, |b| alphabet.contains(b));
         if stretch.open {
             return Verdict::More { held_from: start };
+        }
+        if stretch.end - start < head.head.bytes_min() {
+            return Verdict::No;
         }
         let mut limit = stretch.end;
         loop {
@@ -58,6 +67,12 @@ impl Look<'_> {
             // A shorter match may end where it may.
             limit = start + found.whole_end - 1;
         }
+    }
+
+    /// Whether a match may begin at a place. While a head could still wait for text, it may, so
+    /// that what stands before it waits, too.
+    fn admits(&self, pattern: &Pattern, at: usize) -> bool {
+        self.may_wait(at) || pattern.opening().admits(&self.text[at..])
     }
 
     pub(super) fn judge_around(

@@ -8,8 +8,9 @@
 mod encoded;
 mod forms;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
+use super::encoding;
 use super::ledger::MARK_START;
 use super::number;
 use super::pattern::ByteSet;
@@ -22,7 +23,7 @@ pub(super) const HEAD_BYTES_MAX: usize = 62;
 /// Longest text before a secret that a rule may ask for, in bytes.
 pub(super) const PREFIX_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// How far around a percent sign a text is decoded, in bytes.
-const PERCENT_BYTES_MAX: usize = HEAD_BYTES_MAX / 2;
+const PERCENT_BYTES_MAX: usize = encoding::PERCENT_WINDOW_BYTES / 2;
 /// How far around its keyword a custom pattern may reach, in bytes.
 pub(super) const AROUND_BEFORE_BYTES: usize = 128;
 pub(super) const AROUND_BEHIND_BYTES: usize = 256;
@@ -81,7 +82,19 @@ pub(super) struct Look<'a> {
     /// Whether this is text from inside an encoding.
     pub(super) nested: bool,
     pub(super) confidence_min: f32,
+    /// Whether a context word of any rule may count around here.
+    pub(super) near_context: bool,
     pub(super) in_context: &'a dyn Fn(usize, usize) -> bool,
+    /// The numbers that were looked at last in this text.
+    pub(super) numbers: &'a Cell<Numbers>,
+}
+
+/// The digits and separators from a place on, and how many are digits.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Numbers {
+    start: usize,
+    end: usize,
+    digits: usize,
 }
 
 /// A stretch of text of one alphabet.
@@ -96,13 +109,18 @@ struct Stretch {
 struct Word {
     /// Its letters and digits.
     letters: OnceCell<Stretch>,
-    /// Its digits and separators, and how many are digits.
-    numbers: OnceCell<(Stretch, usize)>,
+    /// Its digits and separators.
+    numbers: OnceCell<Numbers>,
 }
 
 /// Characters that names, keys and addresses are made of.
 pub(super) fn is_run_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'%')
+}
+
+/// Digits, and what may stand between them in numbers of any kind.
+fn is_in_number(byte: u8) -> bool {
+    byte.is_ascii_digit() || matches!(byte, b' ' | b'.' | b'-' | b'/' | b'(' | b')' | b'+')
 }
 
 impl Look<'_> {
@@ -151,11 +169,17 @@ impl Look<'_> {
 
     fn judge_word(&self, at: usize) -> Verdict {
         let word = Word::default();
-        for (index, words) in self.rules.at_words(self.text[at]) {
+        for asked in self.rules.at_words(self.text[at]) {
+            let index = asked.rule;
             // Most rules about numbers only count in context.
-            if self.confidence(index, at).is_none() {
+            if asked.surest(self.near_context) < self.confidence_min
+                || self.confidence(index, at).is_none()
+            {
                 continue;
             }
+            let Some(words) = &self.rules.get(index).at_words else {
+                continue;
+            };
             match self.fits(words, at, &word) {
                 Some(true) => {}
                 Some(false) => continue,
@@ -192,28 +216,50 @@ impl Look<'_> {
             }
         }
         if words.digits_min > 0 {
-            let (numbers, digits) = word.numbers.get_or_init(|| self.numbers(at));
-            if *digits < words.digits_min {
-                return (!numbers.open).then_some(false);
+            let numbers = word.numbers.get_or_init(|| self.numbers_at(at));
+            if numbers.digits < words.digits_min {
+                let open = numbers.end >= self.text.len() && !self.ended;
+                return (!open).then_some(false);
             }
         }
         Some(true)
     }
 
-    /// The digits and separators from a place on, and how many are digits.
-    fn numbers(&self, at: usize) -> (Stretch, usize) {
-        let stretch = self.stretch(at, HEAD_BYTES_MAX, |b| {
-            b.is_ascii_digit() || matches!(b, b' ' | b'.' | b'-' | b'/' | b'(' | b')' | b'+')
-        });
-        let digits = self.text[at..stretch.end].iter();
-        let digits = digits.filter(|b| b.is_ascii_digit()).count();
-        (stretch, digits)
+    /// The digits and separators from a place on. Places in the same numbers share what is known
+    /// of them, so that none of their bytes is looked at again from each place.
+    fn numbers_at(&self, at: usize) -> Numbers {
+        let digits = |from: usize, to: usize| {
+            let part = self.text[from..to].iter();
+            part.filter(|b| b.is_ascii_digit()).count()
+        };
+        let last = self.numbers.get();
+        let known = match (last.start..last.end).contains(&at) {
+            true => Numbers {
+                start: at,
+                digits: last.digits - digits(last.start, at),
+                ..last
+            },
+            false => Numbers {
+                start: at,
+                end: at,
+                digits: 0,
+            },
+        };
+        let most = at + HEAD_BYTES_MAX - known.end;
+        let end = self.stretch(known.end, most, is_in_number).end;
+        let numbers = Numbers {
+            end,
+            digits: known.digits + digits(known.end, end),
+            ..known
+        };
+        self.numbers.set(numbers);
+        numbers
     }
 
     /// How sure a rule would be of a match at a place; `None` if that is not sure enough.
     fn confidence(&self, index: usize, at: usize) -> Option<f32> {
         let rule = self.rules.get(index);
-        let in_context = rule.has_context && (self.in_context)(index, at);
+        let in_context = rule.has_context && self.near_context && (self.in_context)(index, at);
         let confidence = match in_context {
             true => rule.confidence_in_context,
             false => rule.confidence,
@@ -238,6 +284,9 @@ impl Look<'_> {
             }
             Form::Assignment(announced) => {
                 self.judge_assignment(&ask, *announced, at, keyword_bytes)
+            }
+            Form::PaymentCard if !self.may_wait(at) && !number::may_be_card(&self.text[at..]) => {
+                Verdict::No
             }
             Form::PaymentCard => self.judge_number(&ask, at, number::card_end),
             Form::Iban => self.judge_number(&ask, at, number::iban_end),
@@ -327,6 +376,11 @@ impl Look<'_> {
         }
     }
 
+    /// Whether less text than a head is at hand at a place, and more may come.
+    fn may_wait(&self, at: usize) -> bool {
+        !self.ended && self.text.len() <= at + HEAD_BYTES_MAX
+    }
+
     fn end_of_run(&self, start: usize, is_in: impl Fn(u8) -> bool) -> usize {
         let rest = &self.text[start..];
         start + rest.iter().take_while(|b| is_in(**b)).count()
@@ -334,7 +388,12 @@ impl Look<'_> {
 
     /// Where the run of key characters around a place begins, as far as it is held back.
     fn run_start(&self, at: usize) -> usize {
-        let floor = self.clean_from.max(at.saturating_sub(HEAD_BYTES_MAX));
+        self.run_start_within(at, HEAD_BYTES_MAX)
+    }
+
+    /// The same no further back than so many bytes.
+    fn run_start_within(&self, at: usize, bytes_max: usize) -> usize {
+        let floor = self.clean_from.max(at.saturating_sub(bytes_max));
         let before = self.text[floor..at].iter().rev();
         at - before.take_while(|b| is_run_byte(**b)).count()
     }
@@ -369,21 +428,42 @@ struct Ask<'a> {
 /// Shannon entropy in bits a byte.
 pub(super) fn entropy(text: &[u8]) -> f32 {
     let mut counts = [0u32; 256];
+    let mut present = [0u64; 4];
     for byte in text {
         counts[usize::from(*byte)] += 1;
+        present[usize::from(byte >> 6)] |= 1 << (byte & 63);
     }
     let total = text.len() as f32;
-    let present = counts.iter().filter(|count| **count > 0);
-    present
-        .map(|count| {
-            let share = *count as f32 / total;
+    let bytes = (0..4).flat_map(|part| ones(present[part]).map(move |bit| part * 64 + bit));
+    bytes
+        .map(|byte| {
+            let share = counts[byte] as f32 / total;
             -share * share.log2()
         })
         .sum()
 }
 
+/// The numbers of the bits that are set, in order.
+fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let first = (bits != 0).then_some(bits.trailing_zeros() as usize)?;
+        bits &= bits - 1;
+        Some(first)
+    })
+}
+
 pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    let Some(first) = part.first() else {
+        return true;
+    };
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        if rest[at..].starts_with(part) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
 }
 
 fn contains_ignoring_case(text: &[u8], lower: &str) -> bool {

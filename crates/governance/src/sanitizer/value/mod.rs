@@ -6,10 +6,16 @@
 
 mod words;
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
 use super::assignment::{Announced, Sign};
 use super::ledger::MARK_START;
 use super::look::{contains, entropy};
-use words::{NAMES_OF_OTHERS, PLACEHOLDER_PARTS, SENTENCE_WORDS, SUFFIXES_OF_OTHERS, WORDS};
+use words::{
+    NAMES_OF_OTHERS, PLACEHOLDER_PARTS, SENTENCE_WORDS, SUFFIXES_OF_OTHERS, WORD_CHARS_MAX, WORDS,
+};
 
 const PASSWORD_CHARS_MIN: usize = 6;
 const TOKEN_CHARS_MIN: usize = 8;
@@ -46,23 +52,31 @@ pub(super) fn bare_length(value: &[u8]) -> usize {
 
 /// Whether a name is one of a secret, and not of something about it.
 pub(super) fn is_named_secret(head: &[u8], suffix: &[u8]) -> bool {
-    let lower = |text: &[u8]| String::from_utf8_lossy(text).to_ascii_lowercase();
-    let head = lower(head);
-    let head = head.trim_start_matches(['-', '_', '.']);
+    let joins = |byte: &u8| matches!(byte, b'-' | b'_' | b'.');
+    let begin = head.iter().position(|byte| !joins(byte));
+    let head = &head[begin.unwrap_or(head.len())..];
     if NAMES_OF_OTHERS.iter().any(|other| {
-        head.strip_prefix(other)
-            .is_some_and(|rest| other.len() > 3 || rest.starts_with(['_', '-']))
+        strip_prefix_ignoring_case(head, other)
+            .is_some_and(|rest| other.len() > 3 || matches!(rest, [b'_' | b'-', ..]))
     }) {
         return false;
     }
-    let written = String::from_utf8_lossy(suffix);
-    let last_hump = written
-        .rfind(|c: char| c.is_ascii_uppercase())
-        .filter(|_| written.contains(|c: char| c.is_ascii_lowercase()));
-    let suffix = lower(suffix);
-    let last = suffix.rsplit(['_', '-', '.']).next().unwrap_or_default();
-    let hump = last_hump.map_or("", |hump| &suffix[hump..]);
-    !SUFFIXES_OF_OTHERS.contains(&last) && !SUFFIXES_OF_OTHERS.contains(&hump)
+    let last = suffix.rsplit(joins).next().unwrap_or_default();
+    let last_hump = suffix
+        .iter()
+        .rposition(u8::is_ascii_uppercase)
+        .filter(|_| suffix.iter().any(u8::is_ascii_lowercase));
+    let hump = last_hump.map_or(&[][..], |hump| &suffix[hump..]);
+    let is_of_other = |part: &[u8]| {
+        let mut others = SUFFIXES_OF_OTHERS.iter();
+        others.any(|other| part.eq_ignore_ascii_case(other.as_bytes()))
+    };
+    !is_of_other(last) && !is_of_other(hump)
+}
+
+fn strip_prefix_ignoring_case<'a>(text: &'a [u8], lower: &str) -> Option<&'a [u8]> {
+    let (start, rest) = text.split_at_checked(lower.len())?;
+    start.eq_ignore_ascii_case(lower.as_bytes()).then_some(rest)
 }
 
 /// Whether a value looks like what its name announces.
@@ -70,14 +84,16 @@ pub(super) fn looks_secret(value: &Candidate<'_>) -> bool {
     let Ok(text) = std::str::from_utf8(value.text) else {
         return looks_secret_by_entropy(value);
     };
-    if contains(value.text, MARK_START.as_bytes())
+    // The cheapest question first: most long values are no random text.
+    if value.open && !looks_secret_by_entropy(value)
+        || contains(value.text, MARK_START.as_bytes())
         || is_reference(text, value.quoted)
         || is_placeholder(text)
     {
         return false;
     }
     if value.open {
-        return looks_secret_by_entropy(value);
+        return true;
     }
     let chars = text.chars().count();
     let letter = text.chars().any(char::is_alphabetic);
@@ -205,32 +221,53 @@ fn is_reference(value: &str, quoted: bool) -> bool {
 }
 
 fn is_placeholder(value: &str) -> bool {
-    let lower = value.to_ascii_lowercase();
-    let word: String = lower.chars().filter(|c| c.is_alphanumeric()).collect();
-    let mut different: Vec<char> = value.chars().collect();
-    different.sort_unstable();
-    different.dedup();
-    different.len() <= 2
-        || word.is_empty()
-        || lower.starts_with("your")
-        || PLACEHOLDER_PARTS.iter().any(|part| lower.contains(part))
-        || WORDS.contains(&word.as_str())
-        || is_made_of_words(&lower)
+    !has_three_characters(value)
+        || !value.contains(char::is_alphanumeric)
+        || strip_prefix_ignoring_case(value.as_bytes(), "your").is_some()
+        || is_word(value)
+        || is_made_of_words(value)
+        || PARTS.is_match(value)
+}
+
+/// [`PLACEHOLDER_PARTS`], all at once.
+static PARTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .kind(Some(AhoCorasickKind::DFA))
+        .build(PLACEHOLDER_PARTS)
+        .expect("a few short words")
+});
+
+/// Whether a value consists of three different characters or more.
+fn has_three_characters(value: &str) -> bool {
+    let mut chars = value.chars();
+    let first = chars.next();
+    let second = chars.find(|c| Some(*c) != first);
+    second.is_some() && chars.any(|c| Some(c) != first && Some(c) != second)
+}
+
+/// Whether the letters and digits of a value are a word about secrets.
+fn is_word(value: &str) -> bool {
+    let characters = value.chars().filter(|c| c.is_alphanumeric());
+    let lower = characters.map(|c| c.to_ascii_lowercase());
+    let word: String = lower.take(WORD_CHARS_MAX + 1).collect();
+    WORDS.contains(&word.as_str())
 }
 
 /// Whether a value consists of words about secrets, such as `my-secret-token` or `test_password`.
-fn is_made_of_words(lower: &str) -> bool {
+fn is_made_of_words(value: &str) -> bool {
     const FILLERS: [&str; 12] = [
         "my", "test", "the", "your", "a", "db", "some", "api", "access", "new", "here", "foo",
     ];
     let mut about = 0;
-    let parts = lower.split(|c: char| !c.is_ascii_alphabetic());
+    let parts = value.split(|c: char| !c.is_ascii_alphabetic());
     for part in parts.filter(|part| !part.is_empty()) {
-        if WORDS.contains(&part) {
+        let is = |word: &&str| part.eq_ignore_ascii_case(word);
+        if WORDS.iter().any(is) {
             about += 1;
-        } else if !FILLERS.contains(&part) {
+        } else if !FILLERS.iter().any(is) {
             return false;
         }
     }
-    about > 0 && lower.contains(['-', '_', ' ', '='])
+    about > 0 && value.contains(['-', '_', ' ', '='])
 }

@@ -133,6 +133,9 @@ pub(super) const WORDS: [&str; 62] = [
     "text",
 ];
 
+/// No shorter than the longest of [`WORDS`], in characters.
+pub(super) const WORD_CHARS_MAX: usize = 16;
+
 /// Words of sentences, which no pass phrase of a few words has.
 pub(super) const SENTENCE_WORDS: [&str; 40] = [
     "the",
