@@ -123,6 +123,15 @@ impl Keywords {
         }
     }
 
+    /// Whether what stands from a place on to the end of a text is the beginning of a keyword.
+    pub(super) fn may_go_on(&self, text: &[u8], at: usize) -> bool {
+        let mut state = self.start;
+        text[at..].iter().all(|byte| {
+            state = self.automaton.next_state(Anchored::Yes, state, *byte);
+            !self.automaton.is_dead(state)
+        })
+    }
+
     /// Every place from `from` on where something may begin, in order. `inside`: whether what
     /// stands before `from` would go on in a word. The last `loosely` places are taken for the
     /// beginning of a word by their first byte alone.

@@ -184,6 +184,11 @@ impl Rules {
         &self.word_border
     }
 
+    /// Whether the end of a text, from a place on, may become a keyword.
+    pub(super) fn may_be_keyword(&self, text: &[u8], at: usize) -> bool {
+        self.keywords.may_go_on(text, at)
+    }
+
     pub(super) fn keyword_bytes_max(&self) -> usize {
         self.keywords.bytes_max()
     }

@@ -146,7 +146,7 @@ impl Scanner {
                 continue;
             }
             match self.judge(&trigger, ended, &numbers) {
-                Verdict::No => {}
+                Verdict::No | Verdict::Cut { .. } => {}
                 Verdict::More { held_from: from } => {
                     undecided = trigger.at;
                     held_from = Some(self.held_behind(queue, from, ended));
@@ -220,27 +220,32 @@ impl Scanner {
     /// From where on text is held back while a place waits that holds it from `held_from` on: what
     /// is found behind that place is not yet found for good, but must not be emitted.
     fn held_behind(
-        &self,
+        &mut self,
         behind: impl Iterator<Item = Trigger>,
         held_from: usize,
         ended: bool,
     ) -> usize {
+        // Context words behind that place may yet count, or not.
+        let mut before = None;
         let mut held = held_from;
         let numbers = Cell::default();
         for trigger in behind {
             if trigger.at >= held {
                 break;
             }
-            if matches!(trigger.kind, TriggerKind::Context { .. }) {
-                // What it makes surer is judged once it counts.
-                held = trigger.at;
-                break;
+            if let TriggerKind::Context { bytes, word } = trigger.kind {
+                before.get_or_insert_with(|| (self.context.clone(), self.last_context));
+                self.note_context(word, trigger.at, bytes);
+                continue;
             }
             match self.judge(&trigger, ended, &numbers) {
                 Verdict::More { held_from } => held = held.min(held_from),
                 Verdict::Found(found) => held = held.min(found.start),
-                Verdict::No | Verdict::Mark { .. } => {}
+                Verdict::No | Verdict::Cut { .. } | Verdict::Mark { .. } => {}
             }
+        }
+        if let Some((context, last_context)) = before {
+            (self.context, self.last_context) = (context, last_context);
         }
         held
     }
@@ -391,7 +396,10 @@ impl Scanner {
         let behind = length.saturating_sub(self.rules.keyword_bytes_max());
         self.at = self.at.max(self.view.floor(behind.min(undecided)));
         let deferred = self.deferred.first().map_or(length, |found| found.start);
-        let free = held_from.unwrap_or(length).min(run_start).min(deferred);
+        let mut unjudged = behind.max(self.emitted)..length;
+        let keyword = unjudged.find(|at| self.rules.may_be_keyword(text, *at));
+        let holds = [held_from, keyword, Some(run_start), Some(deferred)];
+        let free = holds.into_iter().flatten().min().unwrap_or(length);
         let free = self.view.floor(free).max(self.emitted);
         self.emit(free, out);
     }

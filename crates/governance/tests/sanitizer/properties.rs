@@ -103,3 +103,21 @@ proptest! {
         prop_assert_eq!(stream(&text, &[3]), whole);
     }
 }
+
+#[test]
+fn what_stands_before_or_around_another_secret_is_found_at_once() {
+    for text in [
+        secret(&["bearer aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5/AKI", "AQZ7XW4PLMN2KVB6T"]),
+        secret(&["anna@posteo.de.AKI", "AQZ7XW4PLMN2KVB6T"]),
+        "%2010.20.30.40%4111 1111 1111 1111.".to_owned(),
+        "Authorization=\"aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY500:1a:2b:3c:4d:5e'4111 1111 1111 1111.".to_owned(),
+    ] {
+        let once = clean(&text);
+        assert_eq!(clean(&once), once);
+    }
+    let both = clean(&secret(&["anna@posteo.de.AKI", "AQZ7XW4PLMN2KVB6T"]));
+    assert_eq!(
+        both,
+        "[REDACTED:email-address:1].[REDACTED:aws-access-key:1]"
+    );
+}

@@ -1,6 +1,6 @@
 //! What comes out while a text is written.
 
-use postern_governance::HOLD_BACK_CHARS_MAX;
+use postern_governance::{HOLD_BACK_CHARS_MAX, Sanitizer, Settings};
 
 use crate::fixtures::*;
 
@@ -107,5 +107,48 @@ fn the_number_before_a_keyword_waits_for_it() {
     for size in [1, 3, 13] {
         let expected = "at [REDACTED:telegram-bot-token:1] now";
         assert_eq!(stream(&text, &[size]), expected, "pieces of {size}");
+    }
+}
+
+#[test]
+fn a_keyword_of_several_words_is_not_half_emitted() {
+    let rules = "version = 1\n[[rule]]\nid = \"names\"\ndescription = \"Names\"\nclass = \"personal\"\nform = \"literal\"\n\
+                 keywords = [\"Jo Anna Bloggs\"]\n";
+    let rules = Sanitizer::with_rules(&[("names.toml".to_owned(), rules.to_owned())]);
+    let rules = rules.expect("rules");
+    for text in [
+        "ask Jo Anna Bloggs now",
+        "ask Jo Anna Bloom now",
+        "ask Jo Ann",
+    ] {
+        let whole = rules.sanitize(text).text;
+        let mut stream = rules.stream(Settings::default());
+        let mut streamed = String::new();
+        for c in text.chars() {
+            streamed.push_str(&stream.push(&c.to_string()));
+            let half = text.contains("Bloggs") && streamed.contains("Jo");
+            assert!(!half, "{streamed:?} is emitted");
+        }
+        streamed.push_str(&stream.finish());
+        assert_eq!(streamed, whole);
+    }
+}
+
+#[test]
+fn a_name_that_is_also_a_context_word_holds_no_more_back() {
+    let text = format!(
+        "_Authorization://aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5{}",
+        "ghp_".repeat(20)
+    );
+    let mut filter = filter();
+    let (mut pushed, mut emitted) = (0, 0);
+    for c in text.chars() {
+        pushed += 1;
+        emitted += filter.push(&c.to_string()).len();
+        assert!(
+            pushed - emitted <= HOLD_BACK_CHARS_MAX,
+            "{} are held",
+            pushed - emitted
+        );
     }
 }

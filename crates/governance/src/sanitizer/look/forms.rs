@@ -5,6 +5,7 @@ use super::{
     Verdict, is_run_byte,
 };
 use crate::sanitizer::assignment::{self, Announced, Parsed};
+use crate::sanitizer::encoding;
 use crate::sanitizer::number;
 use crate::sanitizer::pattern::Pattern;
 use crate::sanitizer::rule::Head;
@@ -47,25 +48,43 @@ impl Look<'_> {
         if stretch.end - start < head.head.bytes_min() {
             return Verdict::No;
         }
-        let mut limit = stretch.end;
+        self.judge_head_within(ask, head, start, stretch.end)
+    }
+
+    fn judge_head_within(&self, ask: &Ask<'_>, head: &Head, start: usize, end: usize) -> Verdict {
+        // Where another secret begins; as good as a border.
+        let mut cut = None;
+        let mut limit = end;
         loop {
             let Some(found) = head.head.find(&self.text[start..limit], head.group) else {
                 return Verdict::No;
             };
             let (from, judged_end) = (start + found.start, start + found.end);
-            if let Some(tail) = &head.tail {
+            let verdict = if let Some(tail) = &head.tail {
                 let end = self.end_of_run(judged_end, |b| tail.contains(b));
-                return self.confirm(ask, from, judged_end, end, Tail::OfRule);
+                let (end, tail) = cut.map_or((end, Tail::OfRule), |cut| (end.min(cut), Tail::None));
+                self.confirm(ask, from, judged_end, end, tail)
+            } else {
+                let checked = ask.rule.check.is_none_or(|check| {
+                    ask.rule.confidence_unchecked.is_some()
+                        || check.passes(&self.text[from..judged_end])
+                });
+                let whole_end = start + found.whole_end;
+                let may_end = cut == Some(whole_end) || self.may_end(whole_end, &head.not_before);
+                if !checked || !may_end {
+                    // A shorter match may end where it may.
+                    limit = whole_end - 1;
+                    continue;
+                }
+                self.confirm(ask, from, judged_end, judged_end, Tail::None)
+            };
+            match verdict {
+                Verdict::Cut { at } if at > start && at < limit => {
+                    cut = Some(at);
+                    limit = at;
+                }
+                other => return other,
             }
-            let checked = ask.rule.check.is_none_or(|check| {
-                ask.rule.confidence_unchecked.is_some()
-                    || check.passes(&self.text[from..judged_end])
-            });
-            if checked && self.may_end(start + found.whole_end, &head.not_before) {
-                return self.confirm(ask, from, judged_end, judged_end, Tail::None);
-            }
-            // A shorter match may end where it may.
-            limit = start + found.whole_end - 1;
         }
     }
 
@@ -148,8 +167,10 @@ impl Look<'_> {
         at: usize,
         end_of: fn(&[u8], bool) -> Option<usize>,
     ) -> Verdict {
-        let decimal = at > self.clean_from && self.text[at - 1] == b'.';
-        if decimal || !self.may_begin(at, self.rules.word_border()) {
+        let before = self.text[self.clean_from.min(at)..at].last();
+        let decimal = before == Some(&b'.');
+        let escape = before == Some(&b'%') && encoding::is_percent(&self.text[at - 1..]);
+        if decimal || escape || !self.may_begin(at, self.rules.word_border()) {
             return Verdict::No;
         }
         let stretch = self.stretch(at, HEAD_BYTES_MAX, number::is_number_byte);

@@ -37,6 +37,10 @@ pub(super) enum Verdict {
     More {
         held_from: usize,
     },
+    /// Not as far as this: there, a secret of a rule with a form of its own begins.
+    Cut {
+        at: usize,
+    },
     /// A mark that stands in the text; nothing in it is looked at.
     Mark {
         end: usize,
@@ -102,6 +106,14 @@ struct Stretch {
     end: usize,
     /// Whether more text could make it longer.
     open: bool,
+}
+
+/// Whether something of a known form stands in a stretch.
+enum KnownForm {
+    None,
+    At(usize),
+    /// That is not known yet.
+    Open,
 }
 
 /// What several rules ask about the word at one place, looked at once.
@@ -277,7 +289,7 @@ impl Look<'_> {
             rule,
             confidence,
         };
-        match &rule.form {
+        let verdict = match &rule.form {
             Form::Head(head) => self.judge_head(&ask, head, at),
             Form::Around { pattern, group } => {
                 self.judge_around(&ask, pattern, *group, at, keyword_bytes)
@@ -292,6 +304,11 @@ impl Look<'_> {
             Form::Iban => self.judge_number(&ask, at, number::iban_end),
             Form::Literal => self.judge_literal(&ask, at, keyword_bytes),
             Form::PrivateKey(begin) => self.judge_private_key(&ask, begin, at),
+        };
+        match verdict {
+            // What stands before the other secret was no secret by itself.
+            Verdict::Cut { .. } => Verdict::No,
+            other => other,
         }
     }
 
@@ -307,7 +324,7 @@ impl Look<'_> {
     ) -> Verdict {
         let Ask { index, rule, .. } = *ask;
         let secret = &self.text[start..judged_end];
-        if start < self.clean_from || secret.is_empty() || contains(secret, MARK_START.as_bytes()) {
+        if start < self.clean_from || secret.is_empty() || holds_mark(secret) {
             return Verdict::No;
         }
         let mut confidence = ask.confidence;
@@ -331,10 +348,10 @@ impl Look<'_> {
             return Verdict::No;
         }
         if rule.is_generic {
-            match self.is_of_known_form(index, start, judged_end) {
-                Some(true) => return Verdict::No,
-                None => return Verdict::More { held_from: start },
-                Some(false) => {}
+            match self.known_form_in(index, start, judged_end) {
+                KnownForm::At(at) => return Verdict::Cut { at },
+                KnownForm::Open => return Verdict::More { held_from: start },
+                KnownForm::None => {}
             }
         }
         Verdict::Found(Found {
@@ -346,9 +363,8 @@ impl Look<'_> {
         })
     }
 
-    /// Whether a rule with a form of its own finds something in a stretch; `None` if that is not
-    /// known yet.
-    fn is_of_known_form(&self, asking: usize, start: usize, end: usize) -> Option<bool> {
+    /// Where in a stretch a rule with a form of its own finds something.
+    fn known_form_in(&self, asking: usize, start: usize, end: usize) -> KnownForm {
         for trigger in self.rules.keywords_in(self.text, start, end) {
             let TriggerKind::Keyword { rule, bytes } = trigger.kind else {
                 continue;
@@ -357,12 +373,12 @@ impl Look<'_> {
                 continue;
             }
             match self.judge_rule(rule, trigger.at, bytes) {
-                Verdict::Found(found) if found.start < end => return Some(true),
-                Verdict::More { .. } => return None,
+                Verdict::Found(found) if found.start < end => return KnownForm::At(found.start),
+                Verdict::More { .. } => return KnownForm::Open,
                 _ => {}
             }
         }
-        Some(false)
+        KnownForm::None
     }
 
     /// The bytes from `start` on that are in an alphabet, at most so many.
@@ -450,6 +466,12 @@ fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
         bits &= bits - 1;
         Some(first)
     })
+}
+
+/// Whether a mark begins in a text, as far as it is at hand.
+fn holds_mark(text: &[u8]) -> bool {
+    let mark = MARK_START.as_bytes();
+    contains(text, mark) || (1..mark.len()).any(|bytes| text.ends_with(&mark[..bytes]))
 }
 
 pub(super) fn contains(text: &[u8], part: &[u8]) -> bool {
