@@ -344,6 +344,7 @@ fn may_join(byte: u8) -> bool {
                 | b'?'
                 | b','
                 | b'-'
+                | b'('
         )
 }
 
