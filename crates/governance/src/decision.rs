@@ -298,8 +298,7 @@ fn check_value(name: &str, spec: &VariableSpec, value: &str) -> Result<(), Denia
             bytes_max: spec.bytes_max,
         });
     }
-    let mut characters = value.char_indices();
-    if let Some((offset, c)) = characters.find(|(_, c)| is_refused_control(*c)) {
+    if let Some((offset, c)) = refused_control(value) {
         return Err(Denial::VariableControlCharacter {
             variable: name.to_owned(),
             offset,
@@ -313,6 +312,18 @@ fn check_value(name: &str, spec: &VariableSpec, value: &str) -> Result<(), Denia
         }),
         None => Ok(()),
     }
+}
+
+/// The first control character that is refused, and where it stands.
+fn refused_control(text: &str) -> Option<(usize, char)> {
+    // Most texts have none. To say so, no byte has to wait for the one before it.
+    let may_be_in = |byte: &u8| !matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r');
+    let may_hold = text
+        .as_bytes()
+        .iter()
+        .fold(false, |found, byte| found | may_be_in(byte));
+    let mut characters = text.char_indices();
+    may_hold.then(|| characters.find(|(_, c)| is_refused_control(*c)))?
 }
 
 /// Control characters (Unicode category Cc) other than tab, line feed and carriage return.

@@ -76,9 +76,8 @@ const BRACKET_NAMES: [&str; 23] = [
 pub(crate) fn neutralize(text: &str) -> Cow<'_, str> {
     let mut plain = String::new();
     let mut copied = 0;
-    let openings = text.bytes().enumerate();
-    for (at, _) in openings.filter(|(_, byte)| matches!(byte, b'<' | b'[')) {
-        if is_special(&text[at..]) {
+    for (at, byte) in text.bytes().enumerate() {
+        if matches!(byte, b'<' | b'[') && is_special(&text[at..]) {
             plain.push_str(&text[copied..=at]);
             plain.push(' ');
             copied = at + 1;
