@@ -96,8 +96,7 @@ pub(crate) fn line_at(text: &str, offset: usize) -> u64 {
         .count() as u64
 }
 
-/// The line, from 1, where a template's text names a variable as the parser of templates would see it; 0 where it
-/// does not.
+/// The first line, from 1, of a template's file that names a variable behind a brace; 0 if none does.
 pub(crate) fn line_of_use(text: &str, variable: &str) -> u64 {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let names = |line: &str| {

@@ -165,7 +165,7 @@ fn lines_that_are_no_data_are_seen_behind_white_space_and_marks() {
         for text in [line.to_owned(), format!("some text\r\n\t{line}\n")] {
             assert!(!assess(&text).signals.is_empty(), "{text}");
         }
-        let text = format!("a word before {line}");
+        let text = format!("{}a word before {line}", "system x\n".repeat(100));
         let lines = assess(&text).signals.into_iter();
         let mut lines = lines.filter(|signal| signal.reason.contains("line that begins"));
         assert_eq!(lines.next(), None, "{text}");

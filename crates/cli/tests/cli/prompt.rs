@@ -297,7 +297,7 @@ fn each_bad_file_is_reported_and_hides_no_other() {
         errors,
         [
             "load bad.v1.yaml 2",
-            "load echo_v1.json null",
+            "load echo_v1.json 1",
             "load filter.v1.yaml 9",
             "lock prompts.lock 1",
             "recording echo.v1.recorded.json 1",

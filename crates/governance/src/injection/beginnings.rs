@@ -1,7 +1,7 @@
-//! Finds where in a text one of many short texts begins, at about two instructions a byte and place that is none.
+//! Finds where in a text one of many short texts begins.
 //!
-//! A table of bits over the first bytes of what is sought lets nearly all places of an ordinary text go; an automaton
-//! looks at what is left. ASCII letters of either case are the same.
+//! A table of bits over the first bytes of what is sought lets nearly all places of an ordinary text go, and none of
+//! them has to wait for the one before it; an automaton looks at what is left. ASCII letters of either case are the same.
 
 use aho_corasick::automaton::OverlappingState;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, Input, StartKind};

@@ -12,8 +12,8 @@ use super::beginnings::Beginnings;
 /// Fewest and most bytes of a beginning that are sought.
 const BEGINNING_BYTES_MIN: usize = 3;
 const BEGINNING_BYTES_MAX: usize = 8;
-/// Most places where a pattern is asked, one by one. Where there are more, the rest of the text is searched, for one
-/// search is linear in it.
+/// Most places where a pattern that may stand anywhere is asked, one by one. Where there are more, the rest of the text
+/// is searched, for one search is linear in it. At lines, patterns are asked each time: they end within a line or two.
 const PLACES_MAX: usize = 64;
 
 /// Where a form may stand.
@@ -84,6 +84,8 @@ struct Search<'f> {
     form: &'f Form,
     places: usize,
     is_found: bool,
+    /// Whether the whole rest of the text was searched.
+    is_over: bool,
 }
 
 impl<'f> Search<'f> {
@@ -92,15 +94,17 @@ impl<'f> Search<'f> {
             form,
             places: 0,
             is_found: false,
+            is_over: false,
         }
     }
 
     fn look_at(&mut self, text: &str, at: usize) {
-        if self.is_found || self.places > PLACES_MAX {
+        if self.is_found || self.is_over {
             return;
         }
         self.places += 1;
-        let is_anchored = if self.places > PLACES_MAX {
+        self.is_over = self.form.place == Place::Anywhere && self.places > PLACES_MAX;
+        let is_anchored = if self.is_over {
             Anchored::No
         } else {
             Anchored::Yes
