@@ -2,6 +2,7 @@
 //!
 //! What a form begins with is read off its pattern. Only where a text has one of these beginnings a pattern is asked.
 
+use memchr::memchr_iter;
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input};
@@ -124,13 +125,11 @@ pub(super) struct LineStart {
 
 /// Where the lines of a text begin.
 pub(super) fn lines(text: &str) -> Vec<LineStart> {
-    let is_end = |byte: &u8| *byte == b'\n';
+    let ends = memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
     let mut begin = 0;
-    let lines = text.as_bytes().split(is_end).map(|line| {
-        let end = begin + line.len();
-        let line = &text[begin..end];
+    let lines = ends.map(|end| {
+        let content = text[begin..end].trim_start();
         begin = end + 1;
-        let content = line.trim_start();
         let is_mark = |c: char| c.is_whitespace() || "#>*-=/".contains(c);
         LineStart {
             start: end - content.len(),

@@ -297,15 +297,21 @@ impl End {
 
 /// Whether a line has a row of words of one letter each, long enough to spell a word.
 fn is_spelled(line: &[u8]) -> bool {
-    // A space at every other byte of eight. Few places pass, and no branch is needed to see that.
-    const ROW: u64 = 0x0020_0020_0020_0020;
-    const ROW_MASK: u64 = 0x00ff_00ff_00ff_00ff;
-    line.array_windows::<{ 2 * SPELLED_ROW_MIN + 1 }>()
-        .any(|row| {
-            let first = row.first_chunk().copied().map(u64::from_le_bytes);
-            first.is_some_and(|first| first & ROW_MASK == ROW)
-                && row.iter().step_by(2).all(|byte| *byte == b' ')
-        })
+    // Eight bytes of which every other is a space. A row holds such eight at a multiple of four, wherever it begins.
+    const EVEN: u64 = 0x0020_0020_0020_0020;
+    const EVEN_MASK: u64 = 0x00ff_00ff_00ff_00ff;
+    const ROW_BYTES: usize = 2 * SPELLED_ROW_MIN + 1;
+    let may_be_in = |eight: &[u8; 8]| {
+        let eight = u64::from_le_bytes(*eight);
+        eight & EVEN_MASK == EVEN || (eight >> 8) & EVEN_MASK == EVEN
+    };
+    let spells = |row: &[u8]| row.iter().step_by(2).all(|byte| *byte == b' ');
+    (0..line.len()).step_by(4).any(|at| {
+        line[at..].first_chunk().is_some_and(may_be_in) && {
+            let around = &line[at.saturating_sub(ROW_BYTES)..line.len().min(at + ROW_BYTES)];
+            around.windows(ROW_BYTES).any(spells)
+        }
+    })
 }
 
 /// Fewest characters of a word with digits for letters.
