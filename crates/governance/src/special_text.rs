@@ -12,6 +12,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2_iter;
+
 /// Longest spelling that is looked for, in bytes.
 const SPELLING_BYTES_MAX: usize = 96;
 
@@ -76,8 +78,8 @@ const BRACKET_NAMES: [&str; 23] = [
 pub(crate) fn neutralize(text: &str) -> Cow<'_, str> {
     let mut plain = String::new();
     let mut copied = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if matches!(byte, b'<' | b'[') && is_special(&text[at..]) {
+    for at in memchr2_iter(b'<', b'[', text.as_bytes()) {
+        if is_special(&text[at..]) {
             plain.push_str(&text[copied..=at]);
             plain.push(' ');
             copied = at + 1;

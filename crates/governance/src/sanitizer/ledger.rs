@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use memchr::{memchr_iter, memrchr};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -42,9 +43,8 @@ impl Default for Place {
 impl Place {
     pub(super) fn advance(&mut self, text: &str) {
         self.byte += text.len() as u64;
-        let lines = text.bytes().filter(|b| *b == b'\n').count();
-        self.line += lines as u64;
-        let last = match text.rfind('\n') {
+        self.line += memchr_iter(b'\n', text.as_bytes()).count() as u64;
+        let last = match memrchr(b'\n', text.as_bytes()) {
             Some(end) => {
                 self.column = 1;
                 &text[end + 1..]
