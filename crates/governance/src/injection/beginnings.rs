@@ -2,6 +2,9 @@
 //!
 //! A table of bits over the first bytes of what is sought lets nearly all places of an ordinary text go, and none of
 //! them has to wait for the one before it; an automaton looks at what is left. ASCII letters of either case are the same.
+//!
+//! The sanitizer marks its keywords in a like way, but in pieces of a stream and together with the beginnings of words,
+//! and by three bytes; words of a language begin alike, and have to be told apart by more.
 
 use aho_corasick::automaton::OverlappingState;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Anchored, Input, StartKind};
