@@ -37,7 +37,8 @@ impl<M: Copy> Beginnings<M> {
         let mut table = Box::new([0; TABLE_WORDS]);
         for text in &texts {
             assert!(text.len() + 1 >= key_bytes, "{text:?} is too short");
-            for next in 0..=u8::MAX {
+            let next_max = if text.len() < key_bytes { u8::MAX } else { 0 };
+            for next in 0..=next_max {
                 let mut first = [next; KEY_BYTES_MAX];
                 let len = text.len().min(KEY_BYTES_MAX);
                 first[..len].copy_from_slice(&text.as_bytes()[..len]);

@@ -94,10 +94,9 @@ fn hidden_pieces(said: &BTreeSet<(String, Piece)>) -> BTreeSet<(String, Piece)> 
     let said = said.iter().filter(|(_, piece)| counts(piece));
     let beginnings = said.map(|(text, _)| text.chars().take(HIDDEN_CHARS_MAX));
     let hidden = beginnings.flat_map(|beginning| {
-        let turned = |c| u8::try_from(c).map_or(c, |byte| char::from(rot13(byte)));
         let reversed: Vec<char> = beginning.clone().collect();
         [
-            (beginning.map(turned).collect(), Piece::Rot13),
+            (beginning.map(rot13).collect(), Piece::Rot13),
             (reversed.into_iter().rev().collect(), Piece::Reversed),
         ]
     });

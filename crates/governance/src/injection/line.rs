@@ -91,8 +91,7 @@ impl Line {
 
     /// The words in ROT13.
     pub(super) fn in_rot13(&self) -> Self {
-        let turned = |c| u8::try_from(c).map_or(c, |byte| char::from(rot13(byte)));
-        Self::of(&self.words.chars().map(turned).collect::<String>())
+        Self::of(&self.words.chars().map(rot13).collect::<String>())
     }
 
     /// The words read backwards.
@@ -111,10 +110,10 @@ fn hex_byte(word: &[u8]) -> Option<u8> {
 }
 
 /// A letter of ASCII thirteen letters further.
-pub(super) fn rot13(byte: u8) -> u8 {
-    match byte {
-        b'a'..=b'm' => byte + 13,
-        b'n'..=b'z' => byte - 13,
+pub(super) fn rot13(c: char) -> char {
+    match c {
+        'a'..='m' => char::from(c as u8 + 13),
+        'n'..='z' => char::from(c as u8 - 13),
         other => other,
     }
 }
@@ -242,8 +241,10 @@ impl Reader {
         if !may_be_disguised(word) {
             return;
         }
-        self.is_disguised_hidden |= has_role(word.iter().copied().map(rot13), meant)
-            || has_role(word.iter().rev().copied(), meant);
+        self.is_disguised_hidden |= has_role(
+            word.iter().map(|byte| rot13(char::from(*byte)) as u8),
+            meant,
+        ) || has_role(word.iter().rev().copied(), meant);
         if has_role(word.iter().copied(), meant) {
             word.copy_from_slice(meant);
         }
