@@ -12,7 +12,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use postern_governance::{CallRequest, Decision, Policy, RuleSet, TemplateSet, decide};
+use postern_governance::{
+    CallRequest, Decision, ModelRef, Policy, RuleSet, Source, TemplateSet, decide,
+};
 
 const DIFF_BYTES: usize = 16 * 1024;
 const ROUNDS: usize = 2000;
@@ -35,6 +37,12 @@ fn main() -> Result<()> {
         max_tokens: None,
         temperature: None,
         seed: Some(1),
+        model: ModelRef {
+            id: "tiny".to_owned(),
+            sha256: "00".repeat(32),
+        },
+        source: Source::Network,
+        time_unix_s: 1_800_000_000,
     };
     let mut times_us = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {

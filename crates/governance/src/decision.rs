@@ -44,6 +44,42 @@ pub struct CallRequest {
     pub temperature: Option<f32>,
     /// Seed of the sampler.
     pub seed: Option<u64>,
+    /// The model that would answer.
+    pub model: ModelRef,
+    /// How the call came.
+    pub source: Source,
+    /// When it came, in seconds since 1970-01-01 UTC.
+    pub time_unix_s: i64,
+}
+
+/// Which model, by name and by content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRef {
+    /// The id that its manifest gives it.
+    pub id: String,
+    /// SHA-256 of its file, 64 lower-case hex digits.
+    pub sha256: String,
+}
+
+/// How a call comes in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Through the server, from whoever may reach it.
+    #[default]
+    Network,
+    /// From the command line of the device, in a process of its own.
+    Local,
+}
+
+impl Source {
+    /// The name in policies and reports.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Local => "local",
+        }
+    }
 }
 
 /// What may happen with a call.

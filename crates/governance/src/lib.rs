@@ -37,8 +37,8 @@ mod variable;
 
 pub use body::{BODY_BYTES_MAX, RENDER_FUEL_MAX, RENDERED_BYTES_MAX};
 pub use decision::{
-    CallRequest, Decision, Filled, GovernedPrompt, Message, Role, SCOPES_MAX, TEMPERATURE_MAX,
-    TemplateRef, decide, preview,
+    CallRequest, Decision, Filled, GovernedPrompt, Message, ModelRef, Role, SCOPES_MAX, Source,
+    TEMPERATURE_MAX, TemplateRef, decide, preview,
 };
 pub use denial::{Denial, DenialClass};
 pub use error::GovernanceError;

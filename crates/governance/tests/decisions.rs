@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use postern_governance::{
-    CallRequest, Decision, Denial, DenialClass, GovernedPrompt, Policy, Role, RuleSet, TemplateSet,
-    decide,
+    CallRequest, Decision, Denial, DenialClass, GovernedPrompt, ModelRef, Policy, Role, RuleSet,
+    Source, TemplateSet, decide,
 };
 use proptest::prelude::*;
 
@@ -60,6 +60,12 @@ fn request() -> CallRequest {
         max_tokens: None,
         temperature: None,
         seed: None,
+        model: ModelRef {
+            id: "tiny".to_owned(),
+            sha256: "00".repeat(32),
+        },
+        source: Source::Network,
+        time_unix_s: 1_800_000_000,
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use postern_governance::{
-    CallRequest, Decision, DenialClass, FenceKey, GovernedPrompt, Policy, RuleSet, TemplateSet,
-    decide,
+    CallRequest, Decision, DenialClass, FenceKey, GovernedPrompt, ModelRef, Policy, RuleSet,
+    Source, TemplateSet, decide,
 };
 use proptest::prelude::*;
 
@@ -35,6 +35,12 @@ fn decided(rules: &RuleSet, text: &str) -> Decision {
         max_tokens: None,
         temperature: None,
         seed: None,
+        model: ModelRef {
+            id: "tiny".to_owned(),
+            sha256: "00".repeat(32),
+        },
+        source: Source::Network,
+        time_unix_s: 1_800_000_000,
     };
     decide(rules, &request)
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use postern_governance::{
-    CallRequest, Decision, Denial, DenialClass, GovernedPrompt, Level, Policy, Redaction, RuleSet,
-    TemplateSet, assess, decide,
+    CallRequest, Decision, Denial, DenialClass, GovernedPrompt, Level, ModelRef, Policy, Redaction,
+    RuleSet, Source, TemplateSet, assess, decide,
 };
 
 /// One variable of each data class, and one that may give instructions.
@@ -51,6 +51,12 @@ fn decided(sections: &str, variable: &str, value: &str) -> Decision {
         max_tokens: None,
         temperature: None,
         seed: None,
+        model: ModelRef {
+            id: "tiny".to_owned(),
+            sha256: "00".repeat(32),
+        },
+        source: Source::Network,
+        time_unix_s: 1_800_000_000,
     };
     decide(&rules, &request)
 }

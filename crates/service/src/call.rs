@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use postern_engine::Canceller;
-use postern_governance::{Identity, TemplateId};
+use postern_governance::{Identity, Source, TemplateId};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::mpsc;
@@ -37,6 +37,9 @@ pub struct Call {
     /// Whether the caller reads tokens as they come.
     #[serde(default)]
     pub stream: bool,
+    /// How the call came in; what a caller sends cannot say.
+    #[serde(skip)]
+    pub source: Source,
 }
 
 /// Reads variables and refuses one that is given twice: of two values a proxy or a log in front

@@ -12,12 +12,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use postern_audit::{Entry, Receipt};
 use postern_engine::{
-    EngineError, Event, FinishReason, Generation, Job, Next, OutputFormat, Prompt, Sampling,
+    EngineError, Event, FinishReason, Generation, Job, ModelInfo, Next, OutputFormat, Prompt,
+    Sampling,
 };
 use postern_governance::{
-    CallRequest, Decision, GovernedPrompt, Identity, OutputFilter, RuleSet, TemplateId, decide,
+    CallRequest, Decision, GovernedPrompt, Identity, ModelRef, OutputFilter, RuleSet, TemplateId,
+    decide,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -101,7 +104,10 @@ impl Service {
             return Err(RefusalKind::EngineStopped);
         }
         let rules = self.rules();
-        let prompt = match decide(&rules, &request(arrival)) {
+        let prompt = match decide(
+            &rules,
+            &request(arrival, self.engine.info(), self.clock.now()),
+        ) {
             Decision::Allow(prompt) => prompt,
             Decision::Deny(denial) => return Err(RefusalKind::Denied(denial)),
         };
@@ -299,7 +305,7 @@ fn check_output(
     Err(RefusalKind::OutputInvalid { reason })
 }
 
-fn request(arrival: &Arrival) -> CallRequest {
+fn request(arrival: &Arrival, model: &ModelInfo, now: Timestamp) -> CallRequest {
     let Arrival { caller, call, .. } = arrival;
     CallRequest {
         identity: caller.identity.clone(),
@@ -309,6 +315,12 @@ fn request(arrival: &Arrival) -> CallRequest {
         max_tokens: call.max_tokens,
         temperature: call.temperature,
         seed: call.seed,
+        model: ModelRef {
+            id: model.id.clone(),
+            sha256: model.sha256.to_string(),
+        },
+        source: call.source,
+        time_unix_s: now.as_second(),
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Service {
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) audit_failing: AtomicBool,
     tokens: TokenKey,
-    clock: Clock,
+    pub(crate) clock: Clock,
     ids: RequestIds,
     desk: Arc<Semaphore>,
     phase: AtomicU8,

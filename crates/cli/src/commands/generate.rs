@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postern_governance::{Identity, TemplateId};
-use postern_service::{CallEvent, Service, TokenKey};
+use postern_service::{CallEvent, Service, Source, TokenKey};
 use serde_json::json;
 
 use crate::arguments::GenerateArguments;
@@ -209,6 +209,7 @@ pub(crate) async fn call_service(
         temperature: call.temperature,
         seed: call.seed,
         stream: call.stream,
+        source: Source::Local,
     };
     let mut stream = service
         .generate(caller, request)

@@ -10,7 +10,7 @@ use postern_audit::{AuditConfig, AuditLog, Completed, Entry, Refused, Verified};
 use postern_engine::{Engine, EngineConfig, ModelManifest, VerifiedModel};
 use postern_governance::{Policy, RuleSet, TemplateSet};
 use postern_service::{
-    Answer, Call, CallEvent, CallStream, Caller, Clock, Refusal, Service, ServiceConfig,
+    Answer, Call, CallEvent, CallStream, Caller, Clock, Refusal, Service, ServiceConfig, Source,
     TokenClaims, TokenKey, issue,
 };
 use postern_testkit::rules::short_and_long;
@@ -266,6 +266,7 @@ pub(crate) fn call(template: &str, variables: &[(&str, &str)]) -> Call {
         temperature: None,
         seed: None,
         stream: true,
+        source: Source::Network,
     }
 }
 

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use postern_engine::{ChatMessage, ChatTemplate, Role, Tokenizer};
 use postern_governance::{
-    self as governance, CallRequest, Decision, Policy, RuleSet, TemplateSet, decide,
+    self as governance, CallRequest, Decision, ModelRef, Policy, RuleSet, Source, TemplateSet,
+    decide,
 };
 use postern_testkit::vocabularies::{VOCABULARIES, file, folder};
 
@@ -75,6 +76,12 @@ fn messages(rules: &RuleSet, template: &str, variables: &[(&str, &str)]) -> Vec<
         max_tokens: None,
         temperature: None,
         seed: None,
+        model: ModelRef {
+            id: "tiny".to_owned(),
+            sha256: "00".repeat(32),
+        },
+        source: Source::Network,
+        time_unix_s: 1_800_000_000,
     };
     let Decision::Allow(prompt) = decide(rules, &request) else {
         panic!("{template} is denied");
