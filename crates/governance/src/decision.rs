@@ -281,8 +281,9 @@ fn authorize(rules: &RuleSet, request: &CallRequest, template: &Template) -> Res
             template: template.id.clone(),
         });
     };
-    let bound = grant.max_tokens.unwrap_or(template.max_tokens);
-    Ok(bound.min(template.max_tokens))
+    let limit = rules.policy.output_tokens(&request.identity, &template.id);
+    let bounds = [grant.max_tokens, limit].into_iter().flatten();
+    Ok(bounds.fold(template.max_tokens, u32::min))
 }
 
 /// Every declared variable with its value, defaults filled in.

@@ -238,6 +238,15 @@ pub enum GovernanceError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A string is not a valid name of a role.
+    #[error(
+        "not a role: {reason}; a role is 1 to 64 of a-z, 0-9, `.`, `_`, `-` \
+         and begins with a letter or digit"
+    )]
+    InvalidRole {
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// A string is not a valid template id.
     #[error(
         "not a template id: {reason}; an id is a name of a-z, 0-9, `.`, `_`, `-` \

@@ -18,6 +18,7 @@ mod denial;
 mod error;
 mod fence;
 mod injection;
+mod limits;
 mod lock;
 mod names;
 mod output_filter;
@@ -44,8 +45,12 @@ pub use denial::{Denial, DenialClass};
 pub use error::GovernanceError;
 pub use fence::FenceKey;
 pub use injection::{Assessment, LANGUAGES, LEVEL_SCORES, Level, Signal, TEXT_BYTES_MAX, assess};
+pub use limits::{
+    Account, AccountInvalid, Adjustment, AppliedLimits, Budget, Crossing, LIMIT_MAX, LimitKey,
+    Limits, Meter, Reservation, Shortfall, Span, Spending, WARN_PERCENT_DEFAULT,
+};
 pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
-pub use names::{Identity, NAME_BYTES_MAX, TemplateId};
+pub use names::{Identity, NAME_BYTES_MAX, RoleName, TemplateId};
 pub use output_filter::OutputFilter;
 pub use policy::{Action, Grant, Policy};
 pub use prompt_test::{

@@ -20,6 +20,10 @@ const VERSION_DIGITS_MAX: usize = 6;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Identity(String);
 
+/// What several identities have in common, such as `ci`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RoleName(String);
+
 /// A template with its version, such as `coffee.v1` or `coffee_v1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TemplateId(String);
@@ -54,6 +58,17 @@ impl FromStr for Identity {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match name_fault(text) {
             Some(reason) => Err(GovernanceError::InvalidIdentity { reason }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl FromStr for RoleName {
+    type Err = GovernanceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match name_fault(text) {
+            Some(reason) => Err(GovernanceError::InvalidRole { reason }),
             None => Ok(Self(text.to_owned())),
         }
     }
@@ -116,6 +131,12 @@ impl fmt::Display for Identity {
     }
 }
 
+impl fmt::Display for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for TemplateId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -123,6 +144,14 @@ impl fmt::Display for TemplateId {
 }
 
 impl<'de> Deserialize<'de> for Identity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for RoleName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?
             .parse()

@@ -80,6 +80,18 @@ impl RuleSet {
 }
 
 fn check_grants(templates: &TemplateSet, policy: &Policy) -> Result<(), GovernanceError> {
+    for (id, line) in policy.limited_templates() {
+        if templates.get(id.as_str()).is_none() {
+            return Err(GovernanceError::Field {
+                file: policy.file().to_owned(),
+                line,
+                field: format!("templates.{id}"),
+                reason:
+                    "names a template that does not exist; add the template or remove the lines"
+                        .to_owned(),
+            });
+        }
+    }
     for (identity, id, grant) in policy.grants() {
         let Some(template) = templates.get(id.as_str()) else {
             return Err(GovernanceError::PolicyTemplateUnknown {

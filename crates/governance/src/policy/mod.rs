@@ -13,17 +13,18 @@
 //! ```
 //!
 //! Two further sections, `sanitizer` and `injection`, are about the content of variables; see
-//! [`screening`].
+//! [`screening`]. `limits` says how much may be used; see [`limits`].
 //!
-//! Invariant: default deny. There are no wildcards and no groups; what is not written is refused.
+//! Invariant: default deny. There are no wildcards; what is not written is refused.
 //!
 //! The checksum is SHA-256 over canonical JSON of the parsed policy:
 //! `{"format":"postern-policy/2","identities":{name:{"description","templates":{id:{"max_tokens"
-//! or null}}}},"screening":{..}}`.
+//! or null}}}},"screening":{..}}`, and `"limits":{..}` and an identity's `"roles":{..}` where there are any.
 
+mod limits;
 mod screening;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -31,9 +32,11 @@ use serde_saphyr::Spanned;
 
 use crate::canonical::Canonical;
 use crate::injection::Level;
-use crate::names::{Identity, TemplateId};
+use crate::limits::{Account, AppliedLimits, Limits};
+use crate::names::{Identity, RoleName, TemplateId};
 use crate::sanitizer::{Mode, Settings};
 use crate::{GovernanceError, source};
+use limits::{LimitsFile, PolicyLimits, RoleFile, TemplateFile};
 use screening::{InjectionFile, SanitizerFile};
 
 pub use screening::Action;
@@ -47,6 +50,7 @@ const POLICY_VERSION: u32 = 1;
 pub struct Policy {
     file: String,
     identities: BTreeMap<Identity, Granted>,
+    limits: PolicyLimits,
     pub(crate) screening: Screening,
     checksum: String,
 }
@@ -54,6 +58,7 @@ pub struct Policy {
 #[derive(Debug, Clone)]
 struct Granted {
     description: String,
+    roles: Vec<RoleName>,
     templates: BTreeMap<TemplateId, Grant>,
 }
 
@@ -69,6 +74,12 @@ pub struct Grant {
 #[serde(deny_unknown_fields)]
 struct PolicyFile {
     version: Spanned<u32>,
+    #[serde(default)]
+    limits: LimitsFile,
+    #[serde(default)]
+    roles: BTreeMap<RoleName, RoleFile>,
+    #[serde(default)]
+    templates: BTreeMap<TemplateId, Spanned<TemplateFile>>,
     identities: BTreeMap<Identity, IdentityFile>,
     #[serde(default)]
     sanitizer: SanitizerFile,
@@ -80,6 +91,10 @@ struct PolicyFile {
 #[serde(deny_unknown_fields)]
 struct IdentityFile {
     description: Option<String>,
+    #[serde(default)]
+    roles: Vec<Spanned<RoleName>>,
+    #[serde(default)]
+    limits: LimitsFile,
     templates: BTreeMap<TemplateId, Spanned<GrantFile>>,
 }
 
@@ -115,16 +130,21 @@ impl Policy {
                 reason: format!("must be {POLICY_VERSION}"),
             });
         }
+        let mut limits =
+            PolicyLimits::shared(file_name, parsed.limits, parsed.roles, parsed.templates)?;
         let mut identities = BTreeMap::new();
-        for (identity, granted) in parsed.identities {
-            let checked = check_identity(file_name, &identity, granted)?;
+        for (identity, mut granted) in parsed.identities {
+            let own = std::mem::take(&mut granted.limits);
+            limits.set_own(file_name, &identity, own)?;
+            let checked = check_identity(file_name, &identity, granted, &limits.roles)?;
             identities.insert(identity, checked);
         }
         let screening = Screening::new(file_name, parsed.sanitizer, parsed.injection)?;
-        let checksum = canonical(&identities, &screening).sha256_hex();
+        let checksum = canonical(&identities, &screening, &limits).sha256_hex();
         Ok(Self {
             file: file_name.to_owned(),
             identities,
+            limits,
             screening,
             checksum,
         })
@@ -155,6 +175,52 @@ impl Policy {
             let templates = granted.templates.iter();
             templates.map(move |(template, grant)| (identity, template, *grant))
         })
+    }
+
+    /// All limits that hold together for calls of this identity to this template: of the identity, of each of its
+    /// roles, and of the template, in this order. What is not limited is left out.
+    #[must_use]
+    pub fn limits(&self, identity: &Identity, template: &TemplateId) -> Vec<AppliedLimits> {
+        let granted = self.identities.get(identity);
+        let roles = granted.map_or(&[][..], |granted| &granted.roles);
+        self.limits.applied(identity, roles, template)
+    }
+
+    /// The limits of an account; `None` where nothing of it is limited.
+    #[must_use]
+    pub fn limits_of(&self, account: &Account) -> Option<Limits> {
+        self.limits.of(account)
+    }
+
+    /// Every account that something is limited of: identities, roles, templates, each in byte order.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<AppliedLimits> {
+        let identities = self.identities.keys().cloned().map(Account::Identity);
+        let roles = self.limits.roles.keys().cloned().map(Account::Role);
+        let templates = self.limits.templates.keys().cloned();
+        let all = identities
+            .chain(roles)
+            .chain(templates.map(Account::Template));
+        let limited = all.filter_map(|account| {
+            let limits = self.limits.of(&account)?;
+            Some(AppliedLimits { account, limits })
+        });
+        limited.collect()
+    }
+
+    /// Most tokens of an answer that the limits leave to this identity with this template.
+    pub(crate) fn output_tokens(&self, identity: &Identity, template: &TemplateId) -> Option<u32> {
+        let applied = self.limits(identity, template).into_iter();
+        let bounds = applied.filter_map(|applied| applied.limits.output_tokens);
+        bounds
+            .min()
+            .map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX))
+    }
+
+    /// Templates that `templates` names, with the line of each.
+    pub(crate) fn limited_templates(&self) -> impl Iterator<Item = (&TemplateId, u64)> {
+        let templates = self.limits.templates.iter();
+        templates.map(|(id, limited)| (id, limited.line))
     }
 
     /// How output is cleaned: as a variable of no named class, and a secret that would refuse a
@@ -192,7 +258,30 @@ fn check_identity(
     file: &str,
     identity: &Identity,
     granted: IdentityFile,
+    known_roles: &BTreeMap<RoleName, Limits>,
 ) -> Result<Granted, GovernanceError> {
+    let unknown = granted.roles.iter();
+    let mut unknown = unknown.filter(|role| !known_roles.contains_key(&role.value));
+    if let Some(role) = unknown.next() {
+        return Err(GovernanceError::Field {
+            file: file.to_owned(),
+            line: role.defined.line(),
+            field: format!("identities.{identity}.roles"),
+            reason: format!(
+                "names `{}`, which `roles` does not have; add it there, or take it out here",
+                role.value
+            ),
+        });
+    }
+    let mut named = BTreeSet::new();
+    if let Some(role) = granted.roles.iter().find(|role| !named.insert(&role.value)) {
+        return Err(GovernanceError::Field {
+            file: file.to_owned(),
+            line: role.defined.line(),
+            field: format!("identities.{identity}.roles"),
+            reason: format!("names `{}` twice; keep one", role.value),
+        });
+    }
     let mut templates = BTreeMap::new();
     for (template, grant) in granted.templates {
         if grant.value.max_tokens == Some(0) {
@@ -208,11 +297,16 @@ fn check_identity(
     }
     Ok(Granted {
         description: granted.description.unwrap_or_default(),
+        roles: granted.roles.into_iter().map(|role| role.value).collect(),
         templates,
     })
 }
 
-fn canonical(identities: &BTreeMap<Identity, Granted>, screening: &Screening) -> Canonical {
+fn canonical(
+    identities: &BTreeMap<Identity, Granted>,
+    screening: &Screening,
+    limits: &PolicyLimits,
+) -> Canonical {
     let grant = |grant: &Grant| {
         let bound = grant
             .max_tokens
@@ -222,15 +316,33 @@ fn canonical(identities: &BTreeMap<Identity, Granted>, screening: &Screening) ->
     let entries = identities.iter().map(|(identity, granted)| {
         let templates = granted.templates.iter();
         let templates = templates.map(|(id, bounds)| (id.to_string(), grant(bounds)));
-        let entry = Canonical::object([
-            ("description", Canonical::text(&granted.description)),
-            ("templates", Canonical::Object(templates.collect())),
+        let mut entry = BTreeMap::from([
+            (
+                "description".to_owned(),
+                Canonical::text(&granted.description),
+            ),
+            (
+                "templates".to_owned(),
+                Canonical::Object(templates.collect()),
+            ),
         ]);
-        (identity.to_string(), entry)
+        if !granted.roles.is_empty() {
+            let roles = granted.roles.iter();
+            let roles = roles.map(|role| (role.to_string(), Canonical::Null));
+            entry.insert("roles".to_owned(), Canonical::Object(roles.collect()));
+        }
+        (identity.to_string(), Canonical::Object(entry))
     });
-    Canonical::object([
-        ("format", Canonical::text("postern-policy/2")),
-        ("identities", Canonical::Object(entries.collect())),
-        ("screening", screening.canonical()),
-    ])
+    let mut policy = BTreeMap::from([
+        ("format".to_owned(), Canonical::text("postern-policy/2")),
+        (
+            "identities".to_owned(),
+            Canonical::Object(entries.collect()),
+        ),
+        ("screening".to_owned(), screening.canonical()),
+    ]);
+    if let Some(limits) = limits.canonical() {
+        policy.insert("limits".to_owned(), limits);
+    }
+    Canonical::Object(policy)
 }
