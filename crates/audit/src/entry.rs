@@ -38,6 +38,8 @@ pub enum Entry {
     Refused(Refused),
     /// An admitted call came to its end.
     Completed(Completed),
+    /// A person changed something that decides about calls; written before the change.
+    Administered(Administered),
     /// An admitted call had no end when the log was opened again. Written by the log itself.
     Interrupted {
         /// The call.
@@ -188,6 +190,20 @@ pub struct Completed {
     pub timings: Timings,
 }
 
+/// A change by a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Administered {
+    /// Who did it; `None` for somebody at the device, whom its own rights let in.
+    pub identity: Option<String>,
+    /// What was done, as a stable kebab-case code.
+    pub action: String,
+    /// What was changed.
+    pub subject: String,
+    /// From what to what, for a person.
+    pub detail: String,
+}
+
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -246,6 +262,7 @@ impl Entry {
             Self::Admitted(admitted) => admitted.check(),
             Self::Refused(refused) => refused.check(),
             Self::Completed(completed) => completed.check(),
+            Self::Administered(administered) => administered.check(),
             Self::Interrupted { request_id, .. } => check_request_id(request_id),
         }
     }
@@ -292,6 +309,15 @@ impl Completed {
         }
         check_digest("output_sha256", &self.output_sha256)?;
         check_redactions("output_redactions", &self.output_redactions)
+    }
+}
+
+impl Administered {
+    fn check(&self) -> Result<(), AuditError> {
+        check_optional_name("identity", self.identity.as_deref())?;
+        check_name("action", &self.action)?;
+        check_name("subject", &self.subject)?;
+        check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)
     }
 }
 

@@ -1,0 +1,91 @@
+//! What a person changes, and the record of it.
+//!
+//! Invariant: the record is on disk before the change is.
+
+use postern_audit::{Administered, AuditError, AuditLog, Entry, Receipt};
+use postern_governance::{Account, Adjustment, Budget, Identity, Span};
+
+use crate::{Ledger, LedgerError};
+
+/// Code of the record of a changed budget.
+const BUDGET_SET: &str = "budget-set";
+
+/// A change of what an account has left of its running day and month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetChange {
+    /// Whose.
+    pub account: Account,
+    /// What becomes of the running day.
+    pub day: Adjustment,
+    /// What becomes of the running month.
+    pub month: Adjustment,
+}
+
+/// What came of a [`BudgetChange`].
+#[derive(Debug, Clone)]
+pub struct BudgetChanged {
+    /// The account before.
+    pub before: Budget,
+    /// The account now.
+    pub after: Budget,
+    /// The record of it.
+    pub record: Receipt,
+}
+
+/// Why a budget was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdministrationError {
+    /// The change could not be recorded, so it was not made.
+    #[error("the change could not be recorded, so it was not made: {0}")]
+    Audit(#[from] AuditError),
+    /// The change was recorded and could not be made.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Records a change of a budget, by `identity` or by somebody at the device, and makes it.
+///
+/// # Errors
+///
+/// It cannot be recorded or made; see [`AdministrationError`].
+pub fn change_budget(
+    audit: &AuditLog,
+    ledger: &Ledger,
+    change: &BudgetChange,
+    identity: Option<&Identity>,
+    unix_s: i64,
+) -> Result<BudgetChanged, AdministrationError> {
+    let before = ledger.budget(&change.account, unix_s)?;
+    let record = audit.append(&Entry::Administered(Administered {
+        identity: identity.map(Identity::to_string),
+        action: BUDGET_SET.to_owned(),
+        subject: change.account.to_string(),
+        detail: detail(change, &before),
+    }))?;
+    let adjustments = [(Span::Day, change.day), (Span::Month, change.month)];
+    let after = ledger.adjust(&change.account, adjustments, unix_s)?;
+    Ok(BudgetChanged {
+        before,
+        after,
+        record,
+    })
+}
+
+/// The figures that change, as `day: used 0 (was 412)`.
+fn detail(change: &BudgetChange, before: &Budget) -> String {
+    let spans = [
+        ("day", change.day, before.day),
+        ("month", change.month, before.month),
+    ];
+    let figures = spans.into_iter().flat_map(|(span, adjustment, was)| {
+        let figures = [
+            ("used", adjustment.used, was.used),
+            ("granted", adjustment.granted, was.granted),
+        ];
+        figures.into_iter().filter_map(move |(figure, set, was)| {
+            let set = set?;
+            Some(format!("{span}: {figure} {set} (was {was})"))
+        })
+    });
+    figures.collect::<Vec<_>>().join("; ")
+}
