@@ -18,6 +18,8 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const DETAIL_BYTES_MAX: usize = 4096;
 /// Most variables in one admitted call.
 pub const VARIABLES_MAX: usize = 256;
+/// Most budgets in one admitted call.
+pub const BUDGETS_MAX: usize = 64;
 /// Most redaction counts in one record.
 pub const REDACTIONS_MAX: usize = 1024;
 
@@ -85,6 +87,25 @@ pub struct Admitted {
     pub redactions: Vec<RedactionCount>,
     /// The parameters of the generation.
     pub parameters: Parameters,
+    /// What was reserved for it, of each budget that it has; not in records of before there were budgets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetUse>,
+}
+
+/// What one call reserved of one budget, in tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetUse {
+    /// Whose.
+    pub account: String,
+    /// Which of its limits.
+    pub limit: String,
+    /// What it allowed, grants included.
+    pub allowed: u64,
+    /// What was used and reserved before the call.
+    pub before: u64,
+    /// The same with what was reserved for the call.
+    pub after: u64,
 }
 
 /// A model, named so that it can be found again.
@@ -287,6 +308,11 @@ impl Admitted {
             check_name("variables", name)?;
         }
         check_redactions("redactions", &self.redactions)?;
+        check_count("budgets", self.budgets.len(), BUDGETS_MAX)?;
+        for budget in &self.budgets {
+            check_name("budgets", &budget.account)?;
+            check_name("budgets", &budget.limit)?;
+        }
         check_finite("parameters.temperature", self.parameters.temperature)
     }
 }

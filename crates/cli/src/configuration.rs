@@ -53,6 +53,8 @@ pub(crate) struct Configuration {
     pub(crate) audit_dir: PathBuf,
     pub(crate) audit: AuditConfig,
     pub(crate) token_key: PathBuf,
+    /// File of what budgets of days and months have left.
+    pub(crate) ledger: PathBuf,
     pub(crate) service: ServiceConfig,
     pub(crate) server: ServerConfig,
 }
@@ -159,7 +161,7 @@ impl<'a> Document<'a> {
         let engine = take("engine").into_engine()?;
         let (prompts, policy, sanitizer_rules) = take("governance").into_rules()?;
         let (audit_dir, audit) = take("audit").into_audit()?;
-        let (token_key, service) = take("service").into_service()?;
+        let (token_key, ledger, service) = take("service").into_service()?;
         let server = take("server").into_server(state)?;
         Ok(Configuration {
             model,
@@ -171,6 +173,7 @@ impl<'a> Document<'a> {
             audit_dir: audit_dir.unwrap_or_else(|| state.audit()),
             audit,
             token_key: token_key.unwrap_or_else(|| state.token_key()),
+            ledger: ledger.unwrap_or_else(|| state.ledger()),
             service,
             server,
         })
@@ -285,14 +288,16 @@ impl Section<'_, '_> {
         Ok((dir, config))
     }
 
-    fn into_service(mut self) -> anyhow::Result<(Option<PathBuf>, ServiceConfig)> {
+    /// The token key, the ledger, and the rest.
+    fn into_service(mut self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>, ServiceConfig)> {
         let token_key = self.take_path("token-key")?;
-        let config: ServiceConfig = self.parse(&["token-key"])?;
+        let ledger = self.take_path("ledger")?;
+        let config: ServiceConfig = self.parse(&["token-key", "ledger"])?;
         self.check(config.check(), |error| match error {
             ServiceError::ConfigOutOfRange { field, .. } => Some(field),
             _ => None,
         })?;
-        Ok((token_key, config))
+        Ok((token_key, ledger, config))
     }
 
     fn into_server(self, state: &StateFolder) -> anyhow::Result<ServerConfig> {
@@ -421,6 +426,7 @@ mod tests {
                 "sanitizer-rules",
                 "dir",
                 "token-key",
+                "ledger",
             ],
             &SECTIONS,
         ];

@@ -98,6 +98,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::Show { dir, request, json }) => {
             commands::audit::show(&dir, request.as_deref(), json)
         }
+        Command::Budget(command) => block_on(commands::budget::run(command)),
         Command::Sanitize(sanitize) => commands::sanitize::run(&sanitize),
         Command::Policy(PolicyCommand::Redteam {
             policy,

@@ -52,7 +52,7 @@ pub use limits::{
 pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
 pub use names::{Identity, NAME_BYTES_MAX, RoleName, TemplateId};
 pub use output_filter::OutputFilter;
-pub use policy::{Action, Grant, Policy};
+pub use policy::{Action, Grant, Policy, ROLES_MAX};
 pub use prompt_test::{
     CheckFailure, PromptCase, PromptTests, RECORDING_BYTES_MAX, RecordedCase, RecordedOutput,
     Recording, TESTS_MAX, prompt_text, similarity,

@@ -34,6 +34,7 @@ pub(crate) fn router(service: Arc<Service>, config: &ServerConfig) -> Router {
     // Certificate and token.
     let calls = Router::new()
         .route("/v1/generate", post(generate::generate))
+        .route("/v1/budgets", get(listings::budgets))
         .route("/v1/models", get(listings::models))
         .route("/v1/templates", get(listings::templates));
     // Certificate only.

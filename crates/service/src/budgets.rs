@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use postern_governance::{Account, AppliedLimits, Meter, Shortfall};
 
-use crate::ledger::{Crossings, Ledger, Unreserved};
+use crate::ledger::{BudgetUse, Crossings, Ledger, Unreserved};
 use crate::metrics::Metrics;
 use crate::{RefusalKind, RequestId};
 
@@ -67,12 +67,12 @@ impl Budgets {
             id: demand.id,
             applied,
             tokens,
-            is_in_ledger: false,
+            uses: Vec::new(),
             is_settled: false,
         };
         match self.reserve_in_ledger(&hold, demand.unix_s) {
-            Ok(is_in_ledger) => {
-                hold.is_in_ledger = is_in_ledger;
+            Ok(uses) => {
+                hold.uses = uses;
                 Ok(hold)
             }
             Err(kind) => {
@@ -98,19 +98,19 @@ impl Budgets {
         Ok(())
     }
 
-    /// Reserves days and months; says whether there was anything to reserve.
-    fn reserve_in_ledger(&self, hold: &Hold, unix_s: i64) -> Result<bool, RefusalKind> {
+    /// Reserves days and months; gives the budgets of which something was reserved.
+    fn reserve_in_ledger(&self, hold: &Hold, unix_s: i64) -> Result<Vec<BudgetUse>, RefusalKind> {
         if !hold.applied.iter().any(|one| one.limits.has_budget()) {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         let Some(ledger) = &self.ledger else {
             log::error!("the policy gives budgets, but this service was started without a ledger");
             return Err(RefusalKind::BudgetUnavailable);
         };
         match ledger.reserve(hold.id, &hold.applied, unix_s, hold.tokens) {
-            Ok(crossings) => {
-                self.warn(&crossings);
-                Ok(true)
+            Ok(reserved) => {
+                self.warn(&reserved.crossings);
+                Ok(reserved.uses)
             }
             Err(Unreserved::Short(account, shortfall)) => Err(refused(account, shortfall)),
             Err(Unreserved::Failed(error)) => {
@@ -168,7 +168,8 @@ pub(crate) struct Hold {
     id: RequestId,
     applied: Vec<AppliedLimits>,
     tokens: u64,
-    is_in_ledger: bool,
+    /// The budgets of which something was reserved in the ledger.
+    uses: Vec<BudgetUse>,
     is_settled: bool,
 }
 
@@ -193,8 +194,14 @@ impl Hold {
             .change_meters(&self.applied, |meter| meter.take_back(self.tokens));
     }
 
+    /// The budgets of which something was reserved.
+    pub(crate) fn uses(&self) -> &[BudgetUse] {
+        &self.uses
+    }
+
     fn settle_in_ledger(&self, used: Option<u64>) {
-        let Some(ledger) = self.budgets.ledger.as_ref().filter(|_| self.is_in_ledger) else {
+        let ledger = self.budgets.ledger.as_ref();
+        let Some(ledger) = ledger.filter(|_| !self.uses.is_empty()) else {
             return;
         };
         match ledger.settle(self.id, &self.applied, used) {

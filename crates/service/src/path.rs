@@ -125,7 +125,7 @@ impl Service {
         };
         let encoded = self.encode(arrival.id, &prompt)?;
         let hold = self.reserve(arrival, &rules, &prompt, &encoded)?;
-        let entry = translate::admitted(arrival, &prompt, seed, self.engine.info());
+        let entry = translate::admitted(arrival, &prompt, seed, self.engine.info(), hold.uses());
         let record = match self.append(arrival.id, &Entry::Admitted(entry)) {
             Ok(record) => record,
             Err(kind) => {

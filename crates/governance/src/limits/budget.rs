@@ -145,7 +145,7 @@ impl Budget {
             if !spending.warned && is_part(spending.used, allowed, limits.warn_percent()) {
                 spending.warned = true;
                 crossings.push(Crossing {
-                    limit: key(span),
+                    limit: span.limit(),
                     allowed,
                     used: spending.used,
                 });
@@ -197,7 +197,7 @@ impl Spending {
             (tokens <= limit).then_some(until_reset_s)
         };
         Err(Shortfall {
-            limit: key(span),
+            limit: span.limit(),
             allowed,
             used: self.used,
             reserved: self.reserved,
@@ -223,13 +223,6 @@ impl Spending {
             reserved: self.reserved.saturating_sub(reserved),
             ..self
         }
-    }
-}
-
-fn key(span: Span) -> LimitKey {
-    match span {
-        Span::Day => LimitKey::TokensPerDay,
-        Span::Month => LimitKey::TokensPerMonth,
     }
 }
 

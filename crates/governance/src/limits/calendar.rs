@@ -1,5 +1,7 @@
 //! Days and calendar months of UTC, as numbers that grow by one.
 
+use super::LimitKey;
+
 const SECONDS_PER_DAY: i64 = 86_400;
 const MONTHS_PER_YEAR: i64 = 12;
 const EPOCH_YEAR: i64 = 1970;
@@ -20,6 +22,15 @@ pub enum Span {
 impl Span {
     /// Both, the shorter first.
     pub const ALL: [Self; 2] = [Self::Day, Self::Month];
+
+    /// The limit that is given for it.
+    #[must_use]
+    pub fn limit(self) -> LimitKey {
+        match self {
+            Self::Day => LimitKey::TokensPerDay,
+            Self::Month => LimitKey::TokensPerMonth,
+        }
+    }
 
     /// The number of the day or month in which a second since 1970-01-01 UTC lies; that of the
     /// epoch is 0.

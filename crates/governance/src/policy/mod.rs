@@ -42,6 +42,9 @@ use screening::{InjectionFile, SanitizerFile};
 pub use screening::Action;
 pub(crate) use screening::{Invisible, Screening};
 
+/// Most roles of one identity.
+pub const ROLES_MAX: usize = 16;
+
 /// The only version of the format.
 const POLICY_VERSION: u32 = 1;
 
@@ -271,6 +274,14 @@ fn check_identity(
                 "names `{}`, which `roles` does not have; add it there, or take it out here",
                 role.value
             ),
+        });
+    }
+    if let Some(role) = granted.roles.get(ROLES_MAX) {
+        return Err(GovernanceError::Field {
+            file: file.to_owned(),
+            line: role.defined.line(),
+            field: format!("identities.{identity}.roles"),
+            reason: format!("names more than {ROLES_MAX} roles; join some into one"),
         });
     }
     let mut named = BTreeSet::new();

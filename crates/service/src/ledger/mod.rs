@@ -23,7 +23,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_governance::{Account, Adjustment, AppliedLimits, Budget, Crossing, Shortfall, Span};
+use postern_governance::{
+    Account, Adjustment, AppliedLimits, Budget, Crossing, LimitKey, Limits, Shortfall, Span,
+};
 use redb::backends::FileBackend;
 use redb::{Database, Durability, ReadableDatabase, WriteTransaction};
 
@@ -66,6 +68,26 @@ pub(crate) enum Unreserved {
 
 /// Warnings that are due, with the account of each.
 pub(crate) type Crossings = Vec<(Account, Crossing)>;
+
+/// What was reserved for a call.
+#[derive(Debug, Default)]
+pub(crate) struct Reserved {
+    pub(crate) uses: Vec<BudgetUse>,
+    pub(crate) crossings: Crossings,
+}
+
+/// One budget before and after a reservation, in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BudgetUse {
+    pub(crate) account: Account,
+    pub(crate) limit: LimitKey,
+    /// Grants included.
+    pub(crate) allowed: u64,
+    /// Used and reserved, before.
+    pub(crate) before: u64,
+    /// The same, after.
+    pub(crate) after: u64,
+}
 
 impl Ledger {
     /// Opens the ledger in the file `path`, which is made if it is missing, and charges reservations that an
@@ -117,8 +139,8 @@ impl Ledger {
         applied: &[AppliedLimits],
         unix_s: i64,
         tokens: u64,
-    ) -> Result<Crossings, Unreserved> {
-        let mut crossings = Vec::new();
+    ) -> Result<Reserved, Unreserved> {
+        let mut kept = Reserved::default();
         let reserved = self.write(Durability::Immediate, |tables| {
             for AppliedLimits { account, limits } in budgeted(applied) {
                 let budget = tables.budget(account)?;
@@ -128,19 +150,18 @@ impl Ledger {
                         return Ok(Verdict::Undo(Some((account.clone(), shortfall))));
                     }
                 };
+                kept.uses.extend(uses(account, limits, &budget, tokens));
                 let (budget, crossed) = budget.crossings(limits);
-                crossings.extend(
-                    crossed
-                        .into_iter()
-                        .map(|crossing| (account.clone(), crossing)),
-                );
+                let crossed = crossed.into_iter();
+                kept.crossings
+                    .extend(crossed.map(|crossing| (account.clone(), crossing)));
                 tables.set_budget(account, budget)?;
                 tables.open_reservation(id, account, reservation)?;
             }
             Ok(Verdict::Keep(None))
         });
         match reserved {
-            Ok(None) => Ok(crossings),
+            Ok(None) => Ok(kept),
             Ok(Some((account, shortfall))) => Err(Unreserved::Short(account, shortfall)),
             Err(error) => Err(Unreserved::Failed(error)),
         }
@@ -292,6 +313,27 @@ fn changed<T>(
 ) -> Result<Verdict<T>, Fault> {
     let mut tables = Tables::open(transaction)?;
     change(&mut tables)
+}
+
+/// The budgets of an account for which `tokens` were just reserved.
+fn uses(
+    account: &Account,
+    limits: &Limits,
+    budget: &Budget,
+    tokens: u64,
+) -> impl Iterator<Item = BudgetUse> {
+    Span::ALL.into_iter().filter_map(move |span| {
+        let limit = limits.budget(span)?;
+        let spending = budget.spending(span);
+        let after = spending.used.saturating_add(spending.reserved);
+        Some(BudgetUse {
+            account: account.clone(),
+            limit: span.limit(),
+            allowed: limit.saturating_add(spending.granted),
+            before: after.saturating_sub(tokens),
+            after,
+        })
+    })
 }
 
 /// Those that are kept here: with a budget of a day or month.

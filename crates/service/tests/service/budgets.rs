@@ -93,6 +93,19 @@ async fn what_a_call_used_is_charged_and_nothing_stays_reserved() {
         );
     }
     assert!(sum > 0);
+    // Each admission says what was reserved for it.
+    let entries = house.entries();
+    let mut admitted = entries.iter().filter_map(|entry| match entry {
+        Entry::Admitted(admitted) => Some(&admitted.budgets[0]),
+        _ => None,
+    });
+    let last = admitted.next_back().unwrap();
+    assert_eq!(
+        (&*last.account, &*last.limit, last.allowed),
+        ("identity/operator", "tokens_per_day", 100_000)
+    );
+    assert_eq!(last.before, sum / 3 * 2);
+    assert!(last.after > sum);
     assert_eq!(day_of(&house, "kiosk", "identity/kiosk").await, (0, 0));
 }
 
