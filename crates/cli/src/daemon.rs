@@ -153,7 +153,20 @@ fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSet> {
     if let Some(rules) = &configuration.rules {
         return Ok(rules.clone());
     }
-    let templates = match &configuration.prompts {
+    rules_of(
+        configuration.prompts.as_deref(),
+        configuration.policy.as_deref(),
+        configuration.sanitizer_rules.as_deref(),
+    )
+}
+
+/// The rules of the given files, and the embedded ones in place of those that are not given.
+pub(crate) fn rules_of(
+    prompts: Option<&Path>,
+    policy: Option<&Path>,
+    sanitizer_rules: Option<&Path>,
+) -> anyhow::Result<RuleSet> {
+    let templates = match prompts {
         Some(folder) => {
             let templates = TemplateSet::load(folder)?;
             refuse_strangers_within(folder)?;
@@ -161,14 +174,18 @@ fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSet> {
         }
         None => embedded::templates()?,
     };
-    let policy = match &configuration.policy {
+    let policy = match policy {
         Some(file) => {
             refuse_strangers(file)?;
-            Policy::load(file)?
+            let policy = Policy::load(file)?;
+            for rules in policy.rule_files() {
+                refuse_strangers(&file.with_file_name(rules))?;
+            }
+            policy
         }
         None => embedded::policy()?,
     };
-    let sanitizer = match &configuration.sanitizer_rules {
+    let sanitizer = match sanitizer_rules {
         Some(file) => {
             refuse_strangers(file)?;
             Sanitizer::load(&[file])?

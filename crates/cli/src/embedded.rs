@@ -1,17 +1,22 @@
 //! What is inside the binary, so that it works with no other file: a small model with its pin,
-//! the prompt templates and the policy.
+//! the prompt templates, and the policy with its rules.
 //!
 //! The embedded model goes through the same check against its manifest as any other.
 
 use anyhow::Context;
 use postern_engine::{ModelManifest, VerifiedModel};
-use postern_governance::{Policy, PromptLock, TemplateSet};
+use postern_governance::{ModelRef, Policy, PromptLock, TemplateSet};
 
 const MODEL: &[u8] = include_bytes!("../../../models/coffee/coffee-q8_0.gguf");
 const MODEL_MANIFEST: &str = include_str!("../../../models/coffee/manifest.json");
 
 const POLICY_NAME: &str = "policy.yaml";
 const POLICY: &str = include_str!("../../../deploy/policy/policy.yaml");
+
+const AUTHORIZATION: [(&str, &str); 1] = [(
+    "authorization.cedar",
+    include_str!("../../../deploy/policy/authorization.cedar"),
+)];
 
 const LOCK: &str = include_str!("../../../deploy/prompts/prompts.lock");
 
@@ -54,10 +59,23 @@ pub(crate) fn templates() -> anyhow::Result<TemplateSet> {
     TemplateSet::from_locked_sources(PROMPTS, &lock).context("the embedded templates")
 }
 
+/// The name and the digest of the embedded model, without its weights.
+///
+/// # Errors
+/// The binary was put together wrongly.
+pub(crate) fn model_ref() -> anyhow::Result<ModelRef> {
+    let manifest: ModelManifest =
+        serde_json::from_str(MODEL_MANIFEST).context("the embedded model's manifest")?;
+    Ok(ModelRef {
+        id: manifest.id,
+        sha256: manifest.sha256.to_string(),
+    })
+}
+
 /// The embedded policy.
 ///
 /// # Errors
 /// As a policy file.
 pub(crate) fn policy() -> anyhow::Result<Policy> {
-    Policy::from_source(POLICY_NAME, POLICY).context("the embedded policy")
+    Policy::from_sources(POLICY_NAME, POLICY, &AUTHORIZATION).context("the embedded policy")
 }

@@ -24,11 +24,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use arguments::{
-    Arguments, AuditCommand, CertsCommand, Command, ModelCommand, PolicyCommand, TokenCommand,
+    Arguments, AuditCommand, CertsCommand, Command, ModelCommand, TokenCommand,
 };
 use clap::Parser;
 use error::Exit;
 use log::LevelFilter;
+use postern_governance::Right;
 use state_folder::Existing;
 use terminal::Screen;
 
@@ -67,6 +68,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Token(TokenCommand::Issue {
             identity,
             templates,
+            rights,
             ttl,
             key,
             out,
@@ -74,6 +76,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }) => commands::token::issue(commands::token::Issue {
             identity,
             templates,
+            rights: rights.into_iter().map(Right::from).collect(),
             ttl,
             key: &key,
             out: out.as_deref(),
@@ -99,12 +102,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             commands::audit::show(&dir, request.as_deref(), json)
         }
         Command::Sanitize(sanitize) => commands::sanitize::run(&sanitize),
-        Command::Policy(PolicyCommand::Redteam {
-            policy,
-            set,
-            all,
-            json,
-        }) => commands::policy::redteam(policy.as_deref(), set.as_deref(), all, json),
+        Command::Policy(command) => commands::policy::run(command),
         Command::Completions(completions) => commands::completions::run(&completions),
     }
 }

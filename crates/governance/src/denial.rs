@@ -48,6 +48,24 @@ pub enum Denial {
         /// The template asked for.
         template: TemplateId,
     },
+    /// A rule of the policy forbids it.
+    #[error(
+        "the rule `{rule}` of the policy forbids `{identity}` to use the template `{template}`"
+    )]
+    ForbiddenByRule {
+        /// Who called.
+        identity: Identity,
+        /// The template asked for.
+        template: TemplateId,
+        /// The first of the rules that forbid it.
+        rule: String,
+    },
+    /// A rule of the policy could not be evaluated; what it would have said is not known.
+    #[error("a rule of the policy cannot be evaluated: {reason}")]
+    RuleFailed {
+        /// Which, and why.
+        reason: String,
+    },
     /// A required variable is not there.
     #[error("the variable `{variable}` is required")]
     VariableMissing {
@@ -112,18 +130,6 @@ pub enum Denial {
         /// The heaviest sign.
         signal: &'static str,
     },
-    /// A variable looks like an injection, and the policy wants a person to look at it.
-    #[error(
-        "the variable `{variable}` may hold instructions to the model ({signal}, score {score}); a person has to look at it"
-    )]
-    ReviewRequired {
-        /// Its name.
-        variable: String,
-        /// 0 to 100.
-        score: u8,
-        /// The heaviest sign.
-        signal: &'static str,
-    },
     /// A variable breaks the JSON Schema that its template gives it.
     #[error("the variable `{variable}` breaks `{keyword}` of its schema")]
     VariableSchema {
@@ -167,6 +173,8 @@ impl Denial {
             Self::TemplateUnknown { .. } => "template-unknown",
             Self::TokenScope { .. } => "token-scope",
             Self::TemplateNotAllowed { .. } => "template-not-allowed",
+            Self::ForbiddenByRule { .. } => "forbidden-by-rule",
+            Self::RuleFailed { .. } => "rule-failed",
             Self::VariableMissing { .. } => "variable-missing",
             Self::VariableUnknown { .. } => "variable-unknown",
             Self::VariableOversized { .. } => "variable-oversized",
@@ -174,7 +182,6 @@ impl Denial {
             Self::SensitiveContent { .. } => "sensitive-content",
             Self::InvisibleCharacters { .. } => "invisible-characters",
             Self::InjectionRefused { .. } => "injection-refused",
-            Self::ReviewRequired { .. } => "review-required",
             Self::VariableSchema { .. } => "variable-schema",
             Self::ParameterOutOfRange { .. } => "parameter-out-of-range",
             Self::PromptOversized { .. } => "prompt-oversized",
@@ -189,8 +196,9 @@ impl Denial {
             Self::UnknownIdentity { .. }
             | Self::TokenScope { .. }
             | Self::TemplateNotAllowed { .. }
-            | Self::InjectionRefused { .. }
-            | Self::ReviewRequired { .. } => DenialClass::Forbidden,
+            | Self::ForbiddenByRule { .. }
+            | Self::RuleFailed { .. }
+            | Self::InjectionRefused { .. } => DenialClass::Forbidden,
             Self::TemplateUnknown { .. } => DenialClass::NotFound,
             Self::VariableMissing { .. }
             | Self::VariableUnknown { .. }
@@ -216,7 +224,6 @@ impl Denial {
             | Self::SensitiveContent { variable, .. }
             | Self::InvisibleCharacters { variable, .. }
             | Self::InjectionRefused { variable, .. }
-            | Self::ReviewRequired { variable, .. }
             | Self::VariableSchema { variable, .. } => Some(variable),
             _ => None,
         }
@@ -228,7 +235,8 @@ impl Denial {
         match self {
             Self::TemplateUnknown { .. }
             | Self::TokenScope { .. }
-            | Self::TemplateNotAllowed { .. } => Some("template"),
+            | Self::TemplateNotAllowed { .. }
+            | Self::ForbiddenByRule { .. } => Some("template"),
             Self::VariableMissing { .. }
             | Self::VariableUnknown { .. }
             | Self::VariableOversized { .. }
@@ -236,11 +244,12 @@ impl Denial {
             | Self::SensitiveContent { .. }
             | Self::InvisibleCharacters { .. }
             | Self::InjectionRefused { .. }
-            | Self::ReviewRequired { .. }
             | Self::VariableSchema { .. }
             | Self::PromptOversized { .. } => Some("variables"),
             Self::ParameterOutOfRange { parameter, .. } => Some(parameter),
-            Self::UnknownIdentity { .. } | Self::RenderFailed { .. } => None,
+            Self::UnknownIdentity { .. } | Self::RuleFailed { .. } | Self::RenderFailed { .. } => {
+                None
+            }
         }
     }
 }

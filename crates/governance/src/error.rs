@@ -229,6 +229,25 @@ pub enum GovernanceError {
         /// The template's `max_tokens`.
         limit: u32,
     },
+    /// A file of authorization rules does not parse, or holds what no rule may be.
+    #[error("{file}:{line}: {reason}")]
+    Authorization {
+        /// File name.
+        file: String,
+        /// Line, from 1 (0 where the parser knows none).
+        line: u64,
+        /// What the parser found and expected.
+        reason: String,
+    },
+    /// A string is not a valid role.
+    #[error(
+        "not a role: {reason}; a role is 1 to 64 of a-z, 0-9, `.`, `_`, `-` \
+         and begins with a letter or digit"
+    )]
+    InvalidRole {
+        /// What is wrong.
+        reason: &'static str,
+    },
     /// A string is not a valid identity.
     #[error(
         "not an identity: {reason}; an identity is 1 to 64 of a-z, 0-9, `.`, `_`, `-` \
@@ -256,6 +275,8 @@ impl GovernanceError {
         let (file, line) = match self {
             Self::Syntax { file, line, .. }
             | Self::Field { file, line, .. }
+            | Self::Authorization { file, line, .. }
+            | Self::Rule { file, line, .. }
             | Self::NotUtf8 { file, line, .. }
             | Self::FileName { file, line, .. }
             | Self::DuplicateTemplate { file, line, .. }

@@ -11,6 +11,7 @@
 //! Absent on purpose: clock, randomness, network, logging, and any IO but the explicit `load`
 //! constructors. The same rules and the same request always give the same decision.
 
+mod authorization;
 mod body;
 mod canonical;
 mod decision;
@@ -24,6 +25,7 @@ mod output_filter;
 mod policy;
 mod prompt_test;
 mod redteam;
+mod review;
 mod rules;
 mod sanitizer;
 mod schema;
@@ -35,6 +37,10 @@ mod template_file;
 mod template_set;
 mod variable;
 
+pub use authorization::{
+    AUTHORIZATION_RULES_MAX, AUTHORIZATION_SCHEMA, Circumstances, DecidingRule, Question, Right,
+    Validation, Verdict,
+};
 pub use body::{BODY_BYTES_MAX, RENDER_FUEL_MAX, RENDERED_BYTES_MAX};
 pub use decision::{
     CallRequest, Decision, Filled, GovernedPrompt, Message, ModelRef, Role, SCOPES_MAX, Source,
@@ -45,14 +51,15 @@ pub use error::GovernanceError;
 pub use fence::FenceKey;
 pub use injection::{Assessment, LANGUAGES, LEVEL_SCORES, Level, Signal, TEXT_BYTES_MAX, assess};
 pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
-pub use names::{Identity, NAME_BYTES_MAX, TemplateId};
+pub use names::{Identity, NAME_BYTES_MAX, RoleName, TemplateId};
 pub use output_filter::OutputFilter;
-pub use policy::{Action, Grant, Policy};
+pub use policy::{AUTHORIZATION_FILES_MAX, Action, Grant, Policy};
 pub use prompt_test::{
     CheckFailure, PromptCase, PromptTests, RECORDING_BYTES_MAX, RecordedCase, RecordedOutput,
     Recording, TESTS_MAX, prompt_text, similarity,
 };
 pub use redteam::{Judged, RedTeamReport, RedTeamSet};
+pub use review::{REVIEW_HOURS_DEFAULT, REVIEW_HOURS_MAX, ReviewPlan, ReviewReason};
 pub use rules::RuleSet;
 pub use sanitizer::{
     CONFIDENCE_MIN_DEFAULT, Finding, HOLD_BACK_CHARS_MAX, Mode, Modes, PATTERN_BYTES_MAX,

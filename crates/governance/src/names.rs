@@ -1,4 +1,4 @@
-//! Validated names: who calls, and which template.
+//! Validated names: who calls, in which role, and which template.
 //!
 //! Invariant: a value of these types has passed its check; there is no other way to make one, not
 //! through serde either.
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::GovernanceError;
 
-/// Longest identity or template id, in bytes.
+/// Longest identity, role or template id, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
 /// Most digits of a template's version.
@@ -20,25 +20,13 @@ const VERSION_DIGITS_MAX: usize = 6;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Identity(String);
 
+/// What a caller is there for, such as `ci`: identities have roles in the policy, and rules and limits name them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct RoleName(String);
+
 /// A template with its version, such as `coffee.v1` or `coffee_v1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TemplateId(String);
-
-impl Identity {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TemplateId {
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 impl TemplateId {
     /// The name and the number of the version. Two spellings of one template have the same parts.
@@ -54,6 +42,17 @@ impl FromStr for Identity {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match name_fault(text) {
             Some(reason) => Err(GovernanceError::InvalidIdentity { reason }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl FromStr for RoleName {
+    type Err = GovernanceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match name_fault(text) {
+            Some(reason) => Err(GovernanceError::InvalidRole { reason }),
             None => Ok(Self(text.to_owned())),
         }
     }
@@ -110,30 +109,33 @@ fn version_fault(text: &str) -> Option<&'static str> {
     None
 }
 
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// What all names have alike: their text, and a way in through serde that checks it.
+macro_rules! name {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(D::Error::custom)
+            }
+        }
+    };
 }
 
-impl fmt::Display for TemplateId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Identity {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for TemplateId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+name!(Identity);
+name!(RoleName);
+name!(TemplateId);

@@ -1,10 +1,14 @@
 //! What is loaded, checked and replaced together.
 
 use crate::GovernanceError;
+use crate::authorization::{Authorization, Circumstances, Question, Verdict};
 use crate::canonical::Canonical;
+use crate::decision::ModelRef;
 use crate::fence::FenceKey;
+use crate::names::{Identity, TemplateId};
 use crate::policy::Policy;
 use crate::sanitizer::Sanitizer;
+use crate::template::Template;
 use crate::template_set::TemplateSet;
 
 /// Templates, policy and redaction rules that fit each other.
@@ -19,6 +23,7 @@ pub struct RuleSet {
     pub sanitizer: Sanitizer,
     /// What the marks around untrusted text are derived from, if somebody chose it.
     fence_key: Option<FenceKey>,
+    authorization: Authorization,
     checksum: String,
 }
 
@@ -27,7 +32,8 @@ impl RuleSet {
     ///
     /// # Errors
     ///
-    /// That the policy names a template that does not exist, or a bound above the template's own.
+    /// That the policy names a template that does not exist or a bound above the template's own, or
+    /// that a rule of its does not fit the schema or names what does not exist.
     pub fn new(templates: TemplateSet, policy: Policy) -> Result<Self, GovernanceError> {
         Self::with_sanitizer(templates, policy, Sanitizer::builtin())
     }
@@ -43,6 +49,7 @@ impl RuleSet {
         sanitizer: Sanitizer,
     ) -> Result<Self, GovernanceError> {
         check_grants(&templates, &policy)?;
+        let authorization = Authorization::new(&policy, &templates)?;
         let checksum = Canonical::object([
             ("format", Canonical::text("postern-rules/1")),
             ("templates", templates.canonical()),
@@ -55,6 +62,7 @@ impl RuleSet {
             policy,
             sanitizer,
             fence_key: None,
+            authorization,
             checksum,
         })
     }
@@ -65,6 +73,59 @@ impl RuleSet {
     pub fn with_fence_key(mut self, fence_key: FenceKey) -> Self {
         self.fence_key.get_or_insert(fence_key);
         self
+    }
+
+    /// Whether the policy's rules allow something, and which of them say so. An identity that the policy does not list is
+    /// allowed nothing.
+    #[must_use]
+    pub fn authorize(&self, question: &Question<'_>, circumstances: &Circumstances) -> Verdict {
+        if !self.policy.knows(question.identity()) {
+            return Verdict::default();
+        }
+        self.authorization.ask(question, circumstances)
+    }
+
+    /// Whether a call of this identity for this template would be let in, as far as nothing in its variables speaks against it.
+    #[must_use]
+    pub fn opens(
+        &self,
+        identity: &Identity,
+        template: &TemplateId,
+        model: &ModelRef,
+        circumstances: &Circumstances,
+    ) -> bool {
+        let question = Question::Generate {
+            identity,
+            template,
+            model,
+            validation: None,
+        };
+        self.authorize(&question, circumstances).allowed
+    }
+
+    /// The most tokens that a call of this identity for this template may generate.
+    #[must_use]
+    pub fn tokens_bound(&self, identity: &Identity, template: &Template) -> u32 {
+        let grant = self.policy.grant(identity, &template.id);
+        let bound = grant.and_then(|grant| grant.max_tokens);
+        bound.map_or(template.max_tokens, |bound| bound.min(template.max_tokens))
+    }
+
+    /// Whether a rule speaks of what is found in variables, so that a call is asked about again with it.
+    pub(crate) fn asks_for_validation(&self) -> bool {
+        self.authorization.asks_for_validation()
+    }
+
+    /// What is allowed by the letter but looks like a mistake, such as a role that nobody has.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.authorization.warnings()
+    }
+
+    /// How many rules decide on who may do what, grants included.
+    #[must_use]
+    pub fn authorization_rules_count(&self) -> usize {
+        self.authorization.rules_count()
     }
 
     pub(crate) fn fence_key(&self) -> FenceKey {

@@ -357,6 +357,18 @@ fn denial_wording(denial: &Denial) -> Wording {
             "The policy does not allow this template",
             "The policy does not let this identity use this template.",
         ),
+        Denial::ForbiddenByRule { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "forbidden-by-rule",
+            "A rule of the policy forbids it",
+            "A rule of the policy forbids this identity to use this template now; the operator can say which, by the request id.",
+        ),
+        Denial::RuleFailed { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "rule-failed",
+            "A rule of the policy cannot be evaluated",
+            "The policy has a rule that fails for this call, so nothing is allowed; the operator must mend it.",
+        ),
         Denial::VariableMissing { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,
             "variable-missing",
@@ -398,12 +410,6 @@ fn denial_wording(denial: &Denial) -> Wording {
             "injection-refused",
             "A variable looks like instructions to the model",
             "The named variable looks like instructions to the model, and the policy refuses that.",
-        ),
-        Denial::ReviewRequired { .. } => Wording(
-            StatusCode::FORBIDDEN,
-            "review-required",
-            "A person has to look at this call",
-            "The named variable may hold instructions to the model; the policy wants a person to look at it.",
         ),
         Denial::VariableSchema { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,

@@ -44,4 +44,4 @@ pub use token::{
     CLOCK_LEEWAY, TOKEN_BYTES_MAX, TOKEN_TEMPLATES_MAX, TOKEN_TTL_MAX, TokenClaims, TokenKey, issue,
 };
 
-pub use postern_governance::{Denial, DenialClass, Identity, Source, TemplateId};
+pub use postern_governance::{Denial, DenialClass, Identity, Right, Source, TemplateId};

@@ -3,6 +3,7 @@
 //! Parsing only: nothing here opens a file or judges a value beyond its form.
 //! `--help` of each command ends with examples that work as written.
 
+mod policy;
 mod prompt;
 mod values;
 
@@ -13,8 +14,11 @@ use std::time::Duration;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+pub(crate) use policy::{
+    ExplainArguments, PolicyCheckArguments, PolicyCommand, RedteamArguments, RuleFileArguments,
+};
 use postern_audit::Receipt;
-use postern_governance::{Identity, RuleClass, TemplateId};
+use postern_governance::{Identity, Right, RuleClass, TemplateId};
 pub(crate) use prompt::{
     CheckArguments, DiffArguments, LiveArguments, LockArguments, PromptCommand, RenderArguments,
     ReportArguments, TestArguments,
@@ -35,8 +39,8 @@ Exit codes:
   3  refused: a certificate, a token, the policy or a limit said no
   4  the audit log is damaged or was altered
   5  the server could not be reached
-  6  a check did not pass: `prompt check` or `prompt test` failed, `sanitize --fail` found
-     something, `policy redteam` missed its goals
+  6  a check did not pass: `prompt check`, `prompt test` or `policy check` failed, `sanitize
+     --fail` found something, `policy redteam` missed its goals
   130  interrupted by a signal before it was done
 
 Environment:
@@ -326,8 +330,15 @@ Examples:
         #[arg(long, value_name = "NAME")]
         identity: Identity,
         /// Template that the token is good for; may be given several times
-        #[arg(long = "template", value_name = "ID", required = true)]
+        #[arg(
+            long = "template",
+            value_name = "ID",
+            required_unless_present = "rights"
+        )]
         templates: Vec<TemplateId>,
+        /// What else the token is good for, if the policy allows it too; may be given several times
+        #[arg(long = "right", value_name = "RIGHT", value_enum, id = "rights")]
+        rights: Vec<RightArgument>,
         /// How long it is valid: 90s, 15m, 1h; at most 24h
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl)]
         ttl: Duration,
@@ -341,6 +352,24 @@ Examples:
         #[arg(long, requires = "out")]
         force: bool,
     },
+}
+
+/// What a token may allow beside templates.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RightArgument {
+    /// To see held outputs, and to release or reject them
+    Approve,
+    /// To see and change budgets, and to have the rules read again
+    Administer,
+}
+
+impl From<RightArgument> for Right {
+    fn from(right: RightArgument) -> Self {
+        match right {
+            RightArgument::Approve => Self::Approve,
+            RightArgument::Administer => Self::Administer,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -487,34 +516,6 @@ impl From<OnlyClass> for RuleClass {
     }
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Run attacks and harmless texts against a policy
-    ///
-    /// Each text is scored as a variable would be, and the policy's action for that score is taken.
-    /// Exit code 6 if less than 90 % of the attacks are marked, or more than 3 % of the harmless
-    /// texts go to review or are refused.
-    #[command(after_help = "\
-Examples:
-  postern policy redteam                       the embedded policy and the set that ships
-  postern policy redteam --policy policy.yaml --all
-  postern policy redteam --set mine.toml --json | jq '.attacks[] | select(.action == \"allow\")'")]
-    Redteam {
-        /// Policy file, YAML [default: the embedded one]
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        policy: Option<PathBuf>,
-        /// Texts, TOML (see deploy/policy/redteam.toml) [default: the set that ships]
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        set: Option<PathBuf>,
-        /// Show every text, not only those that went wrong
-        #[arg(long)]
-        all: bool,
-        /// Print one JSON object
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -546,7 +547,7 @@ impl Command {
             | Self::Certs(_)
             | Self::Sanitize(_)
             | Self::Completions(_) => false,
-            Self::Policy(PolicyCommand::Redteam { json, .. }) => *json,
+            Self::Policy(command) => command.json(),
         }
     }
 }

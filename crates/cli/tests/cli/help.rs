@@ -33,6 +33,10 @@ fn help_says_what_each_command_does() {
     check("audit_verify", &["audit", "verify"]);
     check("audit_show", &["audit", "show"]);
     check("sanitize", &["sanitize"]);
+    check("policy", &["policy"]);
+    check("policy_check", &["policy", "check"]);
+    check("policy_explain", &["policy", "explain"]);
+    check("policy_schema", &["policy", "schema"]);
     check("policy_redteam", &["policy", "redteam"]);
     check("completions", &["completions"]);
 }

@@ -8,6 +8,7 @@ mod file_rights;
 mod generate;
 mod help;
 mod model;
+mod policy;
 mod prompt;
 mod run;
 mod sanitize;

@@ -1,4 +1,4 @@
-//! Who may use which template.
+//! Who there is, and who may use which template.
 //!
 //! ```yaml
 //! version: 1
@@ -12,32 +12,50 @@
 //!       triage.v1: {max_tokens: 256}           # at most this many tokens a call
 //! ```
 //!
-//! Two further sections, `sanitizer` and `injection`, are about the content of variables; see
-//! [`screening`].
+//! Identities may have roles, and files of rules in Cedar beside this one say what follows:
 //!
-//! Invariant: default deny. There are no wildcards and no groups; what is not written is refused.
+//! ```yaml
+//! authorization: [authorization.cedar]
+//! roles:
+//!   ci: {description: "Jobs that build and test."}
+//! identities:
+//!   ci-runner: {roles: [ci]}
+//! ```
+//!
+//! A grant under `templates` and a rule are the same thing; see [`crate::authorization`].
+//!
+//! Two further sections, `sanitizer` and `injection`, are about the content of variables; see
+//! [`screening`]. `review` is about outputs that a person has to look at; see [`crate::review`].
+//!
+//! Invariant: default deny. What no grant and no rule allows is refused.
 //!
 //! The checksum is SHA-256 over canonical JSON of the parsed policy:
 //! `{"format":"postern-policy/2","identities":{name:{"description","templates":{id:{"max_tokens"
-//! or null}}}},"screening":{..}}`.
+//! or null}}}},"screening":{..}}`; `roles` of an identity, `roles`, `authorization` (each file as Cedar's JSON) and `review`
+//! stand there if the policy has them.
 
 mod screening;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use crate::authorization::RuleSource;
 use crate::canonical::Canonical;
 use crate::injection::Level;
-use crate::names::{Identity, TemplateId};
+use crate::names::{Identity, RoleName, TemplateId};
+use crate::review::{ReviewFile, ReviewRules};
 use crate::sanitizer::{Mode, Settings};
 use crate::{GovernanceError, source};
 use screening::{InjectionFile, SanitizerFile};
 
 pub use screening::Action;
 pub(crate) use screening::{Invisible, Screening};
+
+/// Most files of rules beside a policy.
+pub const AUTHORIZATION_FILES_MAX: usize = 16;
 
 /// The only version of the format.
 const POLICY_VERSION: u32 = 1;
@@ -46,15 +64,26 @@ const POLICY_VERSION: u32 = 1;
 #[derive(Debug, Clone)]
 pub struct Policy {
     file: String,
+    roles: BTreeMap<RoleName, Role>,
     identities: BTreeMap<Identity, Granted>,
+    authorization: Vec<RuleSource>,
     pub(crate) screening: Screening,
+    pub(crate) review: ReviewRules,
     checksum: String,
+}
+
+#[derive(Debug, Clone)]
+struct Role {
+    description: String,
 }
 
 #[derive(Debug, Clone)]
 struct Granted {
     description: String,
+    roles: BTreeSet<RoleName>,
     templates: BTreeMap<TemplateId, Grant>,
+    /// Line of each grant in the file, from 1.
+    lines: BTreeMap<TemplateId, u64>,
 }
 
 /// What an identity may do with a template.
@@ -69,17 +98,32 @@ pub struct Grant {
 #[serde(deny_unknown_fields)]
 struct PolicyFile {
     version: Spanned<u32>,
+    #[serde(default)]
+    authorization: Vec<Spanned<String>>,
+    #[serde(default)]
+    roles: BTreeMap<RoleName, RoleFile>,
     identities: BTreeMap<Identity, IdentityFile>,
     #[serde(default)]
     sanitizer: SanitizerFile,
     #[serde(default)]
     injection: InjectionFile,
+    #[serde(default)]
+    review: ReviewFile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoleFile {
+    description: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IdentityFile {
     description: Option<String>,
+    #[serde(default)]
+    roles: Vec<Spanned<RoleName>>,
+    #[serde(default)]
     templates: BTreeMap<TemplateId, Spanned<GrantFile>>,
 }
 
@@ -90,22 +134,50 @@ struct GrantFile {
 }
 
 impl Policy {
-    /// Reads a policy file.
+    /// Reads a policy file and the files of rules that it names, which lie beside it.
     ///
     /// # Errors
     ///
-    /// That the file cannot be read or is wrong, with line and reason.
+    /// That a file cannot be read or is wrong, with line and reason.
     pub fn load(file: &Path) -> Result<Self, GovernanceError> {
         let text = source::read(file, source::SOURCE_BYTES_MAX)?;
-        Self::from_source(&source::file_name(file), &text)
+        let folder = file.parent().unwrap_or(Path::new(""));
+        Self::parse(&source::file_name(file), &text, |name| {
+            source::read(&folder.join(name), source::SOURCE_BYTES_MAX).map(Some)
+        })
     }
 
-    /// Parses a policy; `file_name` is for messages.
+    /// Parses a policy that names no file of rules; `file_name` is for messages.
     ///
     /// # Errors
     ///
     /// What is wrong, with line and reason.
     pub fn from_source(file_name: &str, text: &str) -> Result<Self, GovernanceError> {
+        Self::from_sources(file_name, text, &[])
+    }
+
+    /// Parses a policy and the files of rules that it names, given as name and text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::from_source`], or that a file which the policy names is not among them.
+    pub fn from_sources(
+        file_name: &str,
+        text: &str,
+        authorization: &[(&str, &str)],
+    ) -> Result<Self, GovernanceError> {
+        Self::parse(file_name, text, |name| {
+            let mut given = authorization.iter();
+            let found = given.find(|(given, _)| *given == name);
+            Ok(found.map(|(_, text)| (*text).to_owned()))
+        })
+    }
+
+    fn parse(
+        file_name: &str,
+        text: &str,
+        read: impl Fn(&str) -> Result<Option<String>, GovernanceError>,
+    ) -> Result<Self, GovernanceError> {
         let parsed: PolicyFile = source::parse(file_name, text)?;
         if parsed.version.value != POLICY_VERSION {
             return Err(GovernanceError::Field {
@@ -115,19 +187,33 @@ impl Policy {
                 reason: format!("must be {POLICY_VERSION}"),
             });
         }
+        let roles: BTreeMap<_, _> = parsed
+            .roles
+            .into_iter()
+            .map(|(name, role)| {
+                let description = role.description.unwrap_or_default();
+                (name, Role { description })
+            })
+            .collect();
         let mut identities = BTreeMap::new();
         for (identity, granted) in parsed.identities {
-            let checked = check_identity(file_name, &identity, granted)?;
+            let checked = check_identity(file_name, &identity, granted, &roles)?;
             identities.insert(identity, checked);
         }
+        let authorization = rule_sources(file_name, parsed.authorization, read)?;
         let screening = Screening::new(file_name, parsed.sanitizer, parsed.injection)?;
-        let checksum = canonical(&identities, &screening).sha256_hex();
-        Ok(Self {
+        let review = ReviewRules::new(file_name, parsed.review)?;
+        let mut policy = Self {
             file: file_name.to_owned(),
+            roles,
             identities,
+            authorization,
             screening,
-            checksum,
-        })
+            review,
+            checksum: String::new(),
+        };
+        policy.checksum = policy.canonical()?.sha256_hex();
+        Ok(policy)
     }
 
     /// Whether the policy names this identity at all.
@@ -136,13 +222,8 @@ impl Policy {
         self.identities.contains_key(identity)
     }
 
-    /// Whether this identity may use this template.
-    #[must_use]
-    pub fn allows(&self, identity: &Identity, template: &TemplateId) -> bool {
-        self.grant(identity, template).is_some()
-    }
-
-    /// What this identity may do with this template; `None` is "nothing".
+    /// The bounds that the policy's grant of this template to this identity has, if there is such a grant. Whether a call is
+    /// allowed is for [`crate::RuleSet::authorize`] to say.
     #[must_use]
     pub fn grant(&self, identity: &Identity, template: &TemplateId) -> Option<Grant> {
         let granted = self.identities.get(identity)?;
@@ -182,9 +263,105 @@ impl Policy {
         &self.checksum
     }
 
+    /// Every identity that the policy lists, in byte order.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.identities.keys()
+    }
+
+    /// Whether the policy grants this identity any template by name.
+    pub(crate) fn has_grants(&self, identity: &Identity) -> bool {
+        let granted = self.identities.get(identity);
+        granted.is_some_and(|granted| !granted.templates.is_empty())
+    }
+
+    /// The roles of an identity, in byte order.
+    pub fn roles_of(&self, identity: &Identity) -> impl Iterator<Item = &RoleName> {
+        let granted = self.identities.get(identity).into_iter();
+        granted.flat_map(|granted| &granted.roles)
+    }
+
+    /// Every role, in byte order.
+    pub(crate) fn roles(&self) -> impl Iterator<Item = &RoleName> {
+        self.roles.keys()
+    }
+
+    /// Every grant with its line in the file.
+    pub(crate) fn grant_lines(&self) -> impl Iterator<Item = (&Identity, &TemplateId, u64)> {
+        self.identities.iter().flat_map(|(identity, granted)| {
+            let lines = granted.lines.iter();
+            lines.map(move |(template, line)| (identity, template, *line))
+        })
+    }
+
+    /// The names of the files of rules, which lie beside the policy.
+    pub fn rule_files(&self) -> impl Iterator<Item = &str> {
+        self.authorization.iter().map(|source| &*source.file)
+    }
+
+    /// The files of rules.
+    pub(crate) fn authorization(&self) -> &[RuleSource] {
+        &self.authorization
+    }
+
     /// Name of the file it came from, for messages.
     pub(crate) fn file(&self) -> &str {
         &self.file
+    }
+
+    fn canonical(&self) -> Result<Canonical, GovernanceError> {
+        let identities = self.identities.iter();
+        let identities =
+            identities.map(|(identity, granted)| (identity.to_string(), granted.canonical()));
+        let mut members = BTreeMap::from([
+            ("format".to_owned(), Canonical::text("postern-policy/2")),
+            (
+                "identities".to_owned(),
+                Canonical::Object(identities.collect()),
+            ),
+            ("screening".to_owned(), self.screening.canonical()),
+        ]);
+        if self.review != ReviewRules::default() {
+            members.insert("review".to_owned(), self.review.canonical());
+        }
+        if !self.roles.is_empty() {
+            let roles = self.roles.iter().map(|(name, role)| {
+                let role = Canonical::object([("description", Canonical::text(&role.description))]);
+                (name.to_string(), role)
+            });
+            members.insert("roles".to_owned(), Canonical::Object(roles.collect()));
+        }
+        if !self.authorization.is_empty() {
+            let mut files = BTreeMap::new();
+            for source in &self.authorization {
+                files.insert(source.file.clone(), source.canonical()?);
+            }
+            members.insert("authorization".to_owned(), Canonical::Object(files));
+        }
+        Ok(Canonical::Object(members))
+    }
+}
+
+impl Granted {
+    fn canonical(&self) -> Canonical {
+        let templates = self.templates.iter().map(|(id, grant)| {
+            let bound = grant
+                .max_tokens
+                .map_or(Canonical::Null, |n| Canonical::Integer(n.into()));
+            (id.to_string(), Canonical::object([("max_tokens", bound)]))
+        });
+        let mut members = BTreeMap::from([
+            ("description".to_owned(), Canonical::text(&self.description)),
+            (
+                "templates".to_owned(),
+                Canonical::Object(templates.collect()),
+            ),
+        ]);
+        if !self.roles.is_empty() {
+            let roles = self.roles.iter();
+            let roles = roles.map(|role| (role.to_string(), Canonical::Bool(true)));
+            members.insert("roles".to_owned(), Canonical::Object(roles.collect()));
+        }
+        Canonical::Object(members)
     }
 }
 
@@ -192,45 +369,87 @@ fn check_identity(
     file: &str,
     identity: &Identity,
     granted: IdentityFile,
+    declared: &BTreeMap<RoleName, Role>,
 ) -> Result<Granted, GovernanceError> {
-    let mut templates = BTreeMap::new();
+    let fault = |line, field: String, reason: String| GovernanceError::Field {
+        file: file.to_owned(),
+        line,
+        field,
+        reason,
+    };
+    let mut roles = BTreeSet::new();
+    for role in granted.roles {
+        let field = || format!("identities.{identity}.roles");
+        let line = role.defined.line();
+        let name = role.value;
+        if !declared.contains_key(&name) {
+            let reason = format!("names `{name}`, which is not among `roles`; declare it there");
+            return Err(fault(line, field(), reason));
+        }
+        if !roles.insert(name.clone()) {
+            return Err(fault(line, field(), format!("names `{name}` twice")));
+        }
+    }
+    let (mut templates, mut lines) = (BTreeMap::new(), BTreeMap::new());
     for (template, grant) in granted.templates {
+        let line = grant.defined.line();
         if grant.value.max_tokens == Some(0) {
-            return Err(GovernanceError::Field {
-                file: file.to_owned(),
-                line: grant.defined.line(),
-                field: format!("identities.{identity}.templates.{template}.max_tokens"),
-                reason: "must be at least 1; remove the template to refuse it".to_owned(),
-            });
+            let field = format!("identities.{identity}.templates.{template}.max_tokens");
+            let reason = "must be at least 1; remove the template to refuse it";
+            return Err(fault(line, field, reason.to_owned()));
         }
         let max_tokens = grant.value.max_tokens;
+        lines.insert(template.clone(), line);
         templates.insert(template, Grant { max_tokens });
     }
     Ok(Granted {
         description: granted.description.unwrap_or_default(),
+        roles,
         templates,
+        lines,
     })
 }
 
-fn canonical(identities: &BTreeMap<Identity, Granted>, screening: &Screening) -> Canonical {
-    let grant = |grant: &Grant| {
-        let bound = grant
-            .max_tokens
-            .map_or(Canonical::Null, |n| Canonical::Integer(n.into()));
-        Canonical::object([("max_tokens", bound)])
+/// The files of rules that a policy names.
+fn rule_sources(
+    file: &str,
+    names: Vec<Spanned<String>>,
+    read: impl Fn(&str) -> Result<Option<String>, GovernanceError>,
+) -> Result<Vec<RuleSource>, GovernanceError> {
+    let fault = |line, reason: String| GovernanceError::Field {
+        file: file.to_owned(),
+        line,
+        field: "authorization".to_owned(),
+        reason,
     };
-    let entries = identities.iter().map(|(identity, granted)| {
-        let templates = granted.templates.iter();
-        let templates = templates.map(|(id, bounds)| (id.to_string(), grant(bounds)));
-        let entry = Canonical::object([
-            ("description", Canonical::text(&granted.description)),
-            ("templates", Canonical::Object(templates.collect())),
-        ]);
-        (identity.to_string(), entry)
-    });
-    Canonical::object([
-        ("format", Canonical::text("postern-policy/2")),
-        ("identities", Canonical::Object(entries.collect())),
-        ("screening", screening.canonical()),
-    ])
+    let mut sources: Vec<RuleSource> = Vec::new();
+    for name in names {
+        let line = name.defined.line();
+        let name = name.value;
+        if sources.len() == AUTHORIZATION_FILES_MAX {
+            let reason = format!("may name at most {AUTHORIZATION_FILES_MAX} files");
+            return Err(fault(line, reason));
+        }
+        if !is_file_name(&name) {
+            let reason = format!(
+                "names `{}`; name a file beside this one, such as `authorization.cedar`",
+                name.escape_debug()
+            );
+            return Err(fault(line, reason));
+        }
+        if sources.iter().any(|source| source.file == name) {
+            return Err(fault(line, format!("names `{name}` twice")));
+        }
+        let Some(text) = read(&name)? else {
+            return Err(fault(line, format!("names `{name}`, which is not there")));
+        };
+        sources.push(RuleSource { file: name, text });
+    }
+    Ok(sources)
+}
+
+/// Whether a name is that of a file of rules, without any folder.
+fn is_file_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    name.ends_with(".cedar") && !name.starts_with('.') && name.chars().all(allowed)
 }
