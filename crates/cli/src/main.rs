@@ -117,6 +117,10 @@ fn run_model(command: ModelCommand) -> anyhow::Result<()> {
             out,
             force,
         } => commands::model::pin(&file, id.as_deref(), out.as_deref(), existing(force)),
+        ModelCommand::Register { manifest, entry } => {
+            commands::model::register::run(&manifest, entry)
+        }
+        ModelCommand::Check(check) => commands::model::check::run(&check),
         ModelCommand::Inspect { file, json } => commands::model::inspect(&file, json),
         ModelCommand::Tokenize {
             file,

@@ -1,7 +1,8 @@
 //! The decision on one call.
 //!
 //! [`decide`] asks in a fixed order, and the first "no" is the answer: identity, template, token
-//! scope, policy, variables, parameters, content of variables; then it renders. It is a pure function.
+//! scope, policy, model, variables, parameters, content of variables; then it renders. It is a pure
+//! function.
 //!
 //! Invariant: a [`GovernedPrompt`] holds sanitized variables only, and parameters within the
 //! bounds of template and policy.
@@ -180,6 +181,7 @@ fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denia
     }
     let template = find_template(rules, request)?;
     let tokens_bound = authorize(rules, request, template)?;
+    rules.permit_model(&request.model, template)?;
     let variables = check_variables(template, &request.variables)?;
     let max_tokens = check_max_tokens(request.max_tokens, tokens_bound)?;
     let temperature = check_temperature(request.temperature, template.temperature)?;

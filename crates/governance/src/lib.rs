@@ -1,6 +1,6 @@
 //! Decides on every call, and does nothing.
 //!
-//! Templates, policy and redaction rules are loaded together as a [`RuleSet`]; [`decide`] turns a
+//! Templates, policy, redaction rules and the registry of models are loaded together as a [`RuleSet`]; [`decide`] turns a
 //! [`CallRequest`] into [`Decision::Allow`] with everything that may now happen, or
 //! [`Decision::Deny`] with the reason. [`OutputFilter`] applies the same redaction rules to what
 //! the model writes.
@@ -24,6 +24,7 @@ mod output_filter;
 mod policy;
 mod prompt_test;
 mod redteam;
+mod registry;
 mod rules;
 mod sanitizer;
 mod schema;
@@ -45,7 +46,7 @@ pub use error::GovernanceError;
 pub use fence::FenceKey;
 pub use injection::{Assessment, LANGUAGES, LEVEL_SCORES, Level, Signal, TEXT_BYTES_MAX, assess};
 pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
-pub use names::{Identity, NAME_BYTES_MAX, TemplateId};
+pub use names::{Identity, NAME_BYTES_MAX, TemplateId, UseCase};
 pub use output_filter::OutputFilter;
 pub use policy::{Action, Grant, Policy};
 pub use prompt_test::{
@@ -53,6 +54,9 @@ pub use prompt_test::{
     Recording, TESTS_MAX, prompt_text, similarity,
 };
 pub use redteam::{Judged, RedTeamReport, RedTeamSet};
+pub use registry::{
+    CARD_BYTES_MAX, LIMITATIONS_MAX, MODELS_MAX, ModelEntry, ModelRegistry, USES_MAX,
+};
 pub use rules::RuleSet;
 pub use sanitizer::{
     CONFIDENCE_MIN_DEFAULT, Finding, HOLD_BACK_CHARS_MAX, Mode, Modes, PATTERN_BYTES_MAX,

@@ -1,4 +1,4 @@
-//! Validated names: who calls, and which template.
+//! Validated names: who calls, which template, and what it is for.
 //!
 //! Invariant: a value of these types has passed its check; there is no other way to make one, not
 //! through serde either.
@@ -24,6 +24,13 @@ pub struct Identity(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TemplateId(String);
 
+/// What a template is for and a model is meant for, as both name it: `triage`, `test-generation`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct UseCase(String);
+
+/// The use case that stands for all.
+const ANY_USE: &str = "any";
+
 impl Identity {
     /// The name as text.
     #[must_use]
@@ -34,6 +41,26 @@ impl Identity {
 
 impl TemplateId {
     /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl UseCase {
+    /// Every use there is: a model that is meant for it may answer every template.
+    #[must_use]
+    pub fn any() -> Self {
+        Self(ANY_USE.to_owned())
+    }
+
+    /// Whether this stands for every use.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.0 == ANY_USE
+    }
+
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -70,6 +97,17 @@ impl FromStr for TemplateId {
     }
 }
 
+impl FromStr for UseCase {
+    type Err = GovernanceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match use_case_fault(text) {
+            Some(reason) => Err(GovernanceError::InvalidUseCase { reason }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
 fn name_fault(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("it is empty");
@@ -83,6 +121,23 @@ fn name_fault(text: &str) -> Option<&'static str> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
     if !text.bytes().all(allowed) {
         return Some("it holds a character that is not allowed");
+    }
+    None
+}
+
+fn use_case_fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("it is empty");
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Some("it is longer than 64 bytes");
+    }
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !text.bytes().all(allowed) {
+        return Some("it holds a character that is not allowed");
+    }
+    if text.split('-').any(str::is_empty) {
+        return Some("a `-` of it does not stand between two words");
     }
     None
 }
@@ -122,6 +177,12 @@ impl fmt::Display for TemplateId {
     }
 }
 
+impl fmt::Display for UseCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl<'de> Deserialize<'de> for Identity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?
@@ -131,6 +192,14 @@ impl<'de> Deserialize<'de> for Identity {
 }
 
 impl<'de> Deserialize<'de> for TemplateId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for UseCase {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?
             .parse()

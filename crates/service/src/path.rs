@@ -315,12 +315,17 @@ fn request(arrival: &Arrival, model: &ModelInfo, now: Timestamp) -> CallRequest 
         max_tokens: call.max_tokens,
         temperature: call.temperature,
         seed: call.seed,
-        model: ModelRef {
-            id: model.id.clone(),
-            sha256: model.sha256.to_string(),
-        },
+        model: reference(model),
         source: call.source,
         time_unix_s: now.as_second(),
+    }
+}
+
+/// The loaded model as the rules know it.
+pub(crate) fn reference(model: &ModelInfo) -> ModelRef {
+    ModelRef {
+        id: model.id.clone(),
+        sha256: model.sha256.to_string(),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::call::{Call, CallStream, Caller, ModelSummary, TemplateSummary, VariableSummary};
 use crate::metrics::Metrics;
-use crate::path::Arrival;
+use crate::path::{self, Arrival};
 use crate::request_id::RequestIds;
 use crate::token::{self, TokenKey};
 use crate::{
@@ -239,15 +239,17 @@ impl Service {
         self.ids.next()
     }
 
-    /// The templates that token and policy both open to `caller`.
+    /// The templates that token and policy both open to `caller`, and that the model is meant for.
     #[must_use]
     pub fn templates(&self, caller: &Caller) -> Vec<TemplateSummary> {
         let rules = self.rules();
+        let model = path::reference(self.engine.info());
         rules
             .templates
             .iter()
             .filter(|template| caller.scopes.contains(&template.id))
             .filter(|template| rules.policy.allows(&caller.identity, &template.id))
+            .filter(|template| rules.permit_model(&model, template).is_ok())
             .map(summary)
             .collect()
     }

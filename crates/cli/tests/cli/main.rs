@@ -9,6 +9,7 @@ mod generate;
 mod help;
 mod model;
 mod prompt;
+mod registry;
 mod run;
 mod sanitize;
 mod serve;
