@@ -1,9 +1,9 @@
 //! Decides on every call, and does nothing.
 //!
-//! Templates, policy, redaction rules and the registry of models are loaded together as a [`RuleSet`]; [`decide`] turns a
-//! [`CallRequest`] into [`Decision::Allow`] with everything that may now happen, or
-//! [`Decision::Deny`] with the reason. [`OutputFilter`] applies the same redaction rules to what
-//! the model writes.
+//! Templates, policy, redaction rules and the registry of models are loaded together as a
+//! [`RuleSet`]; [`decide`] turns a [`CallRequest`] into [`Decision::Allow`] with everything that may
+//! now happen, or [`Decision::Deny`] with the reason. [`OutputFilter`] applies the same redaction
+//! rules to what the model writes.
 //!
 //! Invariant: what is not allowed by name is denied, and no text of a caller reaches a
 //! [`GovernedPrompt`] unsanitized.

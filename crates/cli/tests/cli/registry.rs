@@ -42,9 +42,9 @@ fn an_entry_is_printed_filled_in_and_served() {
     let entry = postern(home.path(), ["model", "register", "m.gguf", "--entry"]).exits(0);
     assert!(printed.stdout.ends_with(&entry.stdout), "{entry:#?}");
     assert!(
-        entry
-            .stdout
-            .starts_with("  # The file says: coffee-1, llama, 1 "),
+        entry.stdout.starts_with(
+            "  # The file says: Postern Coffee 1, llama, 1 049 728 weights in F32 and Q8_0, "
+        ),
         "{entry:#?}"
     );
 
@@ -215,7 +215,7 @@ fn a_check_fails_on_risk_and_on_a_bad_registry() {
     assert!(
         risky
             .stderr
-            .contains("the risk of 1 models is above medium"),
+            .contains("1 of 1 models have a risk above medium"),
         "{risky:#?}"
     );
 

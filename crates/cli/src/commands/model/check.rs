@@ -164,7 +164,10 @@ impl Checked<'_> {
         let approved = self.registry.approved_risk().as_str();
         let mut parts = Vec::new();
         if above > 0 {
-            parts.push(format!("the risk of {above} models is above {approved}"));
+            let all = self.models.len();
+            parts.push(format!(
+                "{above} of {all} models have a risk above {approved}, so they are refused"
+            ));
         }
         if without > 0 {
             let all = self.templates.len();
