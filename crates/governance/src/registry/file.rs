@@ -92,7 +92,7 @@ pub(super) fn parse(
     let approved = &parsed.approved_risk;
     let line = approved.defined.line();
     let approved_risk =
-        risk(&approved.value).map_err(|reason| fault(line, "approved_risk", reason))?;
+        parse_risk(&approved.value).map_err(|reason| fault(line, "approved_risk", reason))?;
     if parsed.models.value.len() > MODELS_MAX {
         let line = parsed.models.defined.line();
         let reason = format!("holds more than {MODELS_MAX} models; remove those that nobody uses");
@@ -137,24 +137,15 @@ impl Form<'_> {
             let reason = "must be 1 to 64 of A-Z a-z 0-9 . _ -, as in the model's manifest";
             return Err(self.fault(id.defined.line(), "id", reason));
         }
-        let sha256 = self.prose(
-            "sha256",
-            written.sha256,
-            "write the one of the model's manifest",
-        )?;
-        if !is_sha256_hex(&sha256.value) {
-            let reason = "must be 64 lower-case hexadecimal digits, as in the model's manifest";
-            return Err(self.fault(sha256.defined.line(), "sha256", reason));
-        }
-        let risk = self.prose("risk", written.risk, "write low, medium or high")?;
-        let line = risk.defined.line();
-        let risk = self::risk(&risk.value).map_err(|reason| self.fault(line, "risk", &reason))?;
         let text = |field, value, advice| {
             let spanned = self.prose(field, value, advice)?;
             Ok::<String, GovernanceError>(spanned.value)
         };
         let version = text("version", written.version, "write the provider's version")?;
         let provider = text("provider", written.provider, "write who made the model")?;
+        let sha256 = self.sha256(written.sha256)?;
+        let intended_uses = self.uses(written.intended_uses)?;
+        let limitations = self.limitations(written.limitations)?;
         let data_provenance = text(
             "data_provenance",
             written.data_provenance,
@@ -165,14 +156,13 @@ impl Form<'_> {
             written.licence,
             "write the SPDX identifier, such as Apache-2.0",
         )?;
-        let intended_uses = self.uses(written.intended_uses)?;
-        let limitations = self.limitations(written.limitations)?;
+        let risk = self.risk(written.risk)?;
         let (card, card_sha256) = self.card(written.card, read_card)?;
         Ok(ModelEntry {
             id: id.value,
             version,
             provider,
-            sha256: sha256.value,
+            sha256,
             intended_uses,
             limitations,
             data_provenance,
@@ -182,6 +172,22 @@ impl Form<'_> {
             card_sha256,
             line: self.line,
         })
+    }
+
+    fn sha256(&self, sha256: Option<Spanned<String>>) -> Result<String, GovernanceError> {
+        let advice = "write the one of the model's manifest";
+        let sha256 = self.prose("sha256", sha256, advice)?;
+        if !is_sha256_hex(&sha256.value) {
+            let reason = "must be 64 lower-case hexadecimal digits, as in the model's manifest";
+            return Err(self.fault(sha256.defined.line(), "sha256", reason));
+        }
+        Ok(sha256.value)
+    }
+
+    fn risk(&self, risk: Option<Spanned<String>>) -> Result<Risk, GovernanceError> {
+        let risk = self.prose("risk", risk, "write low, medium or high")?;
+        let line = risk.defined.line();
+        parse_risk(&risk.value).map_err(|reason| self.fault(line, "risk", &reason))
     }
 
     /// A text that is there, not empty, and no longer than it may be.
@@ -323,7 +329,7 @@ fn is_model_id(id: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&id.len()) && id.bytes().all(allowed)
 }
 
-fn risk(name: &str) -> Result<Risk, String> {
+fn parse_risk(name: &str) -> Result<Risk, String> {
     let known = [Risk::Low, Risk::Medium, Risk::High].into_iter();
     let mut named = known.filter(|risk| risk.as_str() == name);
     named
