@@ -23,9 +23,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use arguments::{
-    Arguments, AuditCommand, CertsCommand, Command, ModelCommand, TokenCommand,
-};
+use arguments::{Arguments, AuditCommand, CertsCommand, Command, ModelCommand, TokenCommand};
 use clap::Parser;
 use error::Exit;
 use log::LevelFilter;
@@ -115,6 +113,10 @@ fn run_model(command: ModelCommand) -> anyhow::Result<()> {
             out,
             force,
         } => commands::model::pin(&file, id.as_deref(), out.as_deref(), existing(force)),
+        ModelCommand::Register { manifest, entry } => {
+            commands::model::register::run(&manifest, entry)
+        }
+        ModelCommand::Check(check) => commands::model::check::run(&check),
         ModelCommand::Inspect { file, json } => commands::model::inspect(&file, json),
         ModelCommand::Tokenize {
             file,

@@ -1,8 +1,8 @@
 //! The decision on one call.
 //!
 //! [`decide`] asks in a fixed order, and the first "no" is the answer: identity, template, token
-//! scope, policy, variables, parameters, content of variables; then it renders. If a rule of the policy speaks of what was
-//! found in the variables, the policy is asked once more with that. It is a pure function.
+//! scope, policy, model, variables, parameters, content of variables; then it renders. If a rule of the policy speaks of
+//! what was found in the variables, the policy is asked once more with that. It is a pure function.
 //!
 //! Invariant: a [`GovernedPrompt`] holds sanitized variables only, and parameters within the
 //! bounds of template and policy.
@@ -197,6 +197,7 @@ fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denia
     let template = find_template(rules, request)?;
     check_scope(request, template)?;
     let mut deciding = permitted(rules, request, template, None)?;
+    rules.permit_model(&request.model, template)?;
     let tokens_bound = rules.tokens_bound(&request.identity, template);
     let variables = check_variables(template, &request.variables)?;
     let max_tokens = check_max_tokens(request.max_tokens, tokens_bound)?;

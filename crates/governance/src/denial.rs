@@ -4,6 +4,7 @@
 //! only if they have the form of a name; anything else is replaced by [`UNPRINTABLE`].
 
 use crate::names::{Identity, TemplateId};
+use crate::template::Risk;
 
 /// Stands for a name that a caller sent and that has not the form of one.
 pub(crate) const UNPRINTABLE: &str = "(not a valid name)";
@@ -65,6 +66,44 @@ pub enum Denial {
     RuleFailed {
         /// Which, and why.
         reason: String,
+    },
+    /// The registry does not know the model.
+    #[error("the model `{model}` is not in the registry of models")]
+    ModelUnregistered {
+        /// Its id.
+        model: String,
+    },
+    /// The registry knows a model of this id, but with another file.
+    #[error("the model `{model}` is in the registry of models with another SHA-256")]
+    ModelMismatch {
+        /// Its id.
+        model: String,
+    },
+    /// The model's risk is above the one that is approved.
+    #[error(
+        "the model `{model}` has the risk {}, and only risks up to {} are approved",
+        risk.as_str(),
+        approved.as_str()
+    )]
+    ModelRisk {
+        /// Its id.
+        model: String,
+        /// What the registry says of it.
+        risk: Risk,
+        /// The highest risk that is approved.
+        approved: Risk,
+    },
+    /// The model is not meant for what the template does.
+    #[error(
+        "the model `{model}` is not meant for `{use_case}`, which the template `{template}` needs"
+    )]
+    ModelUse {
+        /// Id of the model.
+        model: String,
+        /// The template asked for.
+        template: TemplateId,
+        /// Its use case; `any` if it has none.
+        use_case: String,
     },
     /// A required variable is not there.
     #[error("the variable `{variable}` is required")]
@@ -175,6 +214,10 @@ impl Denial {
             Self::TemplateNotAllowed { .. } => "template-not-allowed",
             Self::ForbiddenByRule { .. } => "forbidden-by-rule",
             Self::RuleFailed { .. } => "rule-failed",
+            Self::ModelUnregistered { .. } => "model-unregistered",
+            Self::ModelMismatch { .. } => "model-mismatch",
+            Self::ModelRisk { .. } => "model-risk",
+            Self::ModelUse { .. } => "model-use",
             Self::VariableMissing { .. } => "variable-missing",
             Self::VariableUnknown { .. } => "variable-unknown",
             Self::VariableOversized { .. } => "variable-oversized",
@@ -198,6 +241,10 @@ impl Denial {
             | Self::TemplateNotAllowed { .. }
             | Self::ForbiddenByRule { .. }
             | Self::RuleFailed { .. }
+            | Self::ModelUnregistered { .. }
+            | Self::ModelMismatch { .. }
+            | Self::ModelRisk { .. }
+            | Self::ModelUse { .. }
             | Self::InjectionRefused { .. } => DenialClass::Forbidden,
             Self::TemplateUnknown { .. } => DenialClass::NotFound,
             Self::VariableMissing { .. }
@@ -236,7 +283,8 @@ impl Denial {
             Self::TemplateUnknown { .. }
             | Self::TokenScope { .. }
             | Self::TemplateNotAllowed { .. }
-            | Self::ForbiddenByRule { .. } => Some("template"),
+            | Self::ForbiddenByRule { .. }
+            | Self::ModelUse { .. } => Some("template"),
             Self::VariableMissing { .. }
             | Self::VariableUnknown { .. }
             | Self::VariableOversized { .. }
@@ -247,9 +295,12 @@ impl Denial {
             | Self::VariableSchema { .. }
             | Self::PromptOversized { .. } => Some("variables"),
             Self::ParameterOutOfRange { parameter, .. } => Some(parameter),
-            Self::UnknownIdentity { .. } | Self::RuleFailed { .. } | Self::RenderFailed { .. } => {
-                None
-            }
+            Self::UnknownIdentity { .. }
+            | Self::RuleFailed { .. }
+            | Self::ModelUnregistered { .. }
+            | Self::ModelMismatch { .. }
+            | Self::ModelRisk { .. }
+            | Self::RenderFailed { .. } => None,
         }
     }
 }

@@ -248,6 +248,16 @@ pub enum GovernanceError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The registry does not let a model serve.
+    #[error("{}: {reason}", at(file, *line))]
+    ModelRefused {
+        /// The registry.
+        file: String,
+        /// Line of the model's entry, from 1 (0 where there is none).
+        line: u64,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// A string is not a valid identity.
     #[error(
         "not an identity: {reason}; an identity is 1 to 64 of a-z, 0-9, `.`, `_`, `-` \
@@ -266,6 +276,23 @@ pub enum GovernanceError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A string is not a valid use case.
+    #[error(
+        "not a use case: {reason}; a use case is 1 to 64 of a-z and 0-9 \
+         with single `-` between words, such as `test-generation`"
+    )]
+    InvalidUseCase {
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+/// A file with a line in it, where that is known.
+fn at(file: &str, line: u64) -> String {
+    match line {
+        0 => file.to_owned(),
+        line => format!("{file}:{line}"),
+    }
 }
 
 impl GovernanceError {
@@ -283,7 +310,8 @@ impl GovernanceError {
             | Self::LockMismatch { file, line, .. }
             | Self::NotLocked { file, line, .. }
             | Self::VariableUndeclared { file, line, .. }
-            | Self::VariableUnused { file, line, .. } => (file, *line),
+            | Self::VariableUnused { file, line, .. }
+            | Self::ModelRefused { file, line, .. } => (file, *line),
             Self::Body {
                 file,
                 line,

@@ -1,9 +1,9 @@
 //! Decides on every call, and does nothing.
 //!
-//! Templates, policy and redaction rules are loaded together as a [`RuleSet`]; [`decide`] turns a
-//! [`CallRequest`] into [`Decision::Allow`] with everything that may now happen, or
-//! [`Decision::Deny`] with the reason. [`OutputFilter`] applies the same redaction rules to what
-//! the model writes.
+//! Templates, policy, redaction rules and the registry of models are loaded together as a
+//! [`RuleSet`]; [`decide`] turns a [`CallRequest`] into [`Decision::Allow`] with everything that may
+//! now happen, or [`Decision::Deny`] with the reason. [`OutputFilter`] applies the same redaction
+//! rules to what the model writes.
 //!
 //! Invariant: what is not allowed by name is denied, and no text of a caller reaches a
 //! [`GovernedPrompt`] unsanitized.
@@ -25,6 +25,7 @@ mod output_filter;
 mod policy;
 mod prompt_test;
 mod redteam;
+mod registry;
 mod review;
 mod rules;
 mod sanitizer;
@@ -51,7 +52,7 @@ pub use error::GovernanceError;
 pub use fence::FenceKey;
 pub use injection::{Assessment, LANGUAGES, LEVEL_SCORES, Level, Signal, TEXT_BYTES_MAX, assess};
 pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
-pub use names::{Identity, NAME_BYTES_MAX, RoleName, TemplateId};
+pub use names::{Identity, NAME_BYTES_MAX, RoleName, TemplateId, UseCase};
 pub use output_filter::OutputFilter;
 pub use policy::{AUTHORIZATION_FILES_MAX, Action, Grant, Policy};
 pub use prompt_test::{
@@ -59,6 +60,9 @@ pub use prompt_test::{
     Recording, TESTS_MAX, prompt_text, similarity,
 };
 pub use redteam::{Judged, RedTeamReport, RedTeamSet};
+pub use registry::{
+    CARD_BYTES_MAX, LIMITATIONS_MAX, MODELS_MAX, ModelEntry, ModelRegistry, USES_MAX,
+};
 pub use review::{REVIEW_HOURS_DEFAULT, REVIEW_HOURS_MAX, ReviewPlan, ReviewReason};
 pub use rules::RuleSet;
 pub use sanitizer::{

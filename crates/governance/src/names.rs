@@ -1,4 +1,4 @@
-//! Validated names: who calls, in which role, and which template.
+//! Validated names: who calls, in which role, which template, and what it is for.
 //!
 //! Invariant: a value of these types has passed its check; there is no other way to make one, not
 //! through serde either.
@@ -27,6 +27,27 @@ pub struct RoleName(String);
 /// A template with its version, such as `coffee.v1` or `coffee_v1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TemplateId(String);
+
+/// What a template is for and a model is meant for, as both name it: `triage`, `test-generation`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct UseCase(String);
+
+/// The use case that stands for all.
+const ANY_USE: &str = "any";
+
+impl UseCase {
+    /// Every use there is: a model that is meant for it may answer every template.
+    #[must_use]
+    pub fn any() -> Self {
+        Self(ANY_USE.to_owned())
+    }
+
+    /// Whether this stands for every use.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.0 == ANY_USE
+    }
+}
 
 impl TemplateId {
     /// The name and the number of the version. Two spellings of one template have the same parts.
@@ -69,6 +90,17 @@ impl FromStr for TemplateId {
     }
 }
 
+impl FromStr for UseCase {
+    type Err = GovernanceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match use_case_fault(text) {
+            Some(reason) => Err(GovernanceError::InvalidUseCase { reason }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
 fn name_fault(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("it is empty");
@@ -82,6 +114,23 @@ fn name_fault(text: &str) -> Option<&'static str> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
     if !text.bytes().all(allowed) {
         return Some("it holds a character that is not allowed");
+    }
+    None
+}
+
+fn use_case_fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("it is empty");
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Some("it is longer than 64 bytes");
+    }
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !text.bytes().all(allowed) {
+        return Some("it holds a character that is not allowed");
+    }
+    if text.split('-').any(str::is_empty) {
+        return Some("a `-` of it does not stand between two words");
     }
     None
 }
@@ -139,3 +188,4 @@ macro_rules! name {
 name!(Identity);
 name!(RoleName);
 name!(TemplateId);
+name!(UseCase);

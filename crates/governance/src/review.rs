@@ -91,11 +91,7 @@ impl ReviewRules {
     }
 
     /// What is to be done with the output of a call for this template, in which `injection` was found.
-    pub(crate) fn plan(
-        &self,
-        template: &Template,
-        injection: Option<ReviewReason>,
-    ) -> ReviewPlan {
+    pub(crate) fn plan(&self, template: &Template, injection: Option<ReviewReason>) -> ReviewPlan {
         let risky = self.risk.filter(|least| template.risk >= *least);
         let risky = risky.map(|_| ReviewReason::Risk {
             risk: template.risk,
@@ -148,11 +144,7 @@ impl ReviewPlan {
 
     /// Why the finished output is held; nothing if it is not. `fault` is what its schema says against it.
     #[must_use]
-    pub fn reasons(
-        &self,
-        fault: Option<&str>,
-        mean_probability: Option<f32>,
-    ) -> Vec<ReviewReason> {
+    pub fn reasons(&self, fault: Option<&str>, mean_probability: Option<f32>) -> Vec<ReviewReason> {
         let schema = fault.filter(|_| self.schema_failure);
         let schema = schema.map(|fault| ReviewReason::SchemaFailure {
             reason: fault.to_owned(),

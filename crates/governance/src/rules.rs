@@ -4,14 +4,16 @@ use crate::GovernanceError;
 use crate::authorization::{Authorization, Circumstances, Question, Verdict};
 use crate::canonical::Canonical;
 use crate::decision::ModelRef;
+use crate::denial::Denial;
 use crate::fence::FenceKey;
-use crate::names::{Identity, TemplateId};
+use crate::names::Identity;
 use crate::policy::Policy;
+use crate::registry::ModelRegistry;
 use crate::sanitizer::Sanitizer;
 use crate::template::Template;
 use crate::template_set::TemplateSet;
 
-/// Templates, policy and redaction rules that fit each other.
+/// Templates, policy, redaction rules and the registry of models, which fit each other.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RuleSet {
@@ -21,6 +23,8 @@ pub struct RuleSet {
     pub policy: Policy,
     /// What is taken out of variables and output.
     pub sanitizer: Sanitizer,
+    /// Which models may answer; without it, any.
+    registry: Option<ModelRegistry>,
     /// What the marks around untrusted text are derived from, if somebody chose it.
     fence_key: Option<FenceKey>,
     authorization: Authorization,
@@ -50,21 +54,25 @@ impl RuleSet {
     ) -> Result<Self, GovernanceError> {
         check_grants(&templates, &policy)?;
         let authorization = Authorization::new(&policy, &templates)?;
-        let checksum = Canonical::object([
-            ("format", Canonical::text("postern-rules/1")),
-            ("templates", templates.canonical()),
-            ("policy", Canonical::text(policy.checksum())),
-            ("sanitizer", Canonical::text(sanitizer.checksum())),
-        ])
-        .sha256_hex();
-        Ok(Self {
+        let mut rules = Self {
             templates,
             policy,
             sanitizer,
+            registry: None,
             fence_key: None,
             authorization,
-            checksum,
-        })
+            checksum: String::new(),
+        };
+        rules.checksum = rules.canonical().sha256_hex();
+        Ok(rules)
+    }
+
+    /// The same rules for the models of a registry, and for no others.
+    #[must_use]
+    pub fn with_registry(mut self, registry: ModelRegistry) -> Self {
+        self.registry = Some(registry);
+        self.checksum = self.canonical().sha256_hex();
+        self
     }
 
     /// The same rules with marks that only the holder of the key can know, unless a key was chosen
@@ -77,30 +85,32 @@ impl RuleSet {
 
     /// Whether the policy's rules allow something, and which of them say so. An identity that the policy does not list is
     /// allowed nothing.
-    #[must_use]
     pub fn authorize(&self, question: &Question<'_>, circumstances: &Circumstances) -> Verdict {
         if !self.policy.knows(question.identity()) {
             return Verdict::default();
         }
-        self.authorization.ask(question, circumstances)
+        self.authorization
+            .ask(question, circumstances, self.registry.as_ref())
     }
 
-    /// Whether a call of this identity for this template would be let in, as far as nothing in its variables speaks against it.
+    /// Whether a call of this identity for this template would be let in and may be answered by this model, as far as nothing
+    /// in its variables speaks against it.
     #[must_use]
     pub fn opens(
         &self,
         identity: &Identity,
-        template: &TemplateId,
+        template: &Template,
         model: &ModelRef,
         circumstances: &Circumstances,
     ) -> bool {
         let question = Question::Generate {
             identity,
-            template,
+            template: &template.id,
             model,
             validation: None,
         };
         self.authorize(&question, circumstances).allowed
+            && self.permit_model(model, template).is_ok()
     }
 
     /// The most tokens that a call of this identity for this template may generate.
@@ -132,11 +142,54 @@ impl RuleSet {
         self.fence_key.unwrap_or(FenceKey::PUBLIC)
     }
 
-    /// SHA-256 over the checksums of all templates, the policy and the redaction rules, 64
-    /// lower-case hex digits: names the whole set in one string.
+    /// Which models may answer, if that was judged.
+    #[must_use]
+    pub fn registry(&self) -> Option<&ModelRegistry> {
+        self.registry.as_ref()
+    }
+
+    /// Whether this model may answer this template. Without a registry, every model may.
+    ///
+    /// # Errors
+    ///
+    /// The first reason why not, as [`ModelRegistry::permit`].
+    pub fn permit_model(&self, model: &ModelRef, template: &Template) -> Result<(), Denial> {
+        match &self.registry {
+            Some(registry) => registry.permit(model, template).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether this model may serve under these rules. Without a registry, every model may.
+    ///
+    /// # Errors
+    ///
+    /// Why not and what to do, as [`ModelRegistry::require`].
+    pub fn require_model(&self, model: &ModelRef) -> Result<(), GovernanceError> {
+        match &self.registry {
+            Some(registry) => registry.require(model, &self.templates).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// SHA-256 over the checksums of all templates, the policy, the redaction rules and the registry if
+    /// there is one, 64 lower-case hex digits: names the whole set in one string.
     #[must_use]
     pub fn checksum(&self) -> &str {
         &self.checksum
+    }
+
+    fn canonical(&self) -> Canonical {
+        let canonical = Canonical::object([
+            ("format", Canonical::text("postern-rules/1")),
+            ("templates", self.templates.canonical()),
+            ("policy", Canonical::text(self.policy.checksum())),
+            ("sanitizer", Canonical::text(self.sanitizer.checksum())),
+        ]);
+        match &self.registry {
+            Some(registry) => canonical.with("models", Canonical::text(registry.checksum())),
+            None => canonical,
+        }
     }
 }
 

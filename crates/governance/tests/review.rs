@@ -19,9 +19,8 @@ user: '{{log}}'
 variables: {log: {}}
 output: {type: object}
 ";
-    let policy = format!(
-        "version: 1\nidentities: {{ann: {{templates: {{triage.v1: {{}}}}}}}}\n{section}"
-    );
+    let policy =
+        format!("version: 1\nidentities: {{ann: {{templates: {{triage.v1: {{}}}}}}}}\n{section}");
     let policy = Policy::from_source("policy.yaml", &policy).expect("a policy");
     let templates = TemplateSet::from_sources([("triage.v1.yaml", TEMPLATE)]).expect("templates");
     let rules = RuleSet::new(templates, policy).expect("a rule set");
@@ -63,7 +62,11 @@ fn a_risk_at_or_above_the_bound_is_held_whatever_comes() {
     for (risk, expected) in [("low", true), ("medium", true), ("high", false)] {
         let plan = plan(&format!("review: {{risk: {risk}}}\n"));
         assert_eq!(plan.may_hold(), expected, "{risk}");
-        assert_eq!(codes(&plan, None, None).contains(&"risk"), expected, "{risk}");
+        assert_eq!(
+            codes(&plan, None, None).contains(&"risk"),
+            expected,
+            "{risk}"
+        );
     }
 }
 
@@ -89,10 +92,16 @@ fn an_output_that_breaks_its_schema_or_is_unsure_is_held() {
 #[test]
 fn wrong_values_are_told_with_their_line() {
     let cases = [
-        ("review: {probability_min: 0}", "policy.yaml:3: field `review.probability_min` must be above 0"),
+        (
+            "review: {probability_min: 0}",
+            "policy.yaml:3: field `review.probability_min` must be above 0",
+        ),
         ("review: {probability_min: 1.5}", "at most 1"),
         ("review: {probability_min: -1}", "must be above 0"),
-        ("review: {expires_hours: 0}", "field `review.expires_hours` must be from 1 to 2160"),
+        (
+            "review: {expires_hours: 0}",
+            "field `review.expires_hours` must be from 1 to 2160",
+        ),
         ("review: {expires_hours: 5000}", "must be from 1 to 2160"),
         ("review: {expires_hours: -1}", "policy.yaml:3:"),
         ("review: {risk: dire}", "policy.yaml:3:"),

@@ -369,6 +369,30 @@ fn denial_wording(denial: &Denial) -> Wording {
             "A rule of the policy cannot be evaluated",
             "The policy has a rule that fails for this call, so nothing is allowed; the operator must mend it.",
         ),
+        Denial::ModelUnregistered { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "model-unregistered",
+            "The model is not registered",
+            "The registry of models does not know the model that would answer; the operator must register it.",
+        ),
+        Denial::ModelMismatch { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "model-mismatch",
+            "The model is not the registered one",
+            "The registry of models has the model that would answer with another SHA-256; the operator must restore its file or register it.",
+        ),
+        Denial::ModelRisk { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "model-risk",
+            "The model's risk is not approved",
+            "The risk of the model that would answer is above the highest that is approved; the operator must serve another model.",
+        ),
+        Denial::ModelUse { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "model-use",
+            "The model is not meant for this template",
+            "The registry of models has the model that would answer for other uses than this template's; GET /v1/templates lists those you may use.",
+        ),
         Denial::VariableMissing { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,
             "variable-missing",

@@ -248,18 +248,17 @@ impl Service {
         self.ids.next()
     }
 
-    /// The templates that token and policy both open to `caller` now.
+    /// The templates that token and policy both open to `caller` now, and that the model is meant for.
     #[must_use]
     pub fn templates(&self, caller: &Caller) -> Vec<TemplateSummary> {
         let rules = self.rules();
         let model = translate::model_ref(self.engine.info());
         let now = self.circumstances(Source::Network);
-        let opens = |id| rules.opens(&caller.identity, id, &model, &now);
         rules
             .templates
             .iter()
             .filter(|template| caller.scopes.contains(&template.id))
-            .filter(|template| opens(&template.id))
+            .filter(|template| rules.opens(&caller.identity, template, &model, &now))
             .map(summary)
             .collect()
     }

@@ -107,6 +107,9 @@ pub(crate) struct RuleFileArguments {
     /// Folder of templates [default: the embedded ones]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) prompts: Option<PathBuf>,
+    /// Registry of models, YAML; its cards lie beside it [default: the embedded one]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) models: Option<PathBuf>,
 }
 
 /// How a call comes in.

@@ -7,7 +7,7 @@ use postern_governance::{Circumstances, Identity, Source, TemplateId};
 use postern_service::TokenKey;
 
 use crate::certificates::{self, CertificateRequest, ExistingCa};
-use crate::daemon::rules_of;
+use crate::daemon::{RulePaths, reference, rules_of};
 use crate::embedded;
 use crate::file_rights::refuse_strangers;
 use crate::state_folder::{Existing, StateFolder};
@@ -151,14 +151,15 @@ fn show_token_line(
 
 /// The first client to which the embedded policy opens a template now, and that template.
 fn first_open(clients: &[Identity]) -> anyhow::Result<Option<(&Identity, TemplateId)>> {
-    let (rules, model) = (rules_of(None, None, None)?, embedded::model_ref()?);
+    let rules = rules_of(&RulePaths::default())?;
+    let model = reference(&embedded::manifest()?);
     let now = Circumstances {
         source: Source::Network,
         time_unix_s: Timestamp::now().as_second(),
     };
     Ok(clients.iter().find_map(|identity| {
-        let mut ids = rules.templates.iter().map(|template| &template.id);
-        let open = ids.find(|id| rules.opens(identity, id, &model, &now))?;
-        Some((identity, open.clone()))
+        let mut templates = rules.templates.iter();
+        let open = templates.find(|template| rules.opens(identity, template, &model, &now))?;
+        Some((identity, open.id.clone()))
     }))
 }

@@ -19,6 +19,8 @@ fn help_says_what_each_command_does() {
     check("generate", &["generate"]);
     check("model", &["model"]);
     check("model_pin", &["model", "pin"]);
+    check("model_register", &["model", "register"]);
+    check("model_check", &["model", "check"]);
     check("model_inspect", &["model", "inspect"]);
     check("model_tokenize", &["model", "tokenize"]);
     check("prompt", &["prompt"]);

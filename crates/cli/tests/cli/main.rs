@@ -10,6 +10,7 @@ mod help;
 mod model;
 mod policy;
 mod prompt;
+mod registry;
 mod run;
 mod sanitize;
 mod serve;

@@ -120,7 +120,7 @@ fn check_warns_of_what_looks_like_a_mistake() {
     for expected in [
         "warning: policy.yaml: the identity `bob` has no role and no template",
         "warning: policy.yaml: no identity has the role `night`",
-        "warning: nobody may use the template `coffee.v1` now",
+        "warning: no rule opens the template `coffee.v1` to anybody now",
         "2 rules over 3 templates",
     ] {
         assert!(ran.stdout.contains(expected), "{expected}: {ran:#?}");

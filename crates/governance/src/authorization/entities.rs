@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression, Schema};
 
 use super::question::{DEVICE_ID, uid};
+use crate::names::UseCase;
 use crate::policy::Policy;
 use crate::template::Template;
 use crate::template_set::TemplateSet;
@@ -43,7 +44,11 @@ fn template_entity(template: &Template) -> Entity {
             ("risk", text(template.risk.as_str())),
             (
                 "riskLevel",
-                RestrictedExpression::new_long(template.risk as i64 + 1),
+                RestrictedExpression::new_long(template.risk.level()),
+            ),
+            (
+                "useCase",
+                text(template.use_case.as_ref().map_or("", UseCase::as_str)),
             ),
             ("author", text(&template.author)),
             ("dataClasses", RestrictedExpression::new_set(classes)),

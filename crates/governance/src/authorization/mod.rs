@@ -24,6 +24,7 @@ use serde::Serialize;
 use crate::GovernanceError;
 use crate::names::Identity;
 use crate::policy::Policy;
+use crate::registry::ModelRegistry;
 use crate::template_set::TemplateSet;
 pub use question::{Circumstances, Question, Right, Validation};
 pub use rules::AUTHORIZATION_RULES_MAX;
@@ -123,14 +124,20 @@ impl Authorization {
         self.0.places.len()
     }
 
-    pub(crate) fn ask(&self, question: &Question<'_>, circumstances: &Circumstances) -> Verdict {
+    /// `registry` is where a rule that asks for the model's risk looks.
+    pub(crate) fn ask(
+        &self,
+        question: &Question<'_>,
+        circumstances: &Circumstances,
+        registry: Option<&ModelRegistry>,
+    ) -> Verdict {
         if question.concerns_oneself() {
             return Verdict::default();
         }
         let Inner {
             policies, entities, ..
         } = &*self.0;
-        let request = question.request(circumstances);
+        let request = question.request(circumstances, registry);
         let response = Authorizer::new().is_authorized(&request, policies, entities);
         let diagnostics = response.diagnostics();
         let mut rules: Vec<_> = diagnostics.reason().map(|id| self.deciding(id)).collect();

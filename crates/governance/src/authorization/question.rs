@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{ModelRef, Source};
 use crate::names::{Identity, TemplateId};
+use crate::registry::{ModelEntry, ModelRegistry};
+use crate::template::Risk;
 
 /// The name of the one device that rules know.
 pub(super) const DEVICE_ID: &str = "this";
@@ -107,7 +109,11 @@ impl Question<'_> {
         matches!(self, Self::Approve { identity, author, .. } if identity == author)
     }
 
-    pub(super) fn request(&self, circumstances: &Circumstances) -> Request {
+    pub(super) fn request(
+        &self,
+        circumstances: &Circumstances,
+        registry: Option<&ModelRegistry>,
+    ) -> Request {
         let (action, resource) = match self {
             Self::Generate { template, .. } => ("generate", uid("Template", template.as_str())),
             Self::Approve { template, .. } => {
@@ -115,7 +121,9 @@ impl Question<'_> {
             }
             Self::Administer { .. } => (Right::Administer.as_str(), uid("Device", DEVICE_ID)),
         };
-        let facts = moment(circumstances).into_iter().chain(self.facts());
+        let facts = moment(circumstances)
+            .into_iter()
+            .chain(self.facts(registry));
         let context = Context::from_pairs(facts.map(|(name, value)| (name.to_owned(), value)))
             .expect("no fact stands there twice, and the time is one that Cedar reads");
         let principal = uid("Identity", self.identity().as_str());
@@ -124,12 +132,12 @@ impl Question<'_> {
     }
 
     /// What is true of this question alone.
-    fn facts(&self) -> Vec<Fact> {
+    fn facts(&self, registry: Option<&ModelRegistry>) -> Vec<Fact> {
         match self {
             Self::Generate {
                 model, validation, ..
             } => {
-                let mut facts = vec![("model", model_record(model))];
+                let mut facts = vec![("model", model_record(model, registry))];
                 if let Some(validation) = validation {
                     facts.push(("validation", validation_record(validation)));
                 }
@@ -170,8 +178,21 @@ fn weekday(day: Weekday) -> &'static str {
     }
 }
 
-fn model_record(model: &ModelRef) -> RestrictedExpression {
-    record([("id", text(&model.id)), ("sha256", text(&model.sha256))])
+/// A model that the registry does not hold is taken for one of the highest risk.
+fn model_record(model: &ModelRef, registry: Option<&ModelRegistry>) -> RestrictedExpression {
+    let entry = registry.and_then(|registry| registry.find(model));
+    let risk = entry.map_or(Risk::High, ModelEntry::risk);
+    record([
+        ("id", text(&model.id)),
+        ("sha256", text(&model.sha256)),
+        (
+            "registered",
+            RestrictedExpression::new_bool(entry.is_some()),
+        ),
+        ("provider", text(entry.map_or("", ModelEntry::provider))),
+        ("risk", text(risk.as_str())),
+        ("riskLevel", RestrictedExpression::new_long(risk.level())),
+    ])
 }
 
 fn validation_record(validation: &Validation) -> RestrictedExpression {

@@ -7,7 +7,7 @@ mod redteam;
 use postern_governance::{AUTHORIZATION_SCHEMA, RuleSet};
 
 use crate::arguments::{PolicyCommand, RuleFileArguments};
-use crate::daemon::rules_of;
+use crate::daemon::{RulePaths, rules_of};
 use crate::terminal::Screen;
 
 /// Runs one of the commands.
@@ -22,5 +22,10 @@ pub(crate) fn run(command: PolicyCommand) -> anyhow::Result<()> {
 
 /// The rules that the arguments name.
 fn rules(files: &RuleFileArguments) -> anyhow::Result<RuleSet> {
-    rules_of(files.prompts.as_deref(), files.policy.as_deref(), None)
+    rules_of(&RulePaths {
+        prompts: files.prompts.as_deref(),
+        policy: files.policy.as_deref(),
+        models: files.models.as_deref(),
+        ..RulePaths::default()
+    })
 }
