@@ -12,7 +12,7 @@ fn long_call(daemon: &Daemon, state: &State) -> RunningCall {
 #[test]
 fn a_killed_daemon_leaves_a_log_that_verifies_and_closes_its_calls_on_the_next_start() {
     let state = State::new();
-    let daemon = Daemon::start_with(&state, &["--model", slow_model()]);
+    let daemon = Daemon::start_with(&state, &slow_model());
     let call = long_call(&daemon, &state);
     daemon.kill();
     let (_, status) = call.finish();
@@ -25,7 +25,7 @@ fn a_killed_daemon_leaves_a_log_that_verifies_and_closes_its_calls_on_the_next_s
     let open = cut["open_calls"].as_array().expect("open calls are listed");
     assert_eq!(open.len(), 1, "{cut}");
 
-    let restarted = Daemon::start_with(&state, &["--model", slow_model()]);
+    let restarted = Daemon::start_with(&state, &slow_model());
     let interrupted = state.entries_of("interrupted");
     assert_eq!(interrupted.len(), 1, "{interrupted:?}");
     assert_eq!(interrupted[0]["request_id"], open[0]);
@@ -38,7 +38,7 @@ fn a_log_survives_many_kills() {
     const KILLS: usize = 4;
     let state = State::new();
     for _ in 0..KILLS {
-        let daemon = Daemon::start_with(&state, &["--model", slow_model()]);
+        let daemon = Daemon::start_with(&state, &slow_model());
         let calls = [long_call(&daemon, &state), long_call(&daemon, &state)];
         daemon.kill();
         for call in calls {
@@ -46,7 +46,7 @@ fn a_log_survives_many_kills() {
         }
         state.verified();
     }
-    drop(Daemon::start_with(&state, &["--model", slow_model()]));
+    drop(Daemon::start_with(&state, &slow_model()));
     assert_eq!(state.entries_of("admitted").len(), 2 * KILLS);
     assert_eq!(state.entries_of("interrupted").len(), 2 * KILLS);
     assert_eq!(state.verified()["open_calls"], serde_json::json!([]));
@@ -55,7 +55,7 @@ fn a_log_survives_many_kills() {
 #[test]
 fn a_caller_that_vanishes_stops_its_generation_and_is_recorded() {
     let state = State::new();
-    let daemon = Daemon::start_with(&state, &["--model", slow_model()]);
+    let daemon = Daemon::start_with(&state, &slow_model());
     let mut call = long_call(&daemon, &state);
     call.kill();
     let completed = wait_until("the vanished call is recorded", || {
@@ -78,7 +78,7 @@ fn a_caller_that_vanishes_stops_its_generation_and_is_recorded() {
 #[test]
 fn sigterm_ends_in_order_with_every_record_written() {
     let state = State::new();
-    let daemon = Daemon::start_with(&state, &["--model", slow_model()]);
+    let daemon = Daemon::start_with(&state, &slow_model());
     let call = long_call(&daemon, &state);
     daemon.terminate();
     let (last, caller) = call.finish();

@@ -11,6 +11,7 @@ use std::{
 };
 
 use postern_testkit::gguf::{Storage, TinyModel};
+use postern_testkit::models::write_registry;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -222,10 +223,10 @@ fn serve_arguments(state: &State) -> [std::ffi::OsString; 5] {
     ]
 }
 
-/// Manifest of a pinned model with random weights whose answers are long.
-pub(crate) fn slow_model() -> &'static str {
-    static MANIFEST: OnceLock<String> = OnceLock::new();
-    MANIFEST.get_or_init(|| {
+/// Arguments that serve a pinned and registered model with random weights, whose answers are long.
+pub(crate) fn slow_model() -> [&'static str; 4] {
+    static FILES: OnceLock<[String; 2]> = OnceLock::new();
+    let [manifest, registry] = FILES.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let file = folder.join("slow.gguf");
         let manifest = folder.join("slow.manifest.json");
@@ -246,11 +247,13 @@ pub(crate) fn slow_model() -> &'static str {
                 .arg("--out")
                 .arg(&manifest),
         );
-        manifest
-            .into_os_string()
-            .into_string()
-            .expect("the target folder's path is UTF-8")
-    })
+        let registry = write_registry(&manifest);
+        [manifest, registry].map(|path| {
+            let path = path.into_os_string().into_string();
+            path.expect("the target folder's path is UTF-8")
+        })
+    });
+    ["--model", manifest, "--models", registry]
 }
 
 /// A streaming call that has produced its first text and is still running.

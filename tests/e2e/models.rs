@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path, process::Output};
 
+use postern_testkit::models::write_registry;
 use tempfile::TempDir;
 
 use crate::harness::{State, postern, succeed};
@@ -12,13 +13,17 @@ const MODEL: &str = concat!(
 );
 
 fn serve(state: &State, model: &Path) -> Output {
-    postern()
+    let mut command = postern();
+    command
         .args(["serve", "--port", "0", "--state-dir"])
         .arg(state.path())
         .arg("--model")
-        .arg(model)
-        .output()
-        .expect("the daemon can be started")
+        .arg(model);
+    let manifest = model.with_extension("manifest.json");
+    if manifest.exists() {
+        command.arg("--models").arg(write_registry(&manifest));
+    }
+    command.output().expect("the daemon can be started")
 }
 
 #[track_caller]

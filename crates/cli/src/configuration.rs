@@ -50,6 +50,8 @@ pub(crate) struct Configuration {
     pub(crate) policy: Option<PathBuf>,
     /// Redaction rules besides those that ship.
     pub(crate) sanitizer_rules: Option<PathBuf>,
+    /// Registry of models; the embedded one when absent.
+    pub(crate) models: Option<PathBuf>,
     pub(crate) audit_dir: PathBuf,
     pub(crate) audit: AuditConfig,
     pub(crate) token_key: PathBuf,
@@ -136,6 +138,9 @@ impl Configuration {
         if arguments.policy.is_some() {
             self.policy.clone_from(&arguments.policy);
         }
+        if arguments.models.is_some() {
+            self.models.clone_from(&arguments.models);
+        }
         if let Some(folder) = &arguments.audit_dir {
             self.audit_dir.clone_from(folder);
         }
@@ -159,7 +164,7 @@ impl<'a> Document<'a> {
         let mut take = |name| self.section(name, &mut sections);
         let model = take("model").into_model()?;
         let engine = take("engine").into_engine()?;
-        let (prompts, policy, sanitizer_rules) = take("governance").into_rules()?;
+        let [prompts, policy, sanitizer_rules, models] = take("governance").into_rules()?;
         let (audit_dir, audit) = take("audit").into_audit()?;
         let (token_key, ledger, service) = take("service").into_service()?;
         let server = take("server").into_server(state)?;
@@ -170,6 +175,7 @@ impl<'a> Document<'a> {
             prompts,
             policy,
             sanitizer_rules,
+            models,
             audit_dir: audit_dir.unwrap_or_else(|| state.audit()),
             audit,
             token_key: token_key.unwrap_or_else(|| state.token_key()),
@@ -269,13 +275,15 @@ impl Section<'_, '_> {
         Ok(config)
     }
 
-    /// The folder of templates, the policy file and the file of redaction rules.
-    fn into_rules(mut self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>, Option<PathBuf>)> {
-        let prompts = self.take_path("prompts")?;
-        let policy = self.take_path("policy")?;
-        let sanitizer_rules = self.take_path("sanitizer-rules")?;
-        self.refuse_unknown(&["prompts", "policy", "sanitizer-rules"])?;
-        Ok((prompts, policy, sanitizer_rules))
+    /// The folder of templates, the policy file, the file of redaction rules and the registry of models.
+    fn into_rules(mut self) -> anyhow::Result<[Option<PathBuf>; 4]> {
+        let keys = ["prompts", "policy", "sanitizer-rules", "models"];
+        let mut paths = [const { None }; 4];
+        for (path, key) in paths.iter_mut().zip(keys) {
+            *path = self.take_path(key)?;
+        }
+        self.refuse_unknown(&keys)?;
+        Ok(paths)
     }
 
     fn into_audit(mut self) -> anyhow::Result<(Option<PathBuf>, AuditConfig)> {
@@ -424,6 +432,7 @@ mod tests {
                 "prompts",
                 "policy",
                 "sanitizer-rules",
+                "models",
                 "dir",
                 "token-key",
                 "ledger",

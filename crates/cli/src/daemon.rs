@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use postern_audit::AuditLog;
 use postern_engine::{Engine, ModelManifest, VerifiedModel};
-use postern_governance::{Policy, RuleSet, Sanitizer, TemplateSet};
+use postern_governance::{ModelRef, ModelRegistry, Policy, RuleSet, Sanitizer, TemplateSet};
 use postern_server::Server;
 use postern_service::{Clock, Ledger, Service, TokenKey};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -102,12 +102,15 @@ async fn close_unused(service: &Service) {
 /// Reads and checks everything. Blocks. What fails fast and cheaply comes first.
 fn prepare(configuration: &Configuration) -> anyhow::Result<Parts> {
     let rules = load_rules(configuration)?;
+    let manifest = load_manifest(&configuration.model)?;
+    // Before gigabytes are hashed; what is loaded then has the digest of this manifest.
+    rules.require_model(&reference(&manifest))?;
     if let Some(folder) = configuration.token_key.parent() {
         create_folder(folder)?;
     }
     let key = TokenKey::load_or_create(&configuration.token_key)?;
     refuse_strangers(&configuration.token_key)?;
-    let model = load_model(&configuration.model)?;
+    let model = load_model(&configuration.model, &manifest)?;
     log::info!(model = model.id(), sha256:% = model.sha256(); "model matches its pin");
     let spinner = Spinner::new("loading the model");
     let engine = Engine::start(model, &configuration.engine)?;
@@ -141,26 +144,61 @@ fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Servi
     )?)
 }
 
-/// Reads templates and policy again and puts them in force; if anything is wrong with them, the old
-/// ones stay.
+/// Reads templates, policy and registry again and puts them in force; if anything is wrong with them, or
+/// the registry does not hold the loaded model any more, the old ones stay.
 pub(crate) fn reload_rules(configuration: &Configuration, service: &Service) {
-    match load_rules(configuration) {
+    match load_rules_for(configuration, service) {
         Ok(rules) => {
-            log::info!(rules = rules.checksum(); "templates and policy were read again");
+            log::info!(rules = rules.checksum(); "templates, policy and registry were read again");
             service.replace_rules(rules);
         }
         Err(error) => {
             let error = crate::error::message(&error);
-            log::error!(error; "templates and policy were not reloaded; the old ones stay in force");
+            log::error!(error; "templates, policy and registry were not reloaded; the old ones stay in force");
         }
     }
+}
+
+/// The rules as they are now, under which the models that are loaded may go on.
+fn load_rules_for(configuration: &Configuration, service: &Service) -> anyhow::Result<RuleSet> {
+    let rules = load_rules(configuration)?;
+    for model in service.models() {
+        rules.require_model(&ModelRef {
+            id: model.id,
+            sha256: model.sha256,
+        })?;
+    }
+    Ok(rules)
 }
 
 pub(crate) fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSet> {
     if let Some(rules) = &configuration.rules {
         return Ok(rules.clone());
     }
-    let templates = match &configuration.prompts {
+    rules_of(&RulePaths {
+        prompts: configuration.prompts.as_deref(),
+        policy: configuration.policy.as_deref(),
+        sanitizer_rules: configuration.sanitizer_rules.as_deref(),
+        models: configuration.models.as_deref(),
+    })
+}
+
+/// Where the rules are; what is absent is taken from the binary.
+#[derive(Debug, Default)]
+pub(crate) struct RulePaths<'p> {
+    /// Folder of templates.
+    pub(crate) prompts: Option<&'p Path>,
+    /// Policy file, beside the rules that it names.
+    pub(crate) policy: Option<&'p Path>,
+    /// Redaction rules.
+    pub(crate) sanitizer_rules: Option<&'p Path>,
+    /// Registry of models, beside its cards.
+    pub(crate) models: Option<&'p Path>,
+}
+
+/// The rules of the given files.
+pub(crate) fn rules_of(paths: &RulePaths<'_>) -> anyhow::Result<RuleSet> {
+    let templates = match paths.prompts {
         Some(folder) => {
             let templates = TemplateSet::load(folder)?;
             refuse_strangers_within(folder)?;
@@ -168,38 +206,70 @@ pub(crate) fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSe
         }
         None => embedded::templates()?,
     };
-    let policy = match &configuration.policy {
+    let policy = match paths.policy {
         Some(file) => {
             refuse_strangers(file)?;
-            Policy::load(file)?
+            let policy = Policy::load(file)?;
+            for rules in policy.rule_files() {
+                refuse_strangers(&file.with_file_name(rules))?;
+            }
+            policy
         }
         None => embedded::policy()?,
     };
-    let sanitizer = match &configuration.sanitizer_rules {
+    let sanitizer = match paths.sanitizer_rules {
         Some(file) => {
             refuse_strangers(file)?;
             Sanitizer::load(&[file])?
         }
         None => Sanitizer::builtin(),
     };
-    Ok(RuleSet::with_sanitizer(templates, policy, sanitizer)?)
+    let registry = match paths.models {
+        Some(file) => load_registry(file)?,
+        None => embedded::registry()?,
+    };
+    Ok(RuleSet::with_sanitizer(templates, policy, sanitizer)?.with_registry(registry))
 }
 
-fn load_model(source: &ModelSource) -> anyhow::Result<VerifiedModel> {
+fn load_registry(file: &Path) -> anyhow::Result<ModelRegistry> {
+    refuse_strangers(file)?;
+    let registry = ModelRegistry::load(file)?;
+    for entry in registry.iter() {
+        refuse_strangers(&file.with_file_name(entry.card()))?;
+    }
+    Ok(registry)
+}
+
+/// The pin of the model that is to be served.
+fn load_manifest(source: &ModelSource) -> anyhow::Result<ModelManifest> {
     let ModelSource::File(path) = source else {
-        return embedded::model();
+        return embedded::manifest();
     };
     let manifest = manifest_of(path)?;
     refuse_strangers(&manifest)?;
-    let manifest = ModelManifest::read(&manifest)?;
+    Ok(ModelManifest::read(&manifest)?)
+}
+
+/// The model of a manifest as the rules know it.
+pub(crate) fn reference(manifest: &ModelManifest) -> ModelRef {
+    ModelRef {
+        id: manifest.id.clone(),
+        sha256: manifest.sha256.to_string(),
+    }
+}
+
+fn load_model(source: &ModelSource, manifest: &ModelManifest) -> anyhow::Result<VerifiedModel> {
+    if *source == ModelSource::Embedded {
+        return embedded::model(manifest);
+    }
     let progress = ByteProgress::new(&format!("checking {}", manifest.id));
-    Ok(VerifiedModel::load(&manifest, &mut |at| {
+    Ok(VerifiedModel::load(manifest, &mut |at| {
         progress.at(at.bytes_done, at.bytes_total)
     })?)
 }
 
 /// The manifest itself, or the one beside a GGUF file. A file without a pin is not used.
-fn manifest_of(path: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn manifest_of(path: &Path) -> anyhow::Result<PathBuf> {
     if path
         .extension()
         .is_none_or(|extension| !extension.eq_ignore_ascii_case("gguf"))

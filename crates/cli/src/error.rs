@@ -56,6 +56,9 @@ pub(crate) enum CommandError {
         /// How many.
         count: u64,
     },
+    /// A call that was only asked about would be refused, and why was printed.
+    #[error("the call would be refused")]
+    WouldBeRefused,
     /// A policy lets too many attacks through, or stops too many harmless texts.
     #[error(
         "the policy does not tell attacks from harmless texts well enough; see above, or use --json"
@@ -156,6 +159,8 @@ impl From<Refusal> for CommandError {
             | RefusalKind::Denied(_)
             | RefusalKind::Busy
             | RefusalKind::OverLimit { .. }
+            | RefusalKind::RightMissing { .. }
+            | RefusalKind::BudgetUnknown
             | RefusalKind::ContextOverflow { .. }
             | RefusalKind::DeadlineExceeded { .. } => true,
             RefusalKind::ShuttingDown
@@ -205,7 +210,8 @@ impl Exit {
             }
             Some(
                 CommandError::Problem { refused: true, .. }
-                | CommandError::CertificateRefused { .. },
+                | CommandError::CertificateRefused { .. }
+                | CommandError::WouldBeRefused,
             ) => Self::Refused,
             Some(CommandError::AuditBroken { .. }) => Self::AuditBroken,
             Some(CommandError::Unreachable { .. }) => Self::Unreachable,
@@ -249,7 +255,7 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
 pub(crate) fn is_reported(error: &anyhow::Error) -> bool {
     matches!(
         error.downcast_ref::<CommandError>(),
-        Some(CommandError::ChecksFailed { .. })
+        Some(CommandError::ChecksFailed { .. } | CommandError::WouldBeRefused)
     )
 }
 

@@ -23,12 +23,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use arguments::{
-    Arguments, AuditCommand, CertsCommand, Command, ModelCommand, PolicyCommand, TokenCommand,
-};
+use arguments::{Arguments, AuditCommand, CertsCommand, Command, ModelCommand, TokenCommand};
 use clap::Parser;
 use error::Exit;
 use log::LevelFilter;
+use postern_governance::Right;
 use state_folder::Existing;
 use terminal::Screen;
 
@@ -67,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Token(TokenCommand::Issue {
             identity,
             templates,
+            rights,
             ttl,
             key,
             out,
@@ -74,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }) => commands::token::issue(commands::token::Issue {
             identity,
             templates,
+            rights: rights.into_iter().map(Right::from).collect(),
             ttl,
             key: &key,
             out: out.as_deref(),
@@ -100,12 +101,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Budget(command) => block_on(commands::budget::run(command)),
         Command::Sanitize(sanitize) => commands::sanitize::run(&sanitize),
-        Command::Policy(PolicyCommand::Redteam {
-            policy,
-            set,
-            all,
-            json,
-        }) => commands::policy::redteam(policy.as_deref(), set.as_deref(), all, json),
+        Command::Policy(command) => commands::policy::run(command),
         Command::Completions(completions) => commands::completions::run(&completions),
     }
 }
@@ -118,6 +114,10 @@ fn run_model(command: ModelCommand) -> anyhow::Result<()> {
             out,
             force,
         } => commands::model::pin(&file, id.as_deref(), out.as_deref(), existing(force)),
+        ModelCommand::Register { manifest, entry } => {
+            commands::model::register::run(&manifest, entry)
+        }
+        ModelCommand::Check(check) => commands::model::check::run(&check),
         ModelCommand::Inspect { file, json } => commands::model::inspect(&file, json),
         ModelCommand::Tokenize {
             file,

@@ -213,6 +213,7 @@ impl Active {
             text_tail: self.state.tail(),
             usage: self.usage(),
             timings: self.clock.timings(Instant::now()),
+            mean_probability: self.state.mean_probability(),
         };
         send(&self.events, Event::Done(finished));
     }

@@ -84,6 +84,11 @@ impl GenerationState {
         self.max_tokens - self.completion_tokens()
     }
 
+    /// How probable the chosen tokens were, if that was asked for.
+    pub(crate) fn mean_probability(&self) -> Option<f32> {
+        self.sampler.mean_probability()
+    }
+
     /// Chooses the next token from the logits after the latest one, unless the constraint forces it.
     ///
     /// # Errors

@@ -17,6 +17,12 @@ pub struct ModelReport {
     pub architecture: String,
     /// `general.name`, if the file has one.
     pub name: Option<String>,
+    /// `general.version`, if the file has one.
+    pub version: Option<String>,
+    /// `general.organization`, or else `general.author`.
+    pub provider: Option<String>,
+    /// `general.license`, as a rule an SPDX identifier.
+    pub license: Option<String>,
     /// Version of the GGUF format.
     pub gguf_version: u32,
     /// Number of weights.
@@ -101,8 +107,13 @@ fn report(gguf: &Gguf) -> Result<ModelReport> {
     let metadata = gguf.metadata();
     let architecture = metadata.string("general.architecture")?.to_owned();
     let backend = backend::choose(gguf, BackendChoice::Auto);
+    // For people only: a value of another type hinders nothing.
+    let said = |key| metadata.string_opt(key).ok().flatten().map(str::to_owned);
     Ok(ModelReport {
         name: metadata.string_opt("general.name")?.map(str::to_owned),
+        version: said("general.version"),
+        provider: said("general.organization").or_else(|| said("general.author")),
+        license: said("general.license"),
         gguf_version: gguf.version(),
         parameters: gguf.tensors().iter().map(|tensor| tensor.elements).sum(),
         bytes: gguf.tensors().iter().map(|tensor| tensor.bytes).sum(),

@@ -143,6 +143,8 @@ pub struct Sampling {
     pub repetition_penalty: Option<f32>,
     /// Same seed, same text.
     pub seed: u64,
+    /// Whether to tell at the end how probable the chosen tokens were. It costs a pass over the logits for each token.
+    pub measures_probability: bool,
 }
 
 impl Sampling {
@@ -155,6 +157,7 @@ impl Sampling {
             min_p: None,
             repetition_penalty: None,
             seed: 0,
+            measures_probability: false,
         }
     }
 }
@@ -191,6 +194,9 @@ pub struct Finished {
     pub usage: Usage,
     /// Where the time went.
     pub timings: Timings,
+    /// Mean of the probabilities that the model gave to the tokens that were chosen, 0 to 1, at temperature 1 and before
+    /// any filter; tokens that a schema forced are left out. `None` if it was not asked for or no token was chosen.
+    pub mean_probability: Option<f32>,
 }
 
 /// Why a generation ended.

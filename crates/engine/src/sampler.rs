@@ -18,6 +18,9 @@ use crate::job::Sampling;
 const REPETITION_WINDOW_TOKENS: usize = 64;
 const TEMPERATURE_MAX: f32 = 10.0;
 const REPETITION_PENALTY_MAX: f32 = 10.0;
+/// Logits this far below the largest are passed over when probabilities are measured: 150,000 of them weigh less than one
+/// two-thousandth of the largest.
+const LOGIT_GAP_MAX: f32 = 20.0;
 
 /// Chooses tokens for one sequence.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(crate) struct Sampler {
     script: std::vec::IntoIter<u32>,
     candidates: Vec<Candidate>,
     penalized: Vec<u32>,
+    /// Sum of the probabilities of the tokens that were chosen, and how many those are.
+    measured: (f64, u32),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +54,7 @@ impl Sampler {
             script: Vec::new().into_iter(),
             candidates: Vec::new(),
             penalized: Vec::new(),
+            measured: (0.0, 0),
         })
     }
 
@@ -78,15 +84,30 @@ impl Sampler {
             return Ok(token);
         }
         self.penalize(logits, history);
+        let token = self.pick(logits, allowed);
+        if self.sampling.measures_probability {
+            self.measured.0 += probability(logits, token);
+            self.measured.1 += 1;
+        }
+        Ok(token)
+    }
+
+    /// The mean of what the model gave to the tokens that were chosen; see [`crate::Finished::mean_probability`].
+    pub(crate) fn mean_probability(&self) -> Option<f32> {
+        let (sum, count) = self.measured;
+        (count > 0).then(|| (sum / f64::from(count)) as f32)
+    }
+
+    fn pick(&mut self, logits: &[f32], allowed: Option<&TokenMask>) -> u32 {
         if self.sampling.temperature == 0.0 {
-            return Ok(likeliest(logits, allowed));
+            return likeliest(logits, allowed);
         }
         self.gather(logits, allowed);
         self.keep_top_k();
         self.weigh();
         self.keep_top_p();
         self.keep_min_p();
-        Ok(self.draw())
+        self.draw()
     }
 
     fn penalize(&mut self, logits: &mut [f32], history: &[u32]) {
@@ -199,6 +220,14 @@ impl Sampler {
             .map(|candidate| f64::from(candidate.weight))
             .sum()
     }
+}
+
+/// What the softmax of the logits gives to a token.
+fn probability(logits: &[f32], token: u32) -> f64 {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let near = logits.iter().filter(|logit| top - **logit < LOGIT_GAP_MAX);
+    let total: f64 = near.map(|logit| f64::from((logit - top).exp())).sum();
+    f64::from((logits[token as usize] - top).exp()) / total
 }
 
 /// The token with the largest logit of those that are allowed, the lowest id among equals.
@@ -433,6 +462,28 @@ mod tests {
             sampler.choose(&mut [-1.0, -1.9, -3.0], &[0], None).unwrap(),
             1
         );
+    }
+
+    #[test]
+    fn the_mean_probability_is_that_of_the_softmax() {
+        // Probabilities 1/8, 5/8 and 1/4, and one that is next to nothing.
+        let logits = [0.0, f32::ln(5.0), f32::ln(2.0), -60.0];
+        let measuring = Sampling {
+            measures_probability: true,
+            ..Sampling::greedy()
+        };
+        let mut sampler = Sampler::new(measuring).unwrap();
+        assert_eq!(sampler.mean_probability(), None);
+        sampler.choose(&mut logits.clone(), &[], None).unwrap();
+        let mask = TokenMask::of(&[0], logits.len()).unwrap();
+        sampler
+            .choose(&mut logits.clone(), &[], Some(&mask))
+            .unwrap();
+        let mean = sampler.mean_probability().unwrap();
+        assert!((mean - 0.375).abs() < 1e-6, "{mean}");
+        let mut silent = Sampler::new(Sampling::greedy()).unwrap();
+        silent.choose(&mut logits.clone(), &[], None).unwrap();
+        assert_eq!(silent.mean_probability(), None);
     }
 
     #[test]

@@ -437,6 +437,7 @@ impl Caller {
                 queued_ms: milliseconds(self.submitted.elapsed()),
                 ..Timings::default()
             },
+            mean_probability: None,
         };
         send(&self.events, Event::Done(finished));
     }

@@ -10,6 +10,21 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+/// Digits of a SHA-256 in hexadecimal.
+const SHA256_DIGITS: usize = 64;
+
+/// SHA-256 of bytes, 64 lower-case hex digits.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a text has the form of a SHA-256: 64 lower-case hex digits.
+pub(crate) fn is_sha256_hex(text: &str) -> bool {
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    text.len() == SHA256_DIGITS && text.bytes().all(is_digit)
+}
+
 /// A value with exactly one byte form.
 pub(crate) enum Canonical {
     Null,
@@ -32,6 +47,17 @@ impl Canonical {
         Self::Object(owned.collect())
     }
 
+    /// The object with one more entry, which may be absent in others of its format.
+    pub(crate) fn with(self, key: &str, value: Canonical) -> Self {
+        match self {
+            Self::Object(mut entries) => {
+                entries.insert(key.to_owned(), value);
+                Self::Object(entries)
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn text(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
@@ -50,8 +76,7 @@ impl Canonical {
 
     /// SHA-256 over the canonical bytes, 64 lower-case hex digits.
     pub(crate) fn sha256_hex(&self) -> String {
-        let digest = Sha256::digest(self.to_json().as_bytes());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        sha256_hex(self.to_json().as_bytes())
     }
 
     fn write(&self, json: &mut String) {

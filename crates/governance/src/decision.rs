@@ -1,7 +1,8 @@
 //! The decision on one call.
 //!
 //! [`decide`] asks in a fixed order, and the first "no" is the answer: identity, template, token
-//! scope, policy, variables, parameters, content of variables; then it renders. It is a pure function.
+//! scope, policy, model, variables, parameters, content of variables; then it renders. If a rule of the policy speaks of
+//! what was found in the variables, the policy is asked once more with that. It is a pure function.
 //!
 //! Invariant: a [`GovernedPrompt`] holds sanitized variables only, and parameters within the
 //! bounds of template and policy.
@@ -10,11 +11,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::authorization::{Circumstances, Question, Validation};
 use crate::body::{RENDERED_BYTES_MAX, RenderFault};
 use crate::denial::{Denial, UNPRINTABLE};
 use crate::fence::{FenceKey, Marks};
 use crate::names::{Identity, TemplateId};
 use crate::policy::Screening;
+use crate::review::{ReviewPlan, ReviewReason};
 use crate::rules::RuleSet;
 use crate::sanitizer::Sanitizer;
 use crate::schema::Schema;
@@ -52,6 +55,15 @@ pub struct CallRequest {
     pub time_unix_s: i64,
 }
 
+impl CallRequest {
+    fn circumstances(&self) -> Circumstances {
+        Circumstances {
+            source: self.source,
+            time_unix_s: self.time_unix_s,
+        }
+    }
+}
+
 /// Which model, by name and by content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRef {
@@ -85,6 +97,10 @@ impl Source {
 /// What may happen with a call.
 #[must_use]
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a call, and most of them allow"
+)]
 pub enum Decision {
     /// Exactly this may be generated.
     Allow(GovernedPrompt),
@@ -159,6 +175,10 @@ pub struct GovernedPrompt {
     pub output: Option<Schema>,
     /// Checksum of the policy that allowed it.
     pub policy_sha256: String,
+    /// The rules of the policy that permit it, by id.
+    pub rules: Vec<String>,
+    /// Whether a person has to look at the output first.
+    pub review: ReviewPlan,
 }
 
 /// Decides on a call.
@@ -179,13 +199,19 @@ fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denia
         });
     }
     let template = find_template(rules, request)?;
-    let tokens_bound = authorize(rules, request, template)?;
+    check_scope(request, template)?;
+    let mut deciding = permitted(rules, request, template, None)?;
+    rules.permit_model(&request.model, template)?;
+    let tokens_bound = rules.tokens_bound(&request.identity, template);
     let variables = check_variables(template, &request.variables)?;
     let max_tokens = check_max_tokens(request.max_tokens, tokens_bound)?;
     let temperature = check_temperature(request.temperature, template.temperature)?;
     let screening = &rules.policy.screening;
     let key = rules.fence_key();
-    let filled = fill(&rules.sanitizer, screening, &key, template, variables)?;
+    let (filled, found) = fill(&rules.sanitizer, screening, &key, template, variables)?;
+    if rules.asks_for_validation() {
+        deciding = permitted(rules, request, template, Some(found.validation))?;
+    }
     Ok(GovernedPrompt {
         template: TemplateRef {
             id: template.id.to_string(),
@@ -199,6 +225,8 @@ fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denia
         seed: request.seed,
         output: template.output.clone(),
         policy_sha256: rules.policy.checksum().to_owned(),
+        rules: deciding,
+        review: rules.policy.review.plan(template, found.review),
     })
 }
 
@@ -214,6 +242,12 @@ pub struct Filled {
     pub redactions: Vec<Redaction>,
 }
 
+/// What was found in the variables, beside what was taken out.
+struct Found {
+    validation: Validation,
+    review: Option<ReviewReason>,
+}
+
 /// Fills a template in, with the public fence key and without a policy, so that injections are marked and not refused: for those who write
 /// templates. Nothing of it may be generated; only [`decide`] allows that.
 ///
@@ -227,13 +261,14 @@ pub fn preview(
 ) -> Result<Filled, Denial> {
     let variables = check_variables(template, variables)?;
     let screening = Screening::marking();
-    fill(
+    let (filled, _) = fill(
         sanitizer,
         &screening,
         &FenceKey::PUBLIC,
         template,
         variables,
-    )
+    )?;
+    Ok(filled)
 }
 
 fn fill(
@@ -242,17 +277,20 @@ fn fill(
     fence_key: &FenceKey,
     template: &Template,
     variables: BTreeMap<String, String>,
-) -> Result<Filled, Denial> {
+) -> Result<(Filled, Found), Denial> {
     let Screened {
         variables,
         redactions,
+        validation,
+        review,
     } = screen(sanitizer, screening, template, variables)?;
     let marks = Marks::new(fence_key, template.id.as_str(), &variables);
-    Ok(Filled {
+    let filled = Filled {
         messages: render(template, &variables, &marks)?,
         variables,
         redactions,
-    })
+    };
+    Ok((filled, Found { validation, review }))
 }
 
 fn find_template<'r>(rules: &'r RuleSet, request: &CallRequest) -> Result<&'r Template, Denial> {
@@ -264,26 +302,45 @@ fn find_template<'r>(rules: &'r RuleSet, request: &CallRequest) -> Result<&'r Te
     })
 }
 
-/// The most tokens that token and policy leave to this identity.
-fn authorize(rules: &RuleSet, request: &CallRequest, template: &Template) -> Result<u32, Denial> {
-    let scopes = request.scopes.iter().take(SCOPES_MAX);
-    if !scopes
-        .into_iter()
-        .any(|scope| scope == template.id.as_str())
-    {
-        return Err(Denial::TokenScope {
-            template: template.id.clone(),
-        });
+fn check_scope(request: &CallRequest, template: &Template) -> Result<(), Denial> {
+    let mut scopes = request.scopes.iter().take(SCOPES_MAX);
+    if scopes.any(|scope| scope == template.id.as_str()) {
+        return Ok(());
     }
-    let Some(grant) = rules.policy.grant(&request.identity, &template.id) else {
-        return Err(Denial::TemplateNotAllowed {
-            identity: request.identity.clone(),
-            template: template.id.clone(),
-        });
+    Err(Denial::TokenScope {
+        template: template.id.clone(),
+    })
+}
+
+/// The ids of the rules that permit the call.
+fn permitted(
+    rules: &RuleSet,
+    request: &CallRequest,
+    template: &Template,
+    validation: Option<Validation>,
+) -> Result<Vec<String>, Denial> {
+    let question = Question::Generate {
+        identity: &request.identity,
+        template: &template.id,
+        model: &request.model,
+        validation,
     };
-    let limit = rules.policy.output_tokens(&request.identity, &template.id);
-    let bounds = [grant.max_tokens, limit].into_iter().flatten();
-    Ok(bounds.fold(template.max_tokens, u32::min))
+    let mut verdict = rules.authorize(&question, &request.circumstances());
+    if verdict.allowed {
+        return Ok(verdict.rule_ids());
+    }
+    if let Some(reason) = verdict.failures.pop() {
+        return Err(Denial::RuleFailed { reason });
+    }
+    let (identity, template) = (request.identity.clone(), template.id.clone());
+    Err(match verdict.rules.first() {
+        Some(rule) => Denial::ForbiddenByRule {
+            identity,
+            template,
+            rule: rule.id.clone(),
+        },
+        None => Denial::TemplateNotAllowed { identity, template },
+    })
 }
 
 /// Every declared variable with its value, defaults filled in.

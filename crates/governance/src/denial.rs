@@ -4,6 +4,7 @@
 //! only if they have the form of a name; anything else is replaced by [`UNPRINTABLE`].
 
 use crate::names::{Identity, TemplateId};
+use crate::template::Risk;
 
 /// Stands for a name that a caller sent and that has not the form of one.
 pub(crate) const UNPRINTABLE: &str = "(not a valid name)";
@@ -47,6 +48,62 @@ pub enum Denial {
         identity: Identity,
         /// The template asked for.
         template: TemplateId,
+    },
+    /// A rule of the policy forbids it.
+    #[error(
+        "the rule `{rule}` of the policy forbids `{identity}` to use the template `{template}`"
+    )]
+    ForbiddenByRule {
+        /// Who called.
+        identity: Identity,
+        /// The template asked for.
+        template: TemplateId,
+        /// The first of the rules that forbid it.
+        rule: String,
+    },
+    /// A rule of the policy could not be evaluated; what it would have said is not known.
+    #[error("a rule of the policy cannot be evaluated: {reason}")]
+    RuleFailed {
+        /// Which, and why.
+        reason: String,
+    },
+    /// The registry does not know the model.
+    #[error("the model `{model}` is not in the registry of models")]
+    ModelUnregistered {
+        /// Its id.
+        model: String,
+    },
+    /// The registry knows a model of this id, but with another file.
+    #[error("the model `{model}` is in the registry of models with another SHA-256")]
+    ModelMismatch {
+        /// Its id.
+        model: String,
+    },
+    /// The model's risk is above the one that is approved.
+    #[error(
+        "the model `{model}` has the risk {}, and only risks up to {} are approved",
+        risk.as_str(),
+        approved.as_str()
+    )]
+    ModelRisk {
+        /// Its id.
+        model: String,
+        /// What the registry says of it.
+        risk: Risk,
+        /// The highest risk that is approved.
+        approved: Risk,
+    },
+    /// The model is not meant for what the template does.
+    #[error(
+        "the model `{model}` is not meant for `{use_case}`, which the template `{template}` needs"
+    )]
+    ModelUse {
+        /// Id of the model.
+        model: String,
+        /// The template asked for.
+        template: TemplateId,
+        /// Its use case; `any` if it has none.
+        use_case: String,
     },
     /// A required variable is not there.
     #[error("the variable `{variable}` is required")]
@@ -112,18 +169,6 @@ pub enum Denial {
         /// The heaviest sign.
         signal: &'static str,
     },
-    /// A variable looks like an injection, and the policy wants a person to look at it.
-    #[error(
-        "the variable `{variable}` may hold instructions to the model ({signal}, score {score}); a person has to look at it"
-    )]
-    ReviewRequired {
-        /// Its name.
-        variable: String,
-        /// 0 to 100.
-        score: u8,
-        /// The heaviest sign.
-        signal: &'static str,
-    },
     /// A variable breaks the JSON Schema that its template gives it.
     #[error("the variable `{variable}` breaks `{keyword}` of its schema")]
     VariableSchema {
@@ -167,6 +212,12 @@ impl Denial {
             Self::TemplateUnknown { .. } => "template-unknown",
             Self::TokenScope { .. } => "token-scope",
             Self::TemplateNotAllowed { .. } => "template-not-allowed",
+            Self::ForbiddenByRule { .. } => "forbidden-by-rule",
+            Self::RuleFailed { .. } => "rule-failed",
+            Self::ModelUnregistered { .. } => "model-unregistered",
+            Self::ModelMismatch { .. } => "model-mismatch",
+            Self::ModelRisk { .. } => "model-risk",
+            Self::ModelUse { .. } => "model-use",
             Self::VariableMissing { .. } => "variable-missing",
             Self::VariableUnknown { .. } => "variable-unknown",
             Self::VariableOversized { .. } => "variable-oversized",
@@ -174,7 +225,6 @@ impl Denial {
             Self::SensitiveContent { .. } => "sensitive-content",
             Self::InvisibleCharacters { .. } => "invisible-characters",
             Self::InjectionRefused { .. } => "injection-refused",
-            Self::ReviewRequired { .. } => "review-required",
             Self::VariableSchema { .. } => "variable-schema",
             Self::ParameterOutOfRange { .. } => "parameter-out-of-range",
             Self::PromptOversized { .. } => "prompt-oversized",
@@ -189,8 +239,13 @@ impl Denial {
             Self::UnknownIdentity { .. }
             | Self::TokenScope { .. }
             | Self::TemplateNotAllowed { .. }
-            | Self::InjectionRefused { .. }
-            | Self::ReviewRequired { .. } => DenialClass::Forbidden,
+            | Self::ForbiddenByRule { .. }
+            | Self::RuleFailed { .. }
+            | Self::ModelUnregistered { .. }
+            | Self::ModelMismatch { .. }
+            | Self::ModelRisk { .. }
+            | Self::ModelUse { .. }
+            | Self::InjectionRefused { .. } => DenialClass::Forbidden,
             Self::TemplateUnknown { .. } => DenialClass::NotFound,
             Self::VariableMissing { .. }
             | Self::VariableUnknown { .. }
@@ -216,7 +271,6 @@ impl Denial {
             | Self::SensitiveContent { variable, .. }
             | Self::InvisibleCharacters { variable, .. }
             | Self::InjectionRefused { variable, .. }
-            | Self::ReviewRequired { variable, .. }
             | Self::VariableSchema { variable, .. } => Some(variable),
             _ => None,
         }
@@ -228,7 +282,9 @@ impl Denial {
         match self {
             Self::TemplateUnknown { .. }
             | Self::TokenScope { .. }
-            | Self::TemplateNotAllowed { .. } => Some("template"),
+            | Self::TemplateNotAllowed { .. }
+            | Self::ForbiddenByRule { .. }
+            | Self::ModelUse { .. } => Some("template"),
             Self::VariableMissing { .. }
             | Self::VariableUnknown { .. }
             | Self::VariableOversized { .. }
@@ -236,11 +292,15 @@ impl Denial {
             | Self::SensitiveContent { .. }
             | Self::InvisibleCharacters { .. }
             | Self::InjectionRefused { .. }
-            | Self::ReviewRequired { .. }
             | Self::VariableSchema { .. }
             | Self::PromptOversized { .. } => Some("variables"),
             Self::ParameterOutOfRange { parameter, .. } => Some(parameter),
-            Self::UnknownIdentity { .. } | Self::RenderFailed { .. } => None,
+            Self::UnknownIdentity { .. }
+            | Self::RuleFailed { .. }
+            | Self::ModelUnregistered { .. }
+            | Self::ModelMismatch { .. }
+            | Self::ModelRisk { .. }
+            | Self::RenderFailed { .. } => None,
         }
     }
 }

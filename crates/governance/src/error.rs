@@ -229,21 +229,41 @@ pub enum GovernanceError {
         /// The template's `max_tokens`.
         limit: u32,
     },
+    /// A file of authorization rules does not parse, or holds what no rule may be.
+    #[error("{file}:{line}: {reason}")]
+    Authorization {
+        /// File name.
+        file: String,
+        /// Line, from 1 (0 where the parser knows none).
+        line: u64,
+        /// What the parser found and expected.
+        reason: String,
+    },
+    /// A string is not a valid role.
+    #[error(
+        "not a role: {reason}; a role is 1 to 64 of a-z, 0-9, `.`, `_`, `-` \
+         and begins with a letter or digit"
+    )]
+    InvalidRole {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The registry does not let a model serve.
+    #[error("{}: {reason}", at(file, *line))]
+    ModelRefused {
+        /// The registry.
+        file: String,
+        /// Line of the model's entry, from 1 (0 where there is none).
+        line: u64,
+        /// What is wrong and what to do.
+        reason: String,
+    },
     /// A string is not a valid identity.
     #[error(
         "not an identity: {reason}; an identity is 1 to 64 of a-z, 0-9, `.`, `_`, `-` \
          and begins with a letter or digit"
     )]
     InvalidIdentity {
-        /// What is wrong.
-        reason: &'static str,
-    },
-    /// A string is not a valid name of a role.
-    #[error(
-        "not a role: {reason}; a role is 1 to 64 of a-z, 0-9, `.`, `_`, `-` \
-         and begins with a letter or digit"
-    )]
-    InvalidRole {
         /// What is wrong.
         reason: &'static str,
     },
@@ -256,6 +276,23 @@ pub enum GovernanceError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A string is not a valid use case.
+    #[error(
+        "not a use case: {reason}; a use case is 1 to 64 of a-z and 0-9 \
+         with single `-` between words, such as `test-generation`"
+    )]
+    InvalidUseCase {
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
+
+/// A file with a line in it, where that is known.
+fn at(file: &str, line: u64) -> String {
+    match line {
+        0 => file.to_owned(),
+        line => format!("{file}:{line}"),
+    }
 }
 
 impl GovernanceError {
@@ -265,13 +302,16 @@ impl GovernanceError {
         let (file, line) = match self {
             Self::Syntax { file, line, .. }
             | Self::Field { file, line, .. }
+            | Self::Authorization { file, line, .. }
+            | Self::Rule { file, line, .. }
             | Self::NotUtf8 { file, line, .. }
             | Self::FileName { file, line, .. }
             | Self::DuplicateTemplate { file, line, .. }
             | Self::LockMismatch { file, line, .. }
             | Self::NotLocked { file, line, .. }
             | Self::VariableUndeclared { file, line, .. }
-            | Self::VariableUnused { file, line, .. } => (file, *line),
+            | Self::VariableUnused { file, line, .. }
+            | Self::ModelRefused { file, line, .. } => (file, *line),
             Self::Body {
                 file,
                 line,

@@ -1,9 +1,9 @@
 //! Decides on every call, and does nothing.
 //!
-//! Templates, policy and redaction rules are loaded together as a [`RuleSet`]; [`decide`] turns a
-//! [`CallRequest`] into [`Decision::Allow`] with everything that may now happen, or
-//! [`Decision::Deny`] with the reason. [`OutputFilter`] applies the same redaction rules to what
-//! the model writes.
+//! Templates, policy, redaction rules and the registry of models are loaded together as a
+//! [`RuleSet`]; [`decide`] turns a [`CallRequest`] into [`Decision::Allow`] with everything that may
+//! now happen, or [`Decision::Deny`] with the reason. [`OutputFilter`] applies the same redaction
+//! rules to what the model writes.
 //!
 //! Invariant: what is not allowed by name is denied, and no text of a caller reaches a
 //! [`GovernedPrompt`] unsanitized.
@@ -11,6 +11,7 @@
 //! Absent on purpose: clock, randomness, network, logging, and any IO but the explicit `load`
 //! constructors. The same rules and the same request always give the same decision.
 
+mod authorization;
 mod body;
 mod canonical;
 mod decision;
@@ -25,6 +26,8 @@ mod output_filter;
 mod policy;
 mod prompt_test;
 mod redteam;
+mod registry;
+mod review;
 mod rules;
 mod sanitizer;
 mod schema;
@@ -36,6 +39,10 @@ mod template_file;
 mod template_set;
 mod variable;
 
+pub use authorization::{
+    AUTHORIZATION_RULES_MAX, AUTHORIZATION_SCHEMA, Circumstances, DecidingRule, Question, Right,
+    Validation, Verdict,
+};
 pub use body::{BODY_BYTES_MAX, RENDER_FUEL_MAX, RENDERED_BYTES_MAX};
 pub use decision::{
     CallRequest, Decision, Filled, GovernedPrompt, Message, ModelRef, Role, SCOPES_MAX, Source,
@@ -50,14 +57,18 @@ pub use limits::{
     Limits, Meter, Reservation, Shortfall, Span, Spending, WARN_PERCENT_DEFAULT,
 };
 pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
-pub use names::{Identity, NAME_BYTES_MAX, RoleName, TemplateId};
+pub use names::{Identity, NAME_BYTES_MAX, RoleName, TemplateId, UseCase};
 pub use output_filter::OutputFilter;
-pub use policy::{Action, Grant, Policy, ROLES_MAX};
+pub use policy::{AUTHORIZATION_FILES_MAX, Action, Grant, Policy, ROLES_MAX};
 pub use prompt_test::{
     CheckFailure, PromptCase, PromptTests, RECORDING_BYTES_MAX, RecordedCase, RecordedOutput,
     Recording, TESTS_MAX, prompt_text, similarity,
 };
 pub use redteam::{Judged, RedTeamReport, RedTeamSet};
+pub use registry::{
+    CARD_BYTES_MAX, LIMITATIONS_MAX, MODELS_MAX, ModelEntry, ModelRegistry, USES_MAX,
+};
+pub use review::{REVIEW_HOURS_DEFAULT, REVIEW_HOURS_MAX, ReviewPlan, ReviewReason};
 pub use rules::RuleSet;
 pub use sanitizer::{
     CONFIDENCE_MIN_DEFAULT, Finding, HOLD_BACK_CHARS_MAX, Mode, Modes, PATTERN_BYTES_MAX,

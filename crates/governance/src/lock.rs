@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
+use crate::canonical::is_sha256_hex;
 use crate::names::TemplateId;
 use crate::template::Template;
 use crate::{GovernanceError, source};
@@ -30,8 +31,6 @@ use crate::{GovernanceError, source};
 pub const LOCK_FILE: &str = "prompts.lock";
 /// The only version of the format.
 const LOCK_VERSION: u32 = 1;
-/// Digits of a SHA-256 in hexadecimal.
-const SHA256_DIGITS: usize = 64;
 /// Digits of a checksum that messages show.
 const SHOWN_DIGITS: usize = 12;
 
@@ -109,8 +108,7 @@ impl PromptLock {
         for (id, spanned) in parsed.prompts {
             let line = spanned.defined.line();
             let record = spanned.value;
-            let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-            if record.sha256.len() != SHA256_DIGITS || !record.sha256.bytes().all(is_digit) {
+            if !is_sha256_hex(&record.sha256) {
                 let field = format!("prompts.{id}.sha256");
                 return refuse(line, field, "must be 64 lower-case hexadecimal digits");
             }

@@ -1,4 +1,4 @@
-//! Validated names: who calls, and which template.
+//! Validated names: who calls, in which role, which template, and what it is for.
 //!
 //! Invariant: a value of these types has passed its check; there is no other way to make one, not
 //! through serde either.
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::GovernanceError;
 
-/// Longest identity or template id, in bytes.
+/// Longest identity, role or template id, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
 /// Most digits of a template's version.
@@ -20,7 +20,7 @@ const VERSION_DIGITS_MAX: usize = 6;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Identity(String);
 
-/// What several identities have in common, such as `ci`.
+/// What a caller is there for, such as `ci`: identities have roles in the policy, and rules and limits name them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RoleName(String);
 
@@ -28,19 +28,24 @@ pub struct RoleName(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TemplateId(String);
 
-impl Identity {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+/// What a template is for and a model is meant for, as both name it: `triage`, `test-generation`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct UseCase(String);
 
-impl TemplateId {
-    /// The id as text.
+/// The use case that stands for all.
+const ANY_USE: &str = "any";
+
+impl UseCase {
+    /// Every use there is: a model that is meant for it may answer every template.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn any() -> Self {
+        Self(ANY_USE.to_owned())
+    }
+
+    /// Whether this stands for every use.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.0 == ANY_USE
     }
 }
 
@@ -85,6 +90,17 @@ impl FromStr for TemplateId {
     }
 }
 
+impl FromStr for UseCase {
+    type Err = GovernanceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match use_case_fault(text) {
+            Some(reason) => Err(GovernanceError::InvalidUseCase { reason }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
 fn name_fault(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("it is empty");
@@ -98,6 +114,23 @@ fn name_fault(text: &str) -> Option<&'static str> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
     if !text.bytes().all(allowed) {
         return Some("it holds a character that is not allowed");
+    }
+    None
+}
+
+fn use_case_fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("it is empty");
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Some("it is longer than 64 bytes");
+    }
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !text.bytes().all(allowed) {
+        return Some("it holds a character that is not allowed");
+    }
+    if text.split('-').any(str::is_empty) {
+        return Some("a `-` of it does not stand between two words");
     }
     None
 }
@@ -125,44 +158,34 @@ fn version_fault(text: &str) -> Option<&'static str> {
     None
 }
 
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// What all names have alike: their text, and a way in through serde that checks it.
+macro_rules! name {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(D::Error::custom)
+            }
+        }
+    };
 }
 
-impl fmt::Display for RoleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for TemplateId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Identity {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for RoleName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for TemplateId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+name!(Identity);
+name!(RoleName);
+name!(TemplateId);
+name!(UseCase);

@@ -7,7 +7,8 @@
 //! SHA-256 over canonical JSON (keys in byte order, no white space) of the parsed template:
 //! `{"author","description","format":"postern-template/2","id","intent","max_tokens","model","output","risk",
 //! "system","temperature","user","variables":{name:{"bytes_max","data_class","default","description",
-//! "fence","required","schema","trust","trust_reason"}}}`, with null for what is absent. Schemas
+//! "fence","required","schema","trust","trust_reason"}}}`, with null for what is absent, and `"use_case"` only where there
+//! is one. Schemas
 //! stand as they were written, compactly, because the order of their members is the order of the
 //! output. Comments, layout, quoting, the order of fields and the format of the file do not
 //! matter; a default that is written out hashes like one that is left out.
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::body::{self, Bodies};
 use crate::canonical::Canonical;
-use crate::names::TemplateId;
+use crate::names::{TemplateId, UseCase};
 use crate::schema::Schema;
 use crate::variable::{VariableSpec, Writing};
 
@@ -53,6 +54,15 @@ impl Risk {
             Self::High => "high",
         }
     }
+
+    /// 1, 2 or 3, for rules that compare.
+    pub(crate) fn level(self) -> i64 {
+        match self {
+            Self::Low => 1,
+            Self::Medium => 2,
+            Self::High => 3,
+        }
+    }
 }
 
 /// How often a rule found a secret in a variable.
@@ -78,6 +88,9 @@ pub struct Template {
     pub author: String,
     /// What its answers are for.
     pub intent: String,
+    /// The part of the intent that a registry of models is asked for; never [`UseCase::any`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub use_case: Option<UseCase>,
     /// What a wrong answer may cost.
     pub risk: Risk,
     /// Id of the model that it was written and tested for; a note for people, which no call is
@@ -99,7 +112,7 @@ pub struct Template {
     ///
     /// The canonical bytes are JSON of the parsed template with keys in byte order and no white
     /// space: `format` (`postern-template/2`) and the fields above, where what is absent is null
-    /// and every default is written out. Comments, layout and file format do not matter.
+    /// (but `use_case` is left out) and every default is written out. Comments, layout and file format do not matter.
     pub checksum: String,
     /// Line of the id in its file, from 1.
     #[serde(skip)]
@@ -125,7 +138,7 @@ impl Template {
         });
         let variables = self.variables.iter();
         let variables = variables.map(|(name, spec)| (name.clone(), spec.canonical()));
-        Canonical::object([
+        let canonical = Canonical::object([
             ("format", Canonical::text("postern-template/2")),
             ("id", Canonical::text(self.id.as_str())),
             ("description", Canonical::text(&self.description)),
@@ -139,6 +152,10 @@ impl Template {
             ("system", Canonical::optional(self.system.as_deref())),
             ("user", Canonical::text(&self.user)),
             ("variables", Canonical::Object(variables.collect())),
-        ])
+        ]);
+        match &self.use_case {
+            Some(use_case) => canonical.with("use_case", Canonical::text(use_case.as_str())),
+            None => canonical,
+        }
     }
 }

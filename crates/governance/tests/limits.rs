@@ -50,12 +50,11 @@ fn a_limit_out_of_bounds_is_an_error_with_its_place() {
         ),
         (
             "identities:\n  kiosk:\n    roles: [ci]\n    templates: {}\n",
-            "policy.yaml:4: field `identities.kiosk.roles` names `ci`, which `roles` does not have; add it there, \
-             or take it out here",
+            "policy.yaml:4: field `identities.kiosk.roles` names `ci`, which is not among `roles`; declare it there",
         ),
         (
             "roles: {ci: {}}\nidentities:\n  kiosk:\n    roles: [ci, ci]\n    templates: {}\n",
-            "policy.yaml:5: field `identities.kiosk.roles` names `ci` twice; keep one",
+            "policy.yaml:5: field `identities.kiosk.roles` names `ci` twice",
         ),
     ];
     for (sections, expected) in cases {

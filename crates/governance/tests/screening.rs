@@ -202,6 +202,11 @@ fn done(sections: &str, text: &str) -> &'static str {
             assert_eq!(prompt.variables["internal"], text);
             let is_mark = |mark: &Redaction| mark.rule.starts_with("injection-");
             assert!(prompt.redactions.iter().all(is_mark), "{prompt:?}");
+            if let [reason] = &*prompt.review.certain {
+                assert_eq!(reason.code(), "injection");
+                assert!(!reason.to_string().contains(text));
+                return "review";
+            }
             let marked = !prompt.redactions.is_empty();
             return if marked { "mark" } else { "allow" };
         }
@@ -211,7 +216,6 @@ fn done(sections: &str, text: &str) -> &'static str {
     assert!(!denial.to_string().contains(text));
     match denial.code() {
         "injection-refused" => "refuse",
-        "review-required" => "review",
         other => panic!("{text}: {other}"),
     }
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use postern_governance::{
-    BODY_BYTES_MAX, Policy, RuleSet, SOURCE_BYTES_MAX, TemplateSet, VARIABLE_BYTES_DEFAULT,
+    BODY_BYTES_MAX, Circumstances, ModelRef, Policy, RuleSet, SOURCE_BYTES_MAX, Source,
+    TemplateSet, VARIABLE_BYTES_DEFAULT,
 };
 
 const GOOD: &str = "\
@@ -444,11 +445,20 @@ fn the_shipped_templates_and_policy_fit_each_other() {
     let templates = TemplateSet::load(&deploy("prompts")).expect("the templates load");
     let policy = Policy::load(&deploy("policy/policy.yaml")).expect("the policy loads");
     let rules = RuleSet::new(templates, policy).expect("they fit");
-    let pairs: Vec<String> = rules
-        .policy
-        .grants()
-        .map(|(identity, template, _)| format!("{identity} {template}"))
-        .collect();
+    let model = ModelRef {
+        id: "coffee-1".to_owned(),
+        sha256: "00".repeat(32),
+    };
+    let now = Circumstances {
+        source: Source::Network,
+        time_unix_s: 1_795_780_800,
+    };
+    let mut pairs = Vec::new();
+    for identity in rules.policy.identities() {
+        let ids = rules.templates.iter().map(|template| &template.id);
+        let open = ids.filter(|id| rules.opens(identity, id, &model, &now));
+        pairs.extend(open.map(|id| format!("{identity} {id}")));
+    }
     assert_eq!(
         pairs,
         [

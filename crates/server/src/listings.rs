@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use postern_service::{BudgetReport, Caller, ModelSummary, TemplateSummary};
+use postern_service::{Caller, ModelSummary, TemplateSummary};
 use serde::Serialize;
 
 use crate::problem::Problem;
@@ -12,11 +12,6 @@ use crate::routes::AppState;
 
 /// The text format of Prometheus, version 0.0.4.
 const METRICS_MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-#[derive(Serialize)]
-pub(crate) struct Budgets {
-    budgets: Vec<BudgetReport>,
-}
 
 #[derive(Serialize)]
 pub(crate) struct Models {
@@ -31,15 +26,6 @@ pub(crate) struct Templates {
 #[derive(Serialize)]
 pub(crate) struct Status {
     status: &'static str,
-}
-
-/// `GET /v1/budgets`: what this caller's accounts have used and have left.
-pub(crate) async fn budgets(
-    State(state): State<AppState>,
-    Extension(caller): Extension<Caller>,
-) -> Result<Json<Budgets>, Problem> {
-    let budgets = state.service.budgets(&caller).await?;
-    Ok(Json(Budgets { budgets }))
 }
 
 /// `GET /v1/models`: what is loaded.

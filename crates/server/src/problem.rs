@@ -75,6 +75,8 @@ struct Facts {
     context_tokens: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    right: Option<&'static str>,
     #[serde(flatten)]
     limit: Option<LimitFacts>,
 }
@@ -241,6 +243,18 @@ fn wording(kind: &RefusalKind) -> Wording {
             "As many calls are running and waiting as may; try again after the time in Retry-After.",
         ),
         RefusalKind::OverLimit { shortfall, .. } => limit_wording(shortfall),
+        RefusalKind::RightMissing { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "right-missing",
+            "The right for this is missing",
+            "This needs a token with the named right, and a rule of the policy that gives it to the identity.",
+        ),
+        RefusalKind::BudgetUnknown => Wording(
+            StatusCode::NOT_FOUND,
+            "budget-unknown",
+            "No such budget",
+            "The policy gives this account no tokens a day or month; GET /v1/budgets lists the accounts.",
+        ),
         RefusalKind::BudgetUnavailable => Wording(
             StatusCode::SERVICE_UNAVAILABLE,
             "budget-unavailable",
@@ -421,6 +435,42 @@ fn denial_wording(denial: &Denial) -> Wording {
             "The policy does not allow this template",
             "The policy does not let this identity use this template.",
         ),
+        Denial::ForbiddenByRule { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "forbidden-by-rule",
+            "A rule of the policy forbids it",
+            "A rule of the policy forbids this identity to use this template now; the operator can say which, by the request id.",
+        ),
+        Denial::RuleFailed { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "rule-failed",
+            "A rule of the policy cannot be evaluated",
+            "The policy has a rule that fails for this call, so nothing is allowed; the operator must mend it.",
+        ),
+        Denial::ModelUnregistered { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "model-unregistered",
+            "The model is not registered",
+            "The registry of models does not know the model that would answer; the operator must register it.",
+        ),
+        Denial::ModelMismatch { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "model-mismatch",
+            "The model is not the registered one",
+            "The registry of models has the model that would answer with another SHA-256; the operator must restore its file or register it.",
+        ),
+        Denial::ModelRisk { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "model-risk",
+            "The model's risk is not approved",
+            "The risk of the model that would answer is above the highest that is approved; the operator must serve another model.",
+        ),
+        Denial::ModelUse { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "model-use",
+            "The model is not meant for this template",
+            "The registry of models has the model that would answer for other uses than this template's; GET /v1/templates lists those you may use.",
+        ),
         Denial::VariableMissing { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,
             "variable-missing",
@@ -462,12 +512,6 @@ fn denial_wording(denial: &Denial) -> Wording {
             "injection-refused",
             "A variable looks like instructions to the model",
             "The named variable looks like instructions to the model, and the policy refuses that.",
-        ),
-        Denial::ReviewRequired { .. } => Wording(
-            StatusCode::FORBIDDEN,
-            "review-required",
-            "A person has to look at this call",
-            "The named variable may hold instructions to the model; the policy wants a person to look at it.",
         ),
         Denial::VariableSchema { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -516,6 +560,10 @@ fn facts(kind: &RefusalKind) -> Facts {
         },
         RefusalKind::DeadlineExceeded { deadline_s } => Facts {
             deadline_s: Some(deadline_s),
+            ..Facts::default()
+        },
+        RefusalKind::RightMissing { right } => Facts {
+            right: Some(right.as_str()),
             ..Facts::default()
         },
         RefusalKind::OverLimit {

@@ -2,10 +2,16 @@
 //!
 //! Invariant: the record is on disk before the change is.
 
-use postern_audit::{Administered, AuditError, AuditLog, Entry, Receipt};
-use postern_governance::{Account, Adjustment, Budget, Identity, Span};
+use std::sync::Arc;
 
-use crate::{Ledger, LedgerError};
+use postern_audit::{Administered, AuditError, AuditLog, Entry, Receipt};
+use postern_governance::{
+    Account, Adjustment, AppliedLimits, Budget, Identity, Question, Right, Source, Span,
+};
+
+use crate::call::Caller;
+use crate::service::Service;
+use crate::{BudgetReport, Ledger, LedgerError, Refusal, RefusalKind};
 
 /// Code of the record of a changed budget.
 const BUDGET_SET: &str = "budget-set";
@@ -69,6 +75,69 @@ pub fn change_budget(
         after,
         record,
     })
+}
+
+impl Service {
+    /// Changes a budget for a caller who may administer, and gives the account as it is now.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`], recorded: [`RefusalKind::RightMissing`], [`RefusalKind::BudgetUnknown`], or that the
+    /// change cannot be recorded or made.
+    pub async fn set_budget(
+        self: &Arc<Self>,
+        caller: &Caller,
+        change: BudgetChange,
+    ) -> Result<BudgetReport, Refusal> {
+        let (service, by) = (Arc::clone(self), caller.clone());
+        let changed =
+            tokio::task::spawn_blocking(move || service.change_budget(&by, &change)).await;
+        match changed.unwrap_or(Err(RefusalKind::Internal)) {
+            Ok(report) => Ok(report),
+            Err(kind) => Err(self.refuse(Some(&caller.identity), kind).await),
+        }
+    }
+
+    fn change_budget(
+        &self,
+        caller: &Caller,
+        change: &BudgetChange,
+    ) -> Result<BudgetReport, RefusalKind> {
+        if !self.may_administer(caller) {
+            let right = Right::Administer;
+            return Err(RefusalKind::RightMissing { right });
+        }
+        let account = change.account.clone();
+        let limits = self.rules().policy.limits_of(&account);
+        let limits = limits.filter(|limits| limits.has_budget());
+        let limits = limits.ok_or(RefusalKind::BudgetUnknown)?;
+        let ledger = self
+            .budgets
+            .ledger()
+            .ok_or(RefusalKind::BudgetUnavailable)?;
+        let unix_s = self.clock.now().as_second();
+        let identity = Some(&caller.identity);
+        let changed = change_budget(&self.audit, ledger, change, identity, unix_s);
+        let changed = changed.map_err(|error| {
+            log::error!(error:% = error; "a budget was not changed");
+            match error {
+                AdministrationError::Audit(_) => RefusalKind::AuditUnavailable,
+                AdministrationError::Ledger(_) => RefusalKind::BudgetUnavailable,
+            }
+        })?;
+        let running = self.budgets.meter(&account).running();
+        let applied = AppliedLimits { account, limits };
+        Ok(BudgetReport::new(applied, &changed.after, running))
+    }
+
+    /// Whether token and policy both let the caller look after the device.
+    pub(crate) fn may_administer(&self, caller: &Caller) -> bool {
+        let identity = &caller.identity;
+        let question = Question::Administer { identity };
+        let now = self.circumstances(Source::Network);
+        caller.rights.contains(&Right::Administer)
+            && self.rules().authorize(&question, &now).allowed
+    }
 }
 
 /// The figures that change, as `day: used 0 (was 412)`.

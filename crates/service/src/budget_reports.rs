@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use postern_governance::{Account, AppliedLimits, Budget, Limits, Span};
+use postern_governance::{Account, AppliedLimits, Budget, Limits, Span, TemplateId};
 use serde::Serialize;
 
 use crate::call::Caller;
@@ -82,30 +82,17 @@ impl SpendingReport {
 
 impl Service {
     /// The accounts that calls of `caller` are counted with: its own, those of its roles, and those of the
-    /// templates that it may use; but only where something is limited.
+    /// templates that it may use; but only where something is limited. Whoever may administer is told all.
     ///
     /// # Errors
     ///
     /// A [`Refusal`] of kind [`RefusalKind::BudgetUnavailable`], recorded.
     pub async fn budgets(self: &Arc<Self>, caller: &Caller) -> Result<Vec<BudgetReport>, Refusal> {
-        let rules = self.rules();
-        let templates = caller.scopes.iter();
-        let open = templates.filter(|template| rules.policy.allows(&caller.identity, template));
-        let mut applied: Vec<AppliedLimits> = Vec::new();
-        for one in open.flat_map(|template| rules.policy.limits(&caller.identity, template)) {
-            if !applied.iter().any(|known| known.account == one.account) {
-                applied.push(one);
-            }
-        }
-        self.report(caller, applied).await
-    }
-
-    /// Reports on accounts, on a thread that may wait for the disk.
-    async fn report(
-        self: &Arc<Self>,
-        caller: &Caller,
-        applied: Vec<AppliedLimits>,
-    ) -> Result<Vec<BudgetReport>, Refusal> {
+        let applied = if self.may_administer(caller) {
+            self.rules().policy.accounts()
+        } else {
+            self.own_accounts(caller)
+        };
         let service = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || service.read_budgets(applied)).await;
         let kind = match read {
@@ -117,6 +104,19 @@ impl Service {
             Err(_) => RefusalKind::Internal,
         };
         Err(self.refuse(Some(&caller.identity), kind).await)
+    }
+
+    fn own_accounts(&self, caller: &Caller) -> Vec<AppliedLimits> {
+        let rules = self.rules();
+        let open = self.templates(caller);
+        let open = open.iter().filter_map(|summary| summary.id.parse().ok());
+        let mut applied: Vec<AppliedLimits> = Vec::new();
+        for one in open.flat_map(|id: TemplateId| rules.policy.limits(&caller.identity, &id)) {
+            if !applied.iter().any(|known| known.account == one.account) {
+                applied.push(one);
+            }
+        }
+        applied
     }
 
     fn read_budgets(&self, applied: Vec<AppliedLimits>) -> Result<Vec<BudgetReport>, LedgerError> {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use postern_engine::Canceller;
-use postern_governance::{Identity, Source, TemplateId};
+use postern_governance::{Identity, Right, Source, TemplateId};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::mpsc;
@@ -81,6 +81,7 @@ pub struct Caller {
     pub(crate) identity: Identity,
     pub(crate) token_id: RequestId,
     pub(crate) scopes: Vec<TemplateId>,
+    pub(crate) rights: Vec<Right>,
 }
 
 impl Caller {

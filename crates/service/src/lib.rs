@@ -53,5 +53,6 @@ pub use token::{
 };
 
 pub use postern_governance::{
-    Account, Denial, DenialClass, Identity, LimitKey, Limits, Shortfall, Source, TemplateId,
+    Account, Adjustment, Denial, DenialClass, Identity, LimitKey, Limits, Right, Shortfall, Source,
+    TemplateId,
 };

@@ -12,15 +12,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use postern_audit::{Entry, Receipt};
 use postern_engine::{
-    EncodedPrompt, EngineError, Event, FinishReason, Generation, Job, ModelInfo, Next,
-    OutputFormat, Prompt, Sampling,
+    EncodedPrompt, EngineError, Event, FinishReason, Generation, Job, Next, OutputFormat, Prompt,
+    Sampling,
 };
 use postern_governance::{
-    CallRequest, Decision, GovernedPrompt, Identity, ModelRef, OutputFilter, RuleSet, TemplateId,
-    decide,
+    CallRequest, Circumstances, Decision, GovernedPrompt, Identity, OutputFilter, RuleSet,
+    TemplateId, decide,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -109,10 +108,7 @@ impl Service {
             return Err(RefusalKind::EngineStopped);
         }
         let rules = self.rules();
-        let prompt = match decide(
-            &rules,
-            &request(arrival, self.engine.info(), self.clock.now()),
-        ) {
+        let prompt = match decide(&rules, &self.request(arrival)) {
             Decision::Allow(prompt) => prompt,
             Decision::Deny(denial) => return Err(RefusalKind::Denied(denial)),
         };
@@ -145,6 +141,26 @@ impl Service {
             hold,
             _slot: slot,
         })
+    }
+
+    fn request(&self, arrival: &Arrival) -> CallRequest {
+        let Arrival { caller, call, .. } = arrival;
+        let Circumstances {
+            source,
+            time_unix_s,
+        } = self.circumstances(call.source);
+        CallRequest {
+            identity: caller.identity.clone(),
+            scopes: caller.scopes.iter().map(TemplateId::to_string).collect(),
+            template: call.template.clone(),
+            variables: call.variables.clone(),
+            max_tokens: call.max_tokens,
+            temperature: call.temperature,
+            seed: call.seed,
+            model: translate::model_ref(self.engine.info()),
+            source,
+            time_unix_s,
+        }
     }
 
     fn encode(&self, id: RequestId, prompt: &GovernedPrompt) -> Result<EncodedPrompt, RefusalKind> {
@@ -354,25 +370,6 @@ fn check_output(
         reason.push_str("; it was cut at max_tokens");
     }
     Err(RefusalKind::OutputInvalid { reason })
-}
-
-fn request(arrival: &Arrival, model: &ModelInfo, now: Timestamp) -> CallRequest {
-    let Arrival { caller, call, .. } = arrival;
-    CallRequest {
-        identity: caller.identity.clone(),
-        scopes: caller.scopes.iter().map(TemplateId::to_string).collect(),
-        template: call.template.clone(),
-        variables: call.variables.clone(),
-        max_tokens: call.max_tokens,
-        temperature: call.temperature,
-        seed: call.seed,
-        model: ModelRef {
-            id: model.id.clone(),
-            sha256: model.sha256.to_string(),
-        },
-        source: call.source,
-        time_unix_s: now.as_second(),
-    }
 }
 
 /// A seed for a caller that named none.

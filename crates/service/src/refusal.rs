@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use postern_governance::{Account, Denial, LimitKey, Shortfall};
+use postern_governance::{Account, Denial, LimitKey, Right, Shortfall};
 
 use crate::RequestId;
 
@@ -39,6 +39,13 @@ pub enum RefusalKind {
         /// Which limit, and the numbers.
         shortfall: Shortfall,
     },
+    /// What was asked for needs a right that the token or the policy does not give.
+    RightMissing {
+        /// The right.
+        right: Right,
+    },
+    /// There is no budget of this account.
+    BudgetUnknown,
     /// What a day or month still allows cannot be read or written, so nothing is allowed.
     BudgetUnavailable,
     /// Prompt and answer do not fit into the model's context together.
@@ -170,6 +177,8 @@ impl RefusalKind {
             Self::Denied(denial) => denial.code(),
             Self::Busy => "busy",
             Self::OverLimit { shortfall, .. } => over_limit_code(shortfall),
+            Self::RightMissing { .. } => "right-missing",
+            Self::BudgetUnknown => "budget-unknown",
             Self::BudgetUnavailable => "budget-unavailable",
             Self::ContextOverflow { .. } => "context-overflow",
             Self::DeadlineExceeded { .. } => "deadline-exceeded",
@@ -211,6 +220,14 @@ impl fmt::Display for RefusalKind {
             Self::Denied(denial) => denial.fmt(f),
             Self::Busy => f.write_str("as many calls are running and waiting as may"),
             Self::OverLimit { account, shortfall } => write!(f, "{account}: {shortfall}"),
+            Self::RightMissing { right } => {
+                write!(
+                    f,
+                    "token and policy do not both give the right `{}`",
+                    right.as_str()
+                )
+            }
+            Self::BudgetUnknown => f.write_str("the policy gives this account no budget"),
             Self::BudgetUnavailable => f.write_str("the ledger of budgets cannot be used"),
             Self::ContextOverflow {
                 prompt_tokens,

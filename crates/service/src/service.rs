@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use postern_audit::AuditLog;
 use postern_engine::Engine;
-use postern_governance::{FenceKey, Identity, RuleSet, Template};
+use postern_governance::{Circumstances, FenceKey, Identity, RuleSet, Source, Template};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::budgets::Budgets;
@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::path::Arrival;
 use crate::request_id::RequestIds;
 use crate::token::{self, TokenKey};
+use crate::translate;
 use crate::{
     AuthenticationError, Clock, Ledger, Refusal, RefusalKind, RequestId, ServiceConfig,
     ServiceError,
@@ -207,6 +208,7 @@ impl Service {
             identity: claims.identity().clone(),
             token_id: claims.id(),
             scopes: claims.templates().to_vec(),
+            rights: claims.rights().to_vec(),
         })
     }
 
@@ -264,6 +266,13 @@ impl Service {
         outcome.await.unwrap_or(Err(lost))
     }
 
+    pub(crate) fn circumstances(&self, source: Source) -> Circumstances {
+        Circumstances {
+            source,
+            time_unix_s: self.clock.now().as_second(),
+        }
+    }
+
     /// A place among the threads that decide and write refusals.
     async fn desk(&self) -> tokio::sync::OwnedSemaphorePermit {
         Arc::clone(&self.desk)
@@ -279,15 +288,17 @@ impl Service {
         self.ids.next()
     }
 
-    /// The templates that token and policy both open to `caller`.
+    /// The templates that token and policy both open to `caller` now, and that the model is meant for.
     #[must_use]
     pub fn templates(&self, caller: &Caller) -> Vec<TemplateSummary> {
         let rules = self.rules();
+        let model = translate::model_ref(self.engine.info());
+        let now = self.circumstances(Source::Network);
         rules
             .templates
             .iter()
             .filter(|template| caller.scopes.contains(&template.id))
-            .filter(|template| rules.policy.allows(&caller.identity, &template.id))
+            .filter(|template| rules.opens(&caller.identity, template, &model, &now))
             .map(summary)
             .collect()
     }

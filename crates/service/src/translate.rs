@@ -54,6 +54,13 @@ fn budget_use(budget: &BudgetUse) -> audit::BudgetUse {
     }
 }
 
+pub(crate) fn model_ref(model: &ModelInfo) -> governance::ModelRef {
+    governance::ModelRef {
+        id: model.id.clone(),
+        sha256: model.sha256.to_string(),
+    }
+}
+
 pub(crate) fn messages(messages: &[Message]) -> Vec<ChatMessage> {
     messages
         .iter()

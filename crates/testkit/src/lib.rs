@@ -7,6 +7,7 @@ pub mod chain;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod gguf;
+pub mod models;
 pub mod pki;
 pub mod rules;
 pub mod vocabularies;

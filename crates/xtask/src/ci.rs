@@ -61,6 +61,26 @@ const STEPS: &[Step] = &[
         ],
         variable: None,
     },
+    // The other shipped templates are for models that a device registers itself.
+    Step {
+        name: "model check",
+        arguments: &[
+            "run",
+            "--quiet",
+            "--locked",
+            "-p",
+            "postern-cli",
+            "--",
+            "model",
+            "check",
+            "deploy/policy/models.yaml",
+            "--prompts",
+            "deploy/prompts",
+            "--template",
+            "coffee.v1",
+        ],
+        variable: None,
+    },
     Step {
         name: "prompt test",
         arguments: &[

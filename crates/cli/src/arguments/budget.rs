@@ -10,7 +10,7 @@ pub(crate) enum BudgetCommand {
     /// Show what accounts used of their day and month, and what is left
     ///
     /// With --url a running server is asked, which tells the accounts that calls of --identity are
-    /// counted with. Without it, the ledger is read from its file, which works while no server has it:
+    /// counted with, and all accounts to a token with the right `administer`. Without it, the ledger is read from its file, which works while no server has it:
     /// then all accounts are shown.
     #[command(after_help = "\
 Examples:
@@ -19,13 +19,14 @@ Examples:
     Show(Box<ShowArguments>),
     /// Set what an account used in its running day or month, or grant it more
     ///
-    /// Works on the ledger's file while no server has it, and leaves a record in the audit log. A
-    /// grant comes on top of the policy's limit and ends with the day or month.
+    /// With --url a running server does it, for a token with the right `administer`. Without it, the
+    /// ledger's file is changed, which works while no server has it. Either leaves a record in the
+    /// audit log. A grant comes on top of the policy's limit and ends with the day or month.
     #[command(
         override_usage = "postern budget set [OPTIONS] <ACCOUNT>",
         after_help = "\
 Examples:
-  postern budget set identity/kiosk --day-used 0
+  postern budget set identity/kiosk --day-used 0 --url https://localhost:8443
   postern budget set role/ci --month-grant 500000 --state-dir ./state"
     )]
     Set(Box<SetArguments>),
@@ -47,6 +48,7 @@ pub(crate) struct ShowArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("state_dir", |arg| arg.help_heading("State folder")))]
 pub(crate) struct SetArguments {
     /// Whose: identity/NAME, role/NAME or template/ID
     pub(crate) account: Account,
@@ -55,7 +57,12 @@ pub(crate) struct SetArguments {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    #[command(flatten, next_help_heading = "Where")]
+    /// Who asks a server: names the certificate and token in the state folder
+    #[arg(long, value_name = "NAME", default_value = "operator")]
+    pub(crate) identity: Identity,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArguments,
+    #[command(flatten, next_help_heading = "Without --url")]
     pub(crate) deployment: DeploymentArguments,
 }
 

@@ -4,6 +4,8 @@
 //! `--help` of each command ends with examples that work as written.
 
 mod budget;
+mod model;
+mod policy;
 mod prompt;
 mod values;
 
@@ -15,8 +17,12 @@ pub(crate) use budget::{BudgetCommand, SetArguments, ShowArguments};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+pub(crate) use model::{ModelCheckArguments, ModelCommand};
+pub(crate) use policy::{
+    ExplainArguments, PolicyCheckArguments, PolicyCommand, RedteamArguments, RuleFileArguments,
+};
 use postern_audit::Receipt;
-use postern_governance::{Identity, RuleClass, TemplateId};
+use postern_governance::{Identity, Right, RuleClass, TemplateId};
 pub(crate) use prompt::{
     CheckArguments, DiffArguments, LiveArguments, LockArguments, PromptCommand, RenderArguments,
     ReportArguments, TestArguments,
@@ -37,8 +43,8 @@ Exit codes:
   3  refused: a certificate, a token, the policy or a limit said no
   4  the audit log is damaged or was altered
   5  the server could not be reached
-  6  a check did not pass: `prompt check` or `prompt test` failed, `sanitize --fail` found
-     something, `policy redteam` missed its goals
+  6  a check did not pass: `prompt check`, `prompt test`, `policy check` or `model check` failed,
+     `sanitize --fail` found something, `policy redteam` missed its goals
   130  interrupted by a signal before it was done
 
 Environment:
@@ -74,7 +80,7 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     Serve(Box<ServeArguments>),
     Generate(Box<GenerateArguments>),
-    /// Pin, inspect and tokenize with model files
+    /// Pin, inspect, register and check models
     #[command(subcommand)]
     Model(ModelCommand),
     /// Check, render, test, compare and lock prompt templates
@@ -134,7 +140,7 @@ pub(crate) struct DemoArguments {
 Examples:
   postern certs dev --dir ./state && postern serve --state-dir ./state
   postern serve --config /etc/postern/postern.toml
-  postern serve --config postern.toml --port 9443 --model models/other.manifest.json
+  postern serve --config postern.toml --port 9443 --model other.manifest.json --models models.yaml
   postern serve --tls-cert server.pem --tls-key server.key --client-ca ca.pem --port 8443")]
 pub(crate) struct ServeArguments {
     #[command(flatten)]
@@ -176,6 +182,9 @@ pub(crate) struct DeploymentArguments {
     /// Policy file, YAML [default: the embedded one]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) policy: Option<PathBuf>,
+    /// Registry of models, YAML (see deploy/policy/models.md) [default: the embedded one]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) models: Option<PathBuf>,
     /// Folder of the audit log [default: STATE/audit]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) audit_dir: Option<PathBuf>,
@@ -192,8 +201,8 @@ pub(crate) struct DeploymentArguments {
 #[command(after_help = "\
 Examples:
   postern generate --template coffee.v1 --var 'wishes=a quiet room and good cake' --stream
-  git diff | postern generate --model qwen2.5-0.5b.manifest.json --identity ci-runner \\
-      --template impl-test-gen.v1 --var diff=@-   (needs a model with a larger context)
+  git diff | postern generate --model qwen.manifest.json --models models.yaml \\
+      --identity ci-runner --template impl-test-gen.v1 --var diff=@-
   postern generate --url https://localhost:8443 --state-dir ./state --identity kiosk \\
       --template coffee.v1 --var wishes=@wish.txt
   postern generate --url https://gate.example:8443 --ca ca.pem --cert ci.pem --key ci.key \\
@@ -239,7 +248,7 @@ pub(crate) struct RemoteArguments {
         long,
         value_name = "URL",
         value_hint = ValueHint::Url,
-        conflicts_with_all = ["config", "model", "prompts", "policy", "audit_dir", "token_key"]
+        conflicts_with_all = ["config", "model", "prompts", "policy", "models", "audit_dir", "token_key"]
     )]
     pub(crate) url: Option<String>,
     /// CA that signed the server's certificate, PEM [default: STATE/ca.pem]
@@ -254,65 +263,6 @@ pub(crate) struct RemoteArguments {
     /// File that holds the token [default: STATE/tokens/IDENTITY.token]
     #[arg(long, value_name = "FILE", requires = "url", value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ModelCommand {
-    /// Write the manifest that pins a model file to its SHA-256
-    ///
-    /// A model is only ever used through its manifest: the file must have exactly the pinned size
-    /// and digest, or nothing of it is used. A file that is no GGUF file, is cut short or holds no
-    /// weights is refused; one that this version cannot serve is pinned with a warning.
-    #[command(after_help = "\
-Examples:
-  postern model pin qwen2.5-0.5b-instruct-q8_0.gguf
-  postern model pin model.gguf --id qwen2.5-0.5b --out models/qwen.manifest.json")]
-    Pin {
-        /// Model file, GGUF
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-        /// Name under which answers and audit records mention the model [default: the file's stem]
-        #[arg(long, value_name = "ID")]
-        id: Option<String>,
-        /// Where to write the manifest [default: FILE with .manifest.json for its extension]
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        out: Option<PathBuf>,
-        /// Replace a manifest that exists
-        #[arg(long)]
-        force: bool,
-    },
-    /// Show what a model file holds, and whether it can be served
-    #[command(after_help = "\
-Examples:
-  postern model inspect model.gguf
-  postern model inspect model.gguf --json | jq .by_quantization")]
-    Inspect {
-        /// Model file, GGUF
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show how a model's own vocabulary splits a text
-    #[command(after_help = "\
-Examples:
-  postern model tokenize model.gguf 'a flat white, please'
-  postern model tokenize model.gguf --json - < notes.txt")]
-    Tokenize {
-        /// Model file, GGUF
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-        /// Text, or - for standard input
-        #[arg(default_value = "-")]
-        text: String,
-        /// Print one JSON object with the arrays `ids` and `pieces`
-        #[arg(long)]
-        json: bool,
-        /// Add BOS and EOS where the model asks for them, and read special tokens in the text as such
-        #[arg(long)]
-        special: bool,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -331,8 +281,15 @@ Examples:
         #[arg(long, value_name = "NAME")]
         identity: Identity,
         /// Template that the token is good for; may be given several times
-        #[arg(long = "template", value_name = "ID", required = true)]
+        #[arg(
+            long = "template",
+            value_name = "ID",
+            required_unless_present = "rights"
+        )]
         templates: Vec<TemplateId>,
+        /// What else the token is good for, if the policy allows it too; may be given several times
+        #[arg(long = "right", value_name = "RIGHT", value_enum, id = "rights")]
+        rights: Vec<RightArgument>,
         /// How long it is valid: 90s, 15m, 1h; at most 24h
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_ttl)]
         ttl: Duration,
@@ -346,6 +303,24 @@ Examples:
         #[arg(long, requires = "out")]
         force: bool,
     },
+}
+
+/// What a token may allow beside templates.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum RightArgument {
+    /// To see held outputs, and to release or reject them
+    Approve,
+    /// To see and change budgets, and to have the rules read again
+    Administer,
+}
+
+impl From<RightArgument> for Right {
+    fn from(right: RightArgument) -> Self {
+        match right {
+            RightArgument::Approve => Self::Approve,
+            RightArgument::Administer => Self::Administer,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -492,34 +467,6 @@ impl From<OnlyClass> for RuleClass {
     }
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Run attacks and harmless texts against a policy
-    ///
-    /// Each text is scored as a variable would be, and the policy's action for that score is taken.
-    /// Exit code 6 if less than 90 % of the attacks are marked, or more than 3 % of the harmless
-    /// texts go to review or are refused.
-    #[command(after_help = "\
-Examples:
-  postern policy redteam                       the embedded policy and the set that ships
-  postern policy redteam --policy policy.yaml --all
-  postern policy redteam --set mine.toml --json | jq '.attacks[] | select(.action == \"allow\")'")]
-    Redteam {
-        /// Policy file, YAML [default: the embedded one]
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        policy: Option<PathBuf>,
-        /// Texts, TOML (see deploy/policy/redteam.toml) [default: the set that ships]
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        set: Option<PathBuf>,
-        /// Show every text, not only those that went wrong
-        #[arg(long)]
-        all: bool,
-        /// Print one JSON object
-        #[arg(long)]
-        json: bool,
-    },
-}
-
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -538,21 +485,18 @@ impl Command {
         match self {
             Self::Demo(demo) => demo.json,
             Self::Generate(generate) => generate.json,
-            Self::Model(
-                ModelCommand::Inspect { json, .. } | ModelCommand::Tokenize { json, .. },
-            )
-            | Self::Audit(AuditCommand::Verify { json, .. } | AuditCommand::Show { json, .. }) => {
+            Self::Model(model) => model.json(),
+            Self::Audit(AuditCommand::Verify { json, .. } | AuditCommand::Show { json, .. }) => {
                 *json
             }
             Self::Budget(budget) => budget.json(),
             Self::Prompt(prompt) => prompt.json(),
             Self::Serve(_)
-            | Self::Model(ModelCommand::Pin { .. })
             | Self::Token(_)
             | Self::Certs(_)
             | Self::Sanitize(_)
             | Self::Completions(_) => false,
-            Self::Policy(PolicyCommand::Redteam { json, .. }) => *json,
+            Self::Policy(command) => command.json(),
         }
     }
 }

@@ -114,6 +114,24 @@ impl Client {
         serde_json::from_slice(&body).context("the server's answer is not JSON")
     }
 
+    /// What a route answers to a change.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub(crate) async fn put(
+        &self,
+        path: &str,
+        change: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
+        let request = self
+            .request(Method::PUT, path, "application/json")
+            .header(CONTENT_TYPE, "application/json");
+        let body = Bytes::from(serde_json::to_vec(change)?);
+        let response = self.answered(request.body(Full::new(body))?).await?;
+        let body = read_whole(response.into_body()).await?;
+        serde_json::from_slice(&body).context("the server's answer is not JSON")
+    }
+
     async fn post(
         &self,
         path: &str,

@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use anyhow::Context;
 use jiff::Timestamp;
 use postern_audit::AuditLog;
-use postern_governance::{Account, Adjustment, AppliedLimits};
+use postern_governance::{Account, Adjustment, AppliedLimits, Limits};
 use postern_service::{BudgetChange, BudgetReport, Ledger, change_budget};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::{BudgetCommand, SetArguments, ShowArguments};
 use crate::commands::generate::remote_client;
@@ -19,10 +19,12 @@ use crate::configuration::Configuration;
 use crate::daemon::load_rules;
 use crate::terminal::{Screen, printable};
 
+const ANSWER_LACKS: &str = "the server's answer lacks what every budget has";
+
 pub(crate) async fn run(command: BudgetCommand) -> anyhow::Result<()> {
     match command {
         BudgetCommand::Show(arguments) => show(&arguments).await,
-        BudgetCommand::Set(arguments) => set(&arguments),
+        BudgetCommand::Set(arguments) => set(&arguments).await,
     }
 }
 
@@ -59,20 +61,24 @@ async fn show(arguments: &ShowArguments) -> anyhow::Result<()> {
     if arguments.json {
         return screen.json(&answer);
     }
-    let budgets: Vec<Shown> = Deserialize::deserialize(&answer["budgets"])
-        .context("the server's answer lacks what every budget has")?;
+    let budgets: Vec<Shown> = Deserialize::deserialize(&answer["budgets"]).context(ANSWER_LACKS)?;
     if budgets.is_empty() {
         screen.line("nothing is limited: the policy has no `limits` that hold here")?;
     }
     for budget in &budgets {
-        let running = match budget.running_calls {
-            0 => String::new(),
-            running => format!("  ({running} calls run)"),
-        };
-        screen.line(format_args!("{}{running}", printable(&budget.account)))?;
-        screen.line(format_args!("  day    {}", line(&budget.day)))?;
-        screen.line(format_args!("  month  {}", line(&budget.month)))?;
+        show_one(&mut screen, budget)?;
     }
+    Ok(())
+}
+
+fn show_one(screen: &mut Screen, budget: &Shown) -> anyhow::Result<()> {
+    let running = match budget.running_calls {
+        0 => String::new(),
+        running => format!("  ({running} calls run)"),
+    };
+    screen.line(format_args!("{}{running}", printable(&budget.account)))?;
+    screen.line(format_args!("  day    {}", line(&budget.day)))?;
+    screen.line(format_args!("  month  {}", line(&budget.month)))?;
     Ok(())
 }
 
@@ -95,7 +101,7 @@ fn line(spending: &ShownSpending) -> String {
 /// All accounts that the policy limits or the ledger knows, from the ledger's file.
 fn read(configuration: &Configuration) -> anyhow::Result<Vec<BudgetReport>> {
     let rules = load_rules(configuration)?;
-    let (ledger, _) = open_ledger(configuration)?;
+    let ledger = open_ledger(configuration)?;
     let unix_s = Timestamp::now().as_second();
     let mut accounts = rules.policy.accounts();
     for (account, _) in ledger.budgets(unix_s)? {
@@ -118,29 +124,60 @@ fn unlimited(account: Account) -> AppliedLimits {
     }
 }
 
-fn open_ledger(
-    configuration: &Configuration,
-) -> anyhow::Result<(Ledger, postern_service::LedgerRecovery)> {
+fn open_ledger(configuration: &Configuration) -> anyhow::Result<Ledger> {
     let path = &configuration.ledger;
     anyhow::ensure!(
         path.exists(),
         "there is no ledger {}; `postern serve` makes it, and a budget is used only there",
         path.display()
     );
-    Ok(Ledger::open(path)?)
+    let (ledger, _) = Ledger::open(path)?;
+    Ok(ledger)
 }
 
-fn set(arguments: &SetArguments) -> anyhow::Result<()> {
+async fn set(arguments: &SetArguments) -> anyhow::Result<()> {
+    let budget = match &arguments.remote.url {
+        Some(url) => {
+            let state_dir = arguments.deployment.state_dir.as_deref();
+            let client = remote_client(url, &arguments.remote, state_dir, &arguments.identity)?;
+            let path = format!("/v1/budgets/{}", arguments.account);
+            client.put(&path, &figures(arguments)).await?
+        }
+        None => change(arguments)?,
+    };
+    let mut screen = Screen::new();
+    if arguments.json {
+        return screen.json(&json!({ "budget": budget }));
+    }
+    show_one(
+        &mut screen,
+        &Deserialize::deserialize(&budget).context(ANSWER_LACKS)?,
+    )
+}
+
+/// What is to change, as the API takes it.
+fn figures(arguments: &SetArguments) -> Value {
+    let figures = &arguments.figures;
+    json!({
+        "day_used": figures.day_used,
+        "day_grant": figures.day_grant,
+        "month_used": figures.month_used,
+        "month_grant": figures.month_grant,
+    })
+}
+
+/// Changes the ledger's file.
+fn change(arguments: &SetArguments) -> anyhow::Result<Value> {
     let configuration = Configuration::for_service(&arguments.deployment)?;
     let account = &arguments.account;
-    let rules = load_rules(&configuration)?;
-    let limits = rules.policy.limits_of(account);
-    anyhow::ensure!(
-        limits.is_some_and(|limits| limits.has_budget()),
-        "the policy gives {account} no budget of a day or month, so there is nothing to set; \
-         `postern budget show` lists the accounts"
-    );
-    let (ledger, _) = open_ledger(&configuration)?;
+    let limits = load_rules(&configuration)?.policy.limits_of(account);
+    let Some(limits) = limits.filter(Limits::has_budget) else {
+        anyhow::bail!(
+            "the policy gives {account} no budget of a day or month, so there is nothing to set; \
+             `postern budget show` lists the accounts"
+        );
+    };
+    let ledger = open_ledger(&configuration)?;
     let (audit, _) = AuditLog::open(&configuration.audit_dir, &configuration.audit)?;
     let figures = &arguments.figures;
     let change = BudgetChange {
@@ -156,20 +193,11 @@ fn set(arguments: &SetArguments) -> anyhow::Result<()> {
     };
     let unix_s = Timestamp::now().as_second();
     let changed = change_budget(&audit, &ledger, &change, None, unix_s)?;
-    let applied = AppliedLimits {
-        account: account.clone(),
-        limits: limits.unwrap_or_default(),
-    };
-    let report = serde_json::to_value(BudgetReport::new(applied, &changed.after, 0))?;
-    let (index, head) = (changed.record.index, &changed.record.head);
-    let mut screen = Screen::new();
-    if arguments.json {
-        let audit = json!({ "index": index, "head": head });
-        return screen.json(&json!({ "budget": report, "audit": audit }));
-    }
-    let shown: Shown = Deserialize::deserialize(&report).context("a report has every field")?;
-    screen.line(format_args!("{account}, recorded as #{index}"))?;
-    screen.line(format_args!("  day    {}", line(&shown.day)))?;
-    screen.line(format_args!("  month  {}", line(&shown.month)))?;
-    Ok(())
+    let account = account.clone();
+    let applied = AppliedLimits { account, limits };
+    Ok(serde_json::to_value(BudgetReport::new(
+        applied,
+        &changed.after,
+        0,
+    ))?)
 }

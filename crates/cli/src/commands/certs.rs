@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use postern_governance::{Identity, TemplateId};
+use postern_governance::{Circumstances, Identity, Source, TemplateId};
 use postern_service::TokenKey;
 
 use crate::certificates::{self, CertificateRequest, ExistingCa};
+use crate::daemon::{RulePaths, reference, rules_of};
 use crate::embedded;
 use crate::file_rights::refuse_strangers;
 use crate::state_folder::{Existing, StateFolder};
@@ -139,7 +140,7 @@ fn show_token_line(
     clients: &[Identity],
 ) -> anyhow::Result<()> {
     let dir = folder.root().display();
-    if let Some((identity, template)) = first_grant(clients)? {
+    if let Some((identity, template)) = first_open(clients)? {
         screen.line(format_args!(
             "  postern token issue --identity {identity} --template {template} \\\n      \
              --key {dir}/token.key --out {dir}/tokens/{identity}.token"
@@ -148,12 +149,17 @@ fn show_token_line(
     Ok(())
 }
 
-/// The first client that the embedded policy lets use a template, and that template.
-fn first_grant(clients: &[Identity]) -> anyhow::Result<Option<(&Identity, TemplateId)>> {
-    let (templates, policy) = (embedded::templates()?, embedded::policy()?);
+/// The first client to which the embedded policy opens a template now, and that template.
+fn first_open(clients: &[Identity]) -> anyhow::Result<Option<(&Identity, TemplateId)>> {
+    let rules = rules_of(&RulePaths::default())?;
+    let model = reference(&embedded::manifest()?);
+    let now = Circumstances {
+        source: Source::Network,
+        time_unix_s: Timestamp::now().as_second(),
+    };
     Ok(clients.iter().find_map(|identity| {
-        let mut ids = templates.iter().map(|template| &template.id);
-        let granted = ids.find(|id| policy.allows(identity, id))?;
-        Some((identity, granted.clone()))
+        let mut templates = rules.templates.iter();
+        let open = templates.find(|template| rules.opens(identity, template, &model, &now))?;
+        Some((identity, open.id.clone()))
     }))
 }

@@ -203,7 +203,13 @@ pub(crate) async fn call_service(
 ) -> anyhow::Result<Answer> {
     let key = TokenKey::load(caller.token_key)?;
     let scope = vec![caller.template.clone()];
-    let token = token::make(&key, caller.identity.clone(), scope, LOCAL_TOKEN_TTL)?;
+    let token = token::make(
+        &key,
+        caller.identity.clone(),
+        scope,
+        Vec::new(),
+        LOCAL_TOKEN_TTL,
+    )?;
     let caller = service
         .authenticate(caller.identity, Some(&token))
         .await

@@ -14,7 +14,7 @@ use crate::file_rights::refuse_strangers;
 use crate::state_folder::development_hint;
 use crate::terminal::Screen;
 
-/// Serves until SIGTERM, SIGINT or SIGHUP, then closes in order. SIGUSR1 reloads templates and policy.
+/// Serves until SIGTERM, SIGINT or SIGHUP, then closes in order. SIGUSR1 reloads templates, policy and registry.
 pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     let mut termination = Termination::catch()?;
     let reload = signal(SignalKind::user_defined1()).context("cannot catch SIGUSR1")?;
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     Ok(served?)
 }
 
-/// Reloads templates and policy at each signal, one after the other.
+/// Reloads templates, policy and registry at each signal, one after the other.
 async fn reload_on_signal(
     mut reload: Signal,
     configuration: Arc<Configuration>,
@@ -65,7 +65,7 @@ async fn reload_on_signal(
         let read = tokio::task::spawn_blocking(move || reload_rules(&configuration, &service));
         if read.await.is_err() {
             log::error!(
-                "a defect ended the reading of templates and policy; the old ones stay in force"
+                "a defect ended the reading of templates, policy and registry; the old ones stay in force"
             );
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
-use postern_governance::{Identity, TemplateId};
+use postern_governance::{Identity, Right, TemplateId};
 use postern_service::{TokenClaims, TokenKey};
 
 use crate::state_folder::{Existing, create_folder, write_private};
@@ -15,6 +15,7 @@ use crate::terminal::Screen;
 pub(crate) struct Issue<'a> {
     pub(crate) identity: Identity,
     pub(crate) templates: Vec<TemplateId>,
+    pub(crate) rights: Vec<Right>,
     pub(crate) ttl: Duration,
     pub(crate) key: &'a Path,
     pub(crate) out: Option<&'a Path>,
@@ -25,7 +26,13 @@ pub(crate) struct Issue<'a> {
 pub(crate) fn issue(asked: Issue<'_>) -> anyhow::Result<()> {
     let key = TokenKey::load(asked.key)
         .context("no token is issued without its key; `postern certs dev` makes one")?;
-    let token = make(&key, asked.identity, asked.templates, asked.ttl)?;
+    let token = make(
+        &key,
+        asked.identity,
+        asked.templates,
+        asked.rights,
+        asked.ttl,
+    )?;
     match asked.out {
         None => Ok(Screen::new().line(token)?),
         Some(path) => {
@@ -45,9 +52,10 @@ pub(crate) fn make(
     key: &TokenKey,
     identity: Identity,
     templates: Vec<TemplateId>,
+    rights: Vec<Right>,
     ttl: Duration,
 ) -> anyhow::Result<String> {
     let ttl = SignedDuration::try_from(ttl).context("the time to live is too long")?;
-    let claims = TokenClaims::new(identity, templates, Timestamp::now(), ttl)?;
+    let claims = TokenClaims::with_rights(identity, templates, rights, Timestamp::now(), ttl)?;
     Ok(postern_service::issue(key, &claims))
 }

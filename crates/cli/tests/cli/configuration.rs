@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use postern_testkit::models::write_registry;
+
 use crate::run::{home, postern};
 
 /// `text` as the configuration must make `serve` fail with all of `expected`.
@@ -164,11 +166,13 @@ fn a_model_without_its_pin_is_not_served() {
     );
 
     postern(home.path(), ["model", "pin", "a.gguf"]).exits(0);
+    write_registry(&home.path().join("a.manifest.json"));
     let mut bytes = fs::read(home.path().join("a.gguf")).expect("the model");
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     fs::write(home.path().join("a.gguf"), &bytes).expect("the model");
-    let changed = postern(home.path(), ["serve", "--model", "a.gguf"]).exits(1);
+    let serve = ["serve", "--model", "a.gguf", "--models", "models.yaml"];
+    let changed = postern(home.path(), serve).exits(1);
     for part in ["a.gguf", "expected", "found", "nothing of it was used"] {
         assert!(changed.stderr.contains(part), "{part}: {changed:#?}");
     }

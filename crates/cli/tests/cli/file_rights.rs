@@ -24,12 +24,15 @@ fn with_everything() -> tempfile::TempDir {
         fs::create_dir(home.path().join(folder)).expect("a folder");
         set_mode(&home.path().join(folder), 0o755);
     }
-    copy("policy/policy.yaml", "rules/policy.yaml");
+    for file in ["policy.yaml", "models.yaml", "coffee-1.md"] {
+        copy(&format!("policy/{file}"), &format!("rules/{file}"));
+    }
     for template in ["coffee.v1", "impl-test-gen.v1", "triage.v1"] {
         let file = format!("prompts/{template}.yaml");
         copy(&file, &format!("rules/{file}"));
     }
-    let text = "[governance]\nprompts = \"rules/prompts\"\npolicy = \"rules/policy.yaml\"\n";
+    let text = "[governance]\nprompts = \"rules/prompts\"\npolicy = \"rules/policy.yaml\"\n\
+                models = \"rules/models.yaml\"\n";
     fs::write(home.path().join("postern.toml"), text).expect("a file");
     postern(home.path(), ["certs", "dev", "--dir", "state"]).exits(0);
     home
@@ -59,6 +62,8 @@ fn a_file_that_every_user_may_change_is_refused() {
     for name in [
         "postern.toml",
         "rules/policy.yaml",
+        "rules/models.yaml",
+        "rules/coffee-1.md",
         "rules/prompts/coffee.v1.yaml",
         "state/ca.pem",
         "state/server.pem",

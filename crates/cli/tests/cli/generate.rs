@@ -217,6 +217,7 @@ fn flags_of_a_local_run_and_of_a_server_exclude_each_other() {
         "--model",
         "--prompts",
         "--policy",
+        "--models",
         "--audit-dir",
         "--token-key",
     ] {

@@ -19,6 +19,8 @@ fn help_says_what_each_command_does() {
     check("generate", &["generate"]);
     check("model", &["model"]);
     check("model_pin", &["model", "pin"]);
+    check("model_register", &["model", "register"]);
+    check("model_check", &["model", "check"]);
     check("model_inspect", &["model", "inspect"]);
     check("model_tokenize", &["model", "tokenize"]);
     check("prompt", &["prompt"]);
@@ -35,6 +37,10 @@ fn help_says_what_each_command_does() {
     check("budget_show", &["budget", "show"]);
     check("budget_set", &["budget", "set"]);
     check("sanitize", &["sanitize"]);
+    check("policy", &["policy"]);
+    check("policy_check", &["policy", "check"]);
+    check("policy_explain", &["policy", "explain"]);
+    check("policy_schema", &["policy", "schema"]);
     check("policy_redteam", &["policy", "redteam"]);
     check("completions", &["completions"]);
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use postern_testkit::gguf::{Entry, GgufBuilder, TinyModel};
+use postern_testkit::models::write_registry;
 use serde_json::{Value, json};
 
 use crate::run::{coffee_model, home, on_terminal, postern, postern_fed};
@@ -181,10 +182,13 @@ fn an_unknown_architecture_is_pinned_with_a_warning() {
         "no advice that cannot work: {pinned:#?}"
     );
 
+    write_registry(&home.path().join("other.manifest.json"));
     let local = [
         "generate",
         "--model",
         "other.gguf",
+        "--models",
+        "models.yaml",
         "--state-dir",
         "state",
         "--template",
@@ -200,9 +204,10 @@ fn an_unknown_architecture_is_pinned_with_a_warning() {
 fn progress_is_shown_once_there_is_something_to_measure() {
     let home = home();
     fs::copy(coffee_model(), home.path().join("m.gguf")).expect("a copy");
-    postern(home.path(), ["model", "pin", "m.gguf"]).exits(0);
+    // Under its own id the embedded registry knows it.
+    postern(home.path(), ["model", "pin", "m.gguf", "--id", "coffee-1"]).exits(0);
     let call = "generate --model m.gguf --state-dir state --template coffee.v1 --var wishes=cake";
     let shown = on_terminal(home.path(), 100, call);
-    assert!(shown.contains("checking m  ["), "{shown:?}");
+    assert!(shown.contains("checking coffee-1  ["), "{shown:?}");
     assert!(!shown.contains("of 0 B"), "{shown:?}");
 }

@@ -291,3 +291,33 @@ fn rules_are_reloaded_at_sigusr1_and_bad_ones_leave_the_old_in_force() {
     let short = ask(home.path(), &daemon.url, &kiosk).exits(0).stdout;
     assert!(short.len() < answer.len() && answer.starts_with(short.trim_end()));
 }
+
+#[test]
+fn a_registry_without_the_loaded_model_is_not_put_in_force() {
+    let home = with_state();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/policy");
+    for file in ["models.yaml", "coffee-1.md"] {
+        std::fs::copy(shipped.join(file), home.path().join(file)).expect("a copy");
+    }
+    let arguments = ["--state-dir", "state", "--models", "models.yaml"];
+    let mut daemon = Daemon::start(home.path(), &arguments);
+    let stderr = daemon.child.stderr.take();
+    let mut log = BufReader::new(stderr.expect("standard error is a pipe"));
+    let kiosk = ["--identity", "kiosk"];
+    let registry = home.path().join("models.yaml");
+    let text = std::fs::read_to_string(&registry).expect("a registry");
+    for (from, to) in [
+        ("id: coffee-1", "id: coffee-2"),
+        ("d5ac1fb3", "00000000"),
+        ("    risk: low", "    risk: high"),
+        ("[recommendation]", "[poetry]"),
+        ("coffee-1.md", "coffee-2.md"),
+    ] {
+        std::fs::write(&registry, text.replace(from, to)).expect("a file");
+        reload(&daemon, &mut log, "the old ones stay in force");
+        ask(home.path(), &daemon.url, &kiosk).exits(0);
+    }
+    std::fs::write(&registry, text.replace("medium", "low")).expect("a file");
+    reload(&daemon, &mut log, "were read again");
+    ask(home.path(), &daemon.url, &kiosk).exits(0);
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use postern_testkit::models::write_registry;
 use postern_testkit::{chain, rules};
 use serde_json::Value;
 
@@ -31,6 +32,7 @@ fn endless() -> tempfile::TempDir {
     write("policy.yaml", rules::POLICY.as_bytes());
     write("endless.gguf", &chain::endless(rules::LONG_CONTEXT));
     postern(home.path(), ["model", "pin", "endless.gguf"]).exits(0);
+    write_registry(&home.path().join("endless.manifest.json"));
     home
 }
 
@@ -38,8 +40,9 @@ fn endless() -> tempfile::TempDir {
 fn call(home: &Path, more: &[&str]) -> Child {
     command(home)
         .args(["generate", "--state-dir", "state", "--model"])
-        .args(["endless.gguf", "--prompts", "prompts", "--policy"])
-        .args(["policy.yaml", "--template", "long.v1", "--var", "text=go"])
+        .args(["endless.gguf", "--models", "models.yaml", "--prompts"])
+        .args(["prompts", "--policy", "policy.yaml"])
+        .args(["--template", "long.v1", "--var", "text=go"])
         .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

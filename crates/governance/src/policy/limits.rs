@@ -25,8 +25,8 @@ use serde_saphyr::Spanned;
 
 use crate::GovernanceError;
 use crate::canonical::Canonical;
-use crate::limits::{Account, AppliedLimits, LIMIT_MAX, Limits};
-use crate::names::{Identity, RoleName, TemplateId};
+use crate::limits::{Account, LIMIT_MAX, Limits};
+use crate::names::TemplateId;
 
 /// Most percent that `warn_percent` may be.
 const PERCENT_MAX: u64 = 100;
@@ -43,16 +43,6 @@ pub(super) struct LimitsFile {
     tokens_per_day: Option<Spanned<i64>>,
     tokens_per_month: Option<Spanned<i64>>,
     warn_percent: Option<Spanned<i64>>,
-}
-
-/// What the policy says of a role.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RoleFile {
-    #[serde(default, rename = "description")]
-    _description: Option<String>,
-    #[serde(default)]
-    limits: LimitsFile,
 }
 
 /// What the policy says of a template, whoever uses it.
@@ -104,121 +94,78 @@ fn reason(found: i64, max: u64) -> String {
 /// All limits of a policy, checked.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PolicyLimits {
+    /// Of identities that have none of their own.
     default: Limits,
-    identities: BTreeMap<Identity, Limits>,
-    pub(super) roles: BTreeMap<RoleName, Limits>,
-    pub(super) templates: BTreeMap<TemplateId, LimitedTemplate>,
-}
-
-/// Limits of a template, and where the policy names it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LimitedTemplate {
-    limits: Limits,
-    pub(super) line: u64,
+    accounts: BTreeMap<Account, Limits>,
+    /// The templates that are named, with their lines in the file.
+    templates: BTreeMap<TemplateId, u64>,
 }
 
 impl PolicyLimits {
-    /// Checks what is not said of one identity.
+    /// The limits that are given of identities in general and of templates.
     pub(super) fn shared(
         file: &str,
         default: LimitsFile,
-        roles: BTreeMap<RoleName, RoleFile>,
         templates: BTreeMap<TemplateId, Spanned<TemplateFile>>,
     ) -> Result<Self, GovernanceError> {
         let mut shared = Self {
             default: default.check(file, "limits")?,
             ..Self::default()
         };
-        for (role, said) in roles {
-            let limits = said.limits.check(file, &format!("roles.{role}.limits"))?;
-            shared.roles.insert(role, limits);
-        }
         for (id, said) in templates {
-            let line = said.defined.line();
-            let section = format!("templates.{id}.limits");
-            let limits = said.value.limits.check(file, &section)?;
-            shared
-                .templates
-                .insert(id, LimitedTemplate { limits, line });
+            shared.templates.insert(id.clone(), said.defined.line());
+            shared.set(file, Account::Template(id), said.value.limits)?;
         }
         Ok(shared)
     }
 
-    /// Checks what is said of one identity.
-    pub(super) fn set_own(
+    /// Adds the limits of one account.
+    pub(super) fn set(
         &mut self,
         file: &str,
-        identity: &Identity,
-        own: LimitsFile,
+        account: Account,
+        limits: LimitsFile,
     ) -> Result<(), GovernanceError> {
-        let limits = own.check(file, &format!("identities.{identity}.limits"))?;
-        self.identities.insert(identity.clone(), limits);
+        let section = match &account {
+            Account::Identity(name) => format!("identities.{name}.limits"),
+            Account::Role(name) => format!("roles.{name}.limits"),
+            Account::Template(id) => format!("templates.{id}.limits"),
+        };
+        let limits = limits.check(file, &section)?;
+        if !limits.is_empty() {
+            self.accounts.insert(account, limits);
+        }
         Ok(())
     }
 
-    /// The limits of an identity, a role or a template; none where nothing is limited.
+    /// The limits of an account; `None` where nothing is limited.
     pub(super) fn of(&self, account: &Account) -> Option<Limits> {
+        let own = self.accounts.get(account).copied().unwrap_or_default();
         let limits = match account {
-            Account::Identity(identity) => {
-                let own = self.identities.get(identity).copied();
-                own.unwrap_or_default().or(&self.default)
-            }
-            Account::Role(role) => self.roles.get(role).copied().unwrap_or_default(),
-            Account::Template(id) => {
-                let limited = self.templates.get(id);
-                limited.map(|limited| limited.limits).unwrap_or_default()
-            }
+            Account::Identity(_) => own.or(&self.default),
+            Account::Role(_) | Account::Template(_) => own,
         };
         (!limits.is_empty()).then_some(limits)
     }
 
-    /// All that hold together for calls of an identity, which has these roles, to a template.
-    pub(super) fn applied(
-        &self,
-        identity: &Identity,
-        roles: &[RoleName],
-        template: &TemplateId,
-    ) -> Vec<AppliedLimits> {
-        let identity = std::iter::once(Account::Identity(identity.clone()));
-        let roles = roles.iter().cloned().map(Account::Role);
-        let template = std::iter::once(Account::Template(template.clone()));
-        let accounts = identity.chain(roles).chain(template);
-        let applied = accounts.filter_map(|account| {
-            let limits = self.of(&account)?;
-            Some(AppliedLimits { account, limits })
-        });
-        applied.collect()
+    /// The templates that are named, with their lines in the file.
+    pub(super) fn templates(&self) -> impl Iterator<Item = (&TemplateId, u64)> {
+        self.templates.iter().map(|(id, line)| (id, *line))
     }
 
     /// For the policy's checksum; `None` where nothing is limited, so that the checksum of such a policy is what
     /// it was before there were limits.
     pub(super) fn canonical(&self) -> Option<Canonical> {
-        let templates = self.templates.iter();
-        let templates = templates.map(|(id, limited)| (id, &limited.limits));
-        let sections = [
-            ("identities", named(self.identities.iter())),
-            ("roles", named(self.roles.iter())),
-            ("templates", named(templates)),
-        ];
-        let nothing = sections.iter().all(|(_, entries)| entries.is_empty());
-        if self.default.is_empty() && nothing {
+        if self.default.is_empty() && self.accounts.is_empty() {
             return None;
         }
-        let [identities, roles, templates] =
-            sections.map(|(name, entries)| (name, Canonical::Object(entries)));
-        let default = ("default", canonical(&self.default));
-        Some(Canonical::object([default, identities, roles, templates]))
+        let accounts = self.accounts.iter();
+        let accounts = accounts.map(|(account, limits)| (account.to_string(), canonical(limits)));
+        Some(Canonical::object([
+            ("default", canonical(&self.default)),
+            ("accounts", Canonical::Object(accounts.collect())),
+        ]))
     }
-}
-
-/// The limits by name, of those that have any.
-fn named<'l, N: ToString + 'l>(
-    limits: impl Iterator<Item = (&'l N, &'l Limits)>,
-) -> BTreeMap<String, Canonical> {
-    limits
-        .filter(|(_, limits)| !limits.is_empty())
-        .map(|(name, limits)| (name.to_string(), canonical(limits)))
-        .collect()
 }
 
 fn canonical(limits: &Limits) -> Canonical {

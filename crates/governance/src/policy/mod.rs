@@ -1,4 +1,4 @@
-//! Who may use which template.
+//! Who there is, and who may use which template.
 //!
 //! ```yaml
 //! version: 1
@@ -12,14 +12,28 @@
 //!       triage.v1: {max_tokens: 256}           # at most this many tokens a call
 //! ```
 //!
-//! Two further sections, `sanitizer` and `injection`, are about the content of variables; see
-//! [`screening`]. `limits` says how much may be used; see [`limits`].
+//! Identities may have roles, and files of rules in Cedar beside this one say what follows:
 //!
-//! Invariant: default deny. There are no wildcards; what is not written is refused.
+//! ```yaml
+//! authorization: [authorization.cedar]
+//! roles:
+//!   ci: {description: "Jobs that build and test."}
+//! identities:
+//!   ci-runner: {roles: [ci]}
+//! ```
+//!
+//! A grant under `templates` and a rule are the same thing; see [`crate::authorization`].
+//!
+//! Two further sections, `sanitizer` and `injection`, are about the content of variables; see
+//! [`screening`]. `review` is about outputs that a person has to look at; see [`crate::review`]. `limits` says how much
+//! may be used; see [`limits`].
+//!
+//! Invariant: default deny. What no grant and no rule allows is refused.
 //!
 //! The checksum is SHA-256 over canonical JSON of the parsed policy:
 //! `{"format":"postern-policy/2","identities":{name:{"description","templates":{id:{"max_tokens"
-//! or null}}}},"screening":{..}}`, and `"limits":{..}` and an identity's `"roles":{..}` where there are any.
+//! or null}}}},"screening":{..}}`; `roles` of an identity, `roles`, `authorization` (each file as Cedar's JSON), `review` and
+//! `limits` stand there if the policy has them.
 
 mod limits;
 mod screening;
@@ -30,17 +44,22 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use crate::authorization::RuleSource;
 use crate::canonical::Canonical;
 use crate::injection::Level;
 use crate::limits::{Account, AppliedLimits, Limits};
 use crate::names::{Identity, RoleName, TemplateId};
+use crate::review::{ReviewFile, ReviewRules};
 use crate::sanitizer::{Mode, Settings};
 use crate::{GovernanceError, source};
-use limits::{LimitsFile, PolicyLimits, RoleFile, TemplateFile};
+use limits::{LimitsFile, PolicyLimits, TemplateFile};
 use screening::{InjectionFile, SanitizerFile};
 
 pub use screening::Action;
 pub(crate) use screening::{Invisible, Screening};
+
+/// Most files of rules beside a policy.
+pub const AUTHORIZATION_FILES_MAX: usize = 16;
 
 /// Most roles of one identity.
 pub const ROLES_MAX: usize = 16;
@@ -52,17 +71,27 @@ const POLICY_VERSION: u32 = 1;
 #[derive(Debug, Clone)]
 pub struct Policy {
     file: String,
+    roles: BTreeMap<RoleName, Role>,
     identities: BTreeMap<Identity, Granted>,
     limits: PolicyLimits,
+    authorization: Vec<RuleSource>,
     pub(crate) screening: Screening,
+    pub(crate) review: ReviewRules,
     checksum: String,
+}
+
+#[derive(Debug, Clone)]
+struct Role {
+    description: String,
 }
 
 #[derive(Debug, Clone)]
 struct Granted {
     description: String,
-    roles: Vec<RoleName>,
+    roles: BTreeSet<RoleName>,
     templates: BTreeMap<TemplateId, Grant>,
+    /// Line of each grant in the file, from 1.
+    lines: BTreeMap<TemplateId, u64>,
 }
 
 /// What an identity may do with a template.
@@ -78,6 +107,8 @@ pub struct Grant {
 struct PolicyFile {
     version: Spanned<u32>,
     #[serde(default)]
+    authorization: Vec<Spanned<String>>,
+    #[serde(default)]
     limits: LimitsFile,
     #[serde(default)]
     roles: BTreeMap<RoleName, RoleFile>,
@@ -88,6 +119,16 @@ struct PolicyFile {
     sanitizer: SanitizerFile,
     #[serde(default)]
     injection: InjectionFile,
+    #[serde(default)]
+    review: ReviewFile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RoleFile {
+    description: Option<String>,
+    #[serde(default)]
+    limits: LimitsFile,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +139,7 @@ struct IdentityFile {
     roles: Vec<Spanned<RoleName>>,
     #[serde(default)]
     limits: LimitsFile,
+    #[serde(default)]
     templates: BTreeMap<TemplateId, Spanned<GrantFile>>,
 }
 
@@ -108,22 +150,50 @@ struct GrantFile {
 }
 
 impl Policy {
-    /// Reads a policy file.
+    /// Reads a policy file and the files of rules that it names, which lie beside it.
     ///
     /// # Errors
     ///
-    /// That the file cannot be read or is wrong, with line and reason.
+    /// That a file cannot be read or is wrong, with line and reason.
     pub fn load(file: &Path) -> Result<Self, GovernanceError> {
         let text = source::read(file, source::SOURCE_BYTES_MAX)?;
-        Self::from_source(&source::file_name(file), &text)
+        let folder = file.parent().unwrap_or(Path::new(""));
+        Self::parse(&source::file_name(file), &text, |name| {
+            source::read(&folder.join(name), source::SOURCE_BYTES_MAX).map(Some)
+        })
     }
 
-    /// Parses a policy; `file_name` is for messages.
+    /// Parses a policy that names no file of rules; `file_name` is for messages.
     ///
     /// # Errors
     ///
     /// What is wrong, with line and reason.
     pub fn from_source(file_name: &str, text: &str) -> Result<Self, GovernanceError> {
+        Self::from_sources(file_name, text, &[])
+    }
+
+    /// Parses a policy and the files of rules that it names, given as name and text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::from_source`], or that a file which the policy names is not among them.
+    pub fn from_sources(
+        file_name: &str,
+        text: &str,
+        authorization: &[(&str, &str)],
+    ) -> Result<Self, GovernanceError> {
+        Self::parse(file_name, text, |name| {
+            let mut given = authorization.iter();
+            let found = given.find(|(given, _)| *given == name);
+            Ok(found.map(|(_, text)| (*text).to_owned()))
+        })
+    }
+
+    fn parse(
+        file_name: &str,
+        text: &str,
+        read: impl Fn(&str) -> Result<Option<String>, GovernanceError>,
+    ) -> Result<Self, GovernanceError> {
         let parsed: PolicyFile = source::parse(file_name, text)?;
         if parsed.version.value != POLICY_VERSION {
             return Err(GovernanceError::Field {
@@ -133,24 +203,35 @@ impl Policy {
                 reason: format!("must be {POLICY_VERSION}"),
             });
         }
-        let mut limits =
-            PolicyLimits::shared(file_name, parsed.limits, parsed.roles, parsed.templates)?;
+        let mut limits = PolicyLimits::shared(file_name, parsed.limits, parsed.templates)?;
+        let mut roles = BTreeMap::new();
+        for (name, role) in parsed.roles {
+            limits.set(file_name, Account::Role(name.clone()), role.limits)?;
+            let description = role.description.unwrap_or_default();
+            roles.insert(name, Role { description });
+        }
         let mut identities = BTreeMap::new();
         for (identity, mut granted) in parsed.identities {
             let own = std::mem::take(&mut granted.limits);
-            limits.set_own(file_name, &identity, own)?;
-            let checked = check_identity(file_name, &identity, granted, &limits.roles)?;
+            limits.set(file_name, Account::Identity(identity.clone()), own)?;
+            let checked = check_identity(file_name, &identity, granted, &roles)?;
             identities.insert(identity, checked);
         }
+        let authorization = rule_sources(file_name, parsed.authorization, read)?;
         let screening = Screening::new(file_name, parsed.sanitizer, parsed.injection)?;
-        let checksum = canonical(&identities, &screening, &limits).sha256_hex();
-        Ok(Self {
+        let review = ReviewRules::new(file_name, parsed.review)?;
+        let mut policy = Self {
             file: file_name.to_owned(),
+            roles,
             identities,
             limits,
+            authorization,
             screening,
-            checksum,
-        })
+            review,
+            checksum: String::new(),
+        };
+        policy.checksum = policy.canonical()?.sha256_hex();
+        Ok(policy)
     }
 
     /// Whether the policy names this identity at all.
@@ -159,13 +240,8 @@ impl Policy {
         self.identities.contains_key(identity)
     }
 
-    /// Whether this identity may use this template.
-    #[must_use]
-    pub fn allows(&self, identity: &Identity, template: &TemplateId) -> bool {
-        self.grant(identity, template).is_some()
-    }
-
-    /// What this identity may do with this template; `None` is "nothing".
+    /// The bounds that the policy's grant of this template to this identity has, if there is such a grant. Whether a call is
+    /// allowed is for [`crate::RuleSet::authorize`] to say.
     #[must_use]
     pub fn grant(&self, identity: &Identity, template: &TemplateId) -> Option<Grant> {
         let granted = self.identities.get(identity)?;
@@ -184,9 +260,10 @@ impl Policy {
     /// roles, and of the template, in this order. What is not limited is left out.
     #[must_use]
     pub fn limits(&self, identity: &Identity, template: &TemplateId) -> Vec<AppliedLimits> {
-        let granted = self.identities.get(identity);
-        let roles = granted.map_or(&[][..], |granted| &granted.roles);
-        self.limits.applied(identity, roles, template)
+        let identity_account = std::iter::once(Account::Identity(identity.clone()));
+        let roles = self.roles_of(identity).cloned().map(Account::Role);
+        let template = std::iter::once(Account::Template(template.clone()));
+        self.limited(identity_account.chain(roles).chain(template))
     }
 
     /// The limits of an account; `None` where nothing of it is limited.
@@ -199,12 +276,15 @@ impl Policy {
     #[must_use]
     pub fn accounts(&self) -> Vec<AppliedLimits> {
         let identities = self.identities.keys().cloned().map(Account::Identity);
-        let roles = self.limits.roles.keys().cloned().map(Account::Role);
-        let templates = self.limits.templates.keys().cloned();
-        let all = identities
-            .chain(roles)
-            .chain(templates.map(Account::Template));
-        let limited = all.filter_map(|account| {
+        let roles = self.roles.keys().cloned().map(Account::Role);
+        let templates = self.limits.templates().map(|(id, _)| id.clone());
+        let templates = templates.map(Account::Template);
+        self.limited(identities.chain(roles).chain(templates))
+    }
+
+    /// Those of the accounts that something is limited of.
+    fn limited(&self, accounts: impl Iterator<Item = Account>) -> Vec<AppliedLimits> {
+        let limited = accounts.filter_map(|account| {
             let limits = self.limits.of(&account)?;
             Some(AppliedLimits { account, limits })
         });
@@ -222,8 +302,7 @@ impl Policy {
 
     /// Templates that `templates` names, with the line of each.
     pub(crate) fn limited_templates(&self) -> impl Iterator<Item = (&TemplateId, u64)> {
-        let templates = self.limits.templates.iter();
-        templates.map(|(id, limited)| (id, limited.line))
+        self.limits.templates()
     }
 
     /// How output is cleaned: as a variable of no named class, and a secret that would refuse a
@@ -251,9 +330,108 @@ impl Policy {
         &self.checksum
     }
 
+    /// Every identity that the policy lists, in byte order.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.identities.keys()
+    }
+
+    /// Whether the policy grants this identity any template by name.
+    pub(crate) fn has_grants(&self, identity: &Identity) -> bool {
+        let granted = self.identities.get(identity);
+        granted.is_some_and(|granted| !granted.templates.is_empty())
+    }
+
+    /// The roles of an identity, in byte order.
+    pub fn roles_of(&self, identity: &Identity) -> impl Iterator<Item = &RoleName> {
+        let granted = self.identities.get(identity).into_iter();
+        granted.flat_map(|granted| &granted.roles)
+    }
+
+    /// Every role, in byte order.
+    pub(crate) fn roles(&self) -> impl Iterator<Item = &RoleName> {
+        self.roles.keys()
+    }
+
+    /// Every grant with its line in the file.
+    pub(crate) fn grant_lines(&self) -> impl Iterator<Item = (&Identity, &TemplateId, u64)> {
+        self.identities.iter().flat_map(|(identity, granted)| {
+            let lines = granted.lines.iter();
+            lines.map(move |(template, line)| (identity, template, *line))
+        })
+    }
+
+    /// The names of the files of rules, which lie beside the policy.
+    pub fn rule_files(&self) -> impl Iterator<Item = &str> {
+        self.authorization.iter().map(|source| &*source.file)
+    }
+
+    /// The files of rules.
+    pub(crate) fn authorization(&self) -> &[RuleSource] {
+        &self.authorization
+    }
+
     /// Name of the file it came from, for messages.
     pub(crate) fn file(&self) -> &str {
         &self.file
+    }
+
+    fn canonical(&self) -> Result<Canonical, GovernanceError> {
+        let identities = self.identities.iter();
+        let identities =
+            identities.map(|(identity, granted)| (identity.to_string(), granted.canonical()));
+        let mut members = BTreeMap::from([
+            ("format".to_owned(), Canonical::text("postern-policy/2")),
+            (
+                "identities".to_owned(),
+                Canonical::Object(identities.collect()),
+            ),
+            ("screening".to_owned(), self.screening.canonical()),
+        ]);
+        if self.review != ReviewRules::default() {
+            members.insert("review".to_owned(), self.review.canonical());
+        }
+        if !self.roles.is_empty() {
+            let roles = self.roles.iter().map(|(name, role)| {
+                let role = Canonical::object([("description", Canonical::text(&role.description))]);
+                (name.to_string(), role)
+            });
+            members.insert("roles".to_owned(), Canonical::Object(roles.collect()));
+        }
+        if !self.authorization.is_empty() {
+            let mut files = BTreeMap::new();
+            for source in &self.authorization {
+                files.insert(source.file.clone(), source.canonical()?);
+            }
+            members.insert("authorization".to_owned(), Canonical::Object(files));
+        }
+        if let Some(limits) = self.limits.canonical() {
+            members.insert("limits".to_owned(), limits);
+        }
+        Ok(Canonical::Object(members))
+    }
+}
+
+impl Granted {
+    fn canonical(&self) -> Canonical {
+        let templates = self.templates.iter().map(|(id, grant)| {
+            let bound = grant
+                .max_tokens
+                .map_or(Canonical::Null, |n| Canonical::Integer(n.into()));
+            (id.to_string(), Canonical::object([("max_tokens", bound)]))
+        });
+        let mut members = BTreeMap::from([
+            ("description".to_owned(), Canonical::text(&self.description)),
+            (
+                "templates".to_owned(),
+                Canonical::Object(templates.collect()),
+            ),
+        ]);
+        if !self.roles.is_empty() {
+            let roles = self.roles.iter();
+            let roles = roles.map(|role| (role.to_string(), Canonical::Bool(true)));
+            members.insert("roles".to_owned(), Canonical::Object(roles.collect()));
+        }
+        Canonical::Object(members)
     }
 }
 
@@ -261,99 +439,91 @@ fn check_identity(
     file: &str,
     identity: &Identity,
     granted: IdentityFile,
-    known_roles: &BTreeMap<RoleName, Limits>,
+    declared: &BTreeMap<RoleName, Role>,
 ) -> Result<Granted, GovernanceError> {
-    let unknown = granted.roles.iter();
-    let mut unknown = unknown.filter(|role| !known_roles.contains_key(&role.value));
-    if let Some(role) = unknown.next() {
-        return Err(GovernanceError::Field {
-            file: file.to_owned(),
-            line: role.defined.line(),
-            field: format!("identities.{identity}.roles"),
-            reason: format!(
-                "names `{}`, which `roles` does not have; add it there, or take it out here",
-                role.value
-            ),
-        });
+    let fault = |line, field: String, reason: String| GovernanceError::Field {
+        file: file.to_owned(),
+        line,
+        field,
+        reason,
+    };
+    let mut roles = BTreeSet::new();
+    for role in granted.roles {
+        let field = || format!("identities.{identity}.roles");
+        let line = role.defined.line();
+        let name = role.value;
+        if !declared.contains_key(&name) {
+            let reason = format!("names `{name}`, which is not among `roles`; declare it there");
+            return Err(fault(line, field(), reason));
+        }
+        if !roles.insert(name.clone()) {
+            return Err(fault(line, field(), format!("names `{name}` twice")));
+        }
+        if roles.len() > ROLES_MAX {
+            let reason = format!("names more than {ROLES_MAX} roles; join some into one");
+            return Err(fault(line, field(), reason));
+        }
     }
-    if let Some(role) = granted.roles.get(ROLES_MAX) {
-        return Err(GovernanceError::Field {
-            file: file.to_owned(),
-            line: role.defined.line(),
-            field: format!("identities.{identity}.roles"),
-            reason: format!("names more than {ROLES_MAX} roles; join some into one"),
-        });
-    }
-    let mut named = BTreeSet::new();
-    if let Some(role) = granted.roles.iter().find(|role| !named.insert(&role.value)) {
-        return Err(GovernanceError::Field {
-            file: file.to_owned(),
-            line: role.defined.line(),
-            field: format!("identities.{identity}.roles"),
-            reason: format!("names `{}` twice; keep one", role.value),
-        });
-    }
-    let mut templates = BTreeMap::new();
+    let (mut templates, mut lines) = (BTreeMap::new(), BTreeMap::new());
     for (template, grant) in granted.templates {
+        let line = grant.defined.line();
         if grant.value.max_tokens == Some(0) {
-            return Err(GovernanceError::Field {
-                file: file.to_owned(),
-                line: grant.defined.line(),
-                field: format!("identities.{identity}.templates.{template}.max_tokens"),
-                reason: "must be at least 1; remove the template to refuse it".to_owned(),
-            });
+            let field = format!("identities.{identity}.templates.{template}.max_tokens");
+            let reason = "must be at least 1; remove the template to refuse it";
+            return Err(fault(line, field, reason.to_owned()));
         }
         let max_tokens = grant.value.max_tokens;
+        lines.insert(template.clone(), line);
         templates.insert(template, Grant { max_tokens });
     }
     Ok(Granted {
         description: granted.description.unwrap_or_default(),
-        roles: granted.roles.into_iter().map(|role| role.value).collect(),
+        roles,
         templates,
+        lines,
     })
 }
 
-fn canonical(
-    identities: &BTreeMap<Identity, Granted>,
-    screening: &Screening,
-    limits: &PolicyLimits,
-) -> Canonical {
-    let grant = |grant: &Grant| {
-        let bound = grant
-            .max_tokens
-            .map_or(Canonical::Null, |n| Canonical::Integer(n.into()));
-        Canonical::object([("max_tokens", bound)])
+/// The files of rules that a policy names.
+fn rule_sources(
+    file: &str,
+    names: Vec<Spanned<String>>,
+    read: impl Fn(&str) -> Result<Option<String>, GovernanceError>,
+) -> Result<Vec<RuleSource>, GovernanceError> {
+    let fault = |line, reason: String| GovernanceError::Field {
+        file: file.to_owned(),
+        line,
+        field: "authorization".to_owned(),
+        reason,
     };
-    let entries = identities.iter().map(|(identity, granted)| {
-        let templates = granted.templates.iter();
-        let templates = templates.map(|(id, bounds)| (id.to_string(), grant(bounds)));
-        let mut entry = BTreeMap::from([
-            (
-                "description".to_owned(),
-                Canonical::text(&granted.description),
-            ),
-            (
-                "templates".to_owned(),
-                Canonical::Object(templates.collect()),
-            ),
-        ]);
-        if !granted.roles.is_empty() {
-            let roles = granted.roles.iter();
-            let roles = roles.map(|role| (role.to_string(), Canonical::Null));
-            entry.insert("roles".to_owned(), Canonical::Object(roles.collect()));
+    let mut sources: Vec<RuleSource> = Vec::new();
+    for name in names {
+        let line = name.defined.line();
+        let name = name.value;
+        if sources.len() == AUTHORIZATION_FILES_MAX {
+            let reason = format!("may name at most {AUTHORIZATION_FILES_MAX} files");
+            return Err(fault(line, reason));
         }
-        (identity.to_string(), Canonical::Object(entry))
-    });
-    let mut policy = BTreeMap::from([
-        ("format".to_owned(), Canonical::text("postern-policy/2")),
-        (
-            "identities".to_owned(),
-            Canonical::Object(entries.collect()),
-        ),
-        ("screening".to_owned(), screening.canonical()),
-    ]);
-    if let Some(limits) = limits.canonical() {
-        policy.insert("limits".to_owned(), limits);
+        if !is_file_name(&name) {
+            let reason = format!(
+                "names `{}`; name a file beside this one, such as `authorization.cedar`",
+                name.escape_debug()
+            );
+            return Err(fault(line, reason));
+        }
+        if sources.iter().any(|source| source.file == name) {
+            return Err(fault(line, format!("names `{name}` twice")));
+        }
+        let Some(text) = read(&name)? else {
+            return Err(fault(line, format!("names `{name}`, which is not there")));
+        };
+        sources.push(RuleSource { file: name, text });
     }
-    Canonical::Object(policy)
+    Ok(sources)
+}
+
+/// Whether a name is that of a file of rules, without any folder.
+fn is_file_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    name.ends_with(".cedar") && !name.starts_with('.') && name.chars().all(allowed)
 }

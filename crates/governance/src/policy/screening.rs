@@ -38,7 +38,7 @@ pub enum Action {
     Allow,
     /// It is recorded with the call.
     Mark,
-    /// The call is refused until a person has looked at it.
+    /// The output is held until a person has looked at it.
     Review,
     /// The call is refused.
     Refuse,

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `content` is the user's message. These may be added, and mean what they do in YAML:
-//! `description` (by default the intent), `risk` (by default high: nobody has judged it),
+//! `description` (by default the intent), `use_case`, `risk` (by default high: nobody has judged it),
 //! `max_tokens` (by default 512), `temperature`, `system`, `variables`, `output`.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use serde_saphyr::Spanned;
 use super::variables::VariableDraft;
 use super::yaml::{OutputFile, located};
 use super::{Draft, Located, MAX_TOKENS_DEFAULT};
-use crate::names::TemplateId;
+use crate::names::{TemplateId, UseCase};
 use crate::template::Risk;
 use crate::{GovernanceError, source};
 
@@ -35,6 +35,7 @@ struct TemplateFile {
     model: Spanned<String>,
     content: Spanned<String>,
     description: Option<Spanned<String>>,
+    use_case: Option<Spanned<UseCase>>,
     risk: Option<Risk>,
     max_tokens: Option<Spanned<u32>>,
     temperature: Option<Spanned<f32>>,
@@ -53,6 +54,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Draft, GovernanceError> {
             .map_or_else(|| intent.clone(), Into::into),
         author: parsed.author.into(),
         intent,
+        use_case: parsed.use_case.map(Into::into),
         risk: parsed.risk.unwrap_or(Risk::High),
         model: Some(parsed.model.into()),
         max_tokens: parsed

@@ -26,7 +26,7 @@
 //! Text before any role is the user's. What dotprompt has no name for are `x-` members of a
 //! property: `x-trust`, `x-trust-reason`, `x-data-class`, `x-fence`, `x-bytes-max`. A property that
 //! `required` does not list is optional, and `input.default` may give it a value. In `metadata`,
-//! `description` (by default the intent) and `risk` (by default high) may be added.
+//! `description` (by default the intent), `use_case` and `risk` (by default high) may be added.
 //!
 //! Absent: Handlebars. The text is in the same small language as that of all formats.
 
@@ -39,7 +39,7 @@ use serde_saphyr::Spanned;
 use super::json::default_max_tokens;
 use super::variables::VariableDraft;
 use super::{Draft, Located, field_error};
-use crate::names::TemplateId;
+use crate::names::{TemplateId, UseCase};
 use crate::template::Risk;
 use crate::{GovernanceError, source};
 
@@ -110,6 +110,7 @@ struct MetadataFile {
     author: Spanned<String>,
     intent: Spanned<String>,
     description: Option<Spanned<String>>,
+    use_case: Option<Spanned<UseCase>>,
     risk: Option<Risk>,
 }
 
@@ -135,6 +136,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Draft, GovernanceError> {
             .map_or_else(|| intent.clone(), Into::into),
         author: metadata.author.into(),
         intent,
+        use_case: metadata.use_case.map(Into::into),
         risk: metadata.risk.unwrap_or(Risk::High),
         model: parsed.model.map(Into::into),
         max_tokens: max_tokens.map_or_else(default_max_tokens, Into::into),

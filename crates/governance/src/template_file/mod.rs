@@ -22,7 +22,7 @@ use serde_saphyr::Spanned;
 use crate::GovernanceError;
 use crate::body::{BODY_BYTES_MAX, Bodies};
 use crate::decision::{TEMPERATURE_MAX, is_refused_control};
-use crate::names::TemplateId;
+use crate::names::{TemplateId, UseCase};
 use crate::schema::Schema;
 use crate::template::{MAX_TOKENS_LIMIT, Risk, SYSTEM, Template, USER};
 use crate::variable::Writing;
@@ -56,6 +56,7 @@ struct Draft {
     description: Located<String>,
     author: Located<String>,
     intent: Located<String>,
+    use_case: Option<Located<UseCase>>,
     risk: Risk,
     model: Option<Located<String>>,
     max_tokens: Located<u32>,
@@ -148,6 +149,7 @@ pub(crate) fn parse_template(file: &str, text: &str) -> Result<Template, Governa
         description: draft.description.value,
         author: draft.author.value,
         intent: draft.intent.value,
+        use_case: draft.use_case.map(|located| located.value),
         risk: draft.risk,
         model: draft.model.map(|located| located.value),
         max_tokens: draft.max_tokens.value,
@@ -203,6 +205,12 @@ fn check_fields(file: &str, draft: &Draft) -> Result<(), GovernanceError> {
         if text.value.len() > PROSE_BYTES_MAX {
             return refuse("is longer than 1024 bytes; make it shorter");
         }
+    }
+    if let Some(use_case) = &draft.use_case
+        && use_case.value.is_any()
+    {
+        let reason = "cannot be `any`, which only a model can be meant for; name one use, or remove the line";
+        return Err(field_error(file, use_case.line, "use_case", reason));
     }
     let max_tokens = &draft.max_tokens;
     if !(1..=MAX_TOKENS_LIMIT).contains(&max_tokens.value) {

@@ -5,6 +5,7 @@
 //! description: "One line."
 //! author: ...
 //! intent: ...
+//! use_case: recommendation      # optional: what a model must be meant for to answer, see `registry`
 //! risk: low                     # low | medium | high
 //! model: coffee-1               # optional: which model it was written for
 //! max_tokens: 96                # most tokens that a call may generate
@@ -32,7 +33,7 @@ use serde_saphyr::Spanned;
 
 use super::Draft;
 use super::variables::VariableDraft;
-use crate::names::TemplateId;
+use crate::names::{TemplateId, UseCase};
 use crate::template::Risk;
 use crate::{GovernanceError, source};
 
@@ -43,6 +44,7 @@ struct TemplateFile {
     description: Spanned<String>,
     author: Spanned<String>,
     intent: Spanned<String>,
+    use_case: Option<Spanned<UseCase>>,
     risk: Risk,
     model: Option<Spanned<String>>,
     max_tokens: Spanned<u32>,
@@ -67,6 +69,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Draft, GovernanceError> {
         description: parsed.description.into(),
         author: parsed.author.into(),
         intent: parsed.intent.into(),
+        use_case: parsed.use_case.map(Into::into),
         risk: parsed.risk,
         model: parsed.model.map(Into::into),
         max_tokens: parsed.max_tokens.into(),

@@ -1,7 +1,9 @@
 //! Calls beyond a limit: their status, their numbers, and when to come back.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use postern_audit::Entry;
 use postern_governance::{Policy, RuleSet, TemplateSet};
+use postern_service::{Right, TokenClaims, issue};
 use postern_testkit::client::{Reply, get, post};
 use postern_testkit::rules::template;
 use serde_json::{Value, json};
@@ -120,4 +122,76 @@ async fn what_is_not_limited_has_no_budget() {
     let daemon = limited("{}").start().await;
     assert_eq!(call(&daemon).await.status, 200);
     assert_eq!(budgets(&daemon).await, json!({ "budgets": [] }));
+}
+
+#[tokio::test]
+async fn whoever_may_administer_sees_and_sets_all_budgets() {
+    let policy = "version: 1\nauthorization: [rules.cedar]\nlimits: {tokens_per_day: 90}\n\
+                  identities: {kiosk: {templates: {short.v1: {}}}, operator: {}}\n";
+    let rules = "@id(\"budgets\")\npermit (principal == Identity::\"operator\", action == Action::\"administer\", resource);";
+    let short = template("short.v1", 32);
+    let templates = TemplateSet::from_sources([("short.v1.yaml", &*short)]).unwrap();
+    let policy = Policy::from_sources("policy.yaml", policy, &[("rules.cedar", rules)]).unwrap();
+    let daemon = Plan {
+        rules: RuleSet::new(templates, policy).unwrap(),
+        ..Plan::short()
+    }
+    .start()
+    .await;
+    while call(&daemon).await.status == 200 {}
+
+    let ask = async |identity: &str, method: &str, path: &str, body: Value| {
+        let rights = vec![Right::Administer];
+        let hour = SignedDuration::from_hours(1);
+        let claims = TokenClaims::with_rights(
+            identity.parse().unwrap(),
+            Vec::new(),
+            rights,
+            Timestamp::now(),
+            hour,
+        );
+        let token = issue(&daemon.key, &claims.unwrap());
+        let mut request = post(path, Some(&token), body.to_string());
+        *request.method_mut() = method.parse().unwrap();
+        daemon.client(identity).send(request).await.unwrap()
+    };
+    let all = ask("operator", "GET", "/v1/budgets", Value::Null).await;
+    let all: Value = serde_json::from_str(&all.body).unwrap();
+    let accounts = all["budgets"].as_array().unwrap().iter();
+    let accounts: Vec<&str> = accounts
+        .map(|budget| budget["account"].as_str().unwrap())
+        .collect();
+    assert_eq!(accounts, ["identity/kiosk", "identity/operator"]);
+
+    // A token alone is not enough, and neither is a name that has no budget.
+    let kiosk = "/v1/budgets/identity/kiosk";
+    let figures = json!({ "day_used": 0, "day_grant": 10 });
+    let refused = ask("kiosk", "PUT", kiosk, figures.clone()).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert_eq!(problem(&refused)["right"], "administer");
+    for path in ["/v1/budgets/identity/nobody!", "/v1/budgets/role/none"] {
+        let unknown = ask("operator", "PUT", path, figures.clone()).await;
+        assert_eq!(unknown.status, 404, "{}", unknown.body);
+    }
+    for wrong in [json!({ "day_used": -1 }), json!({ "day": 0 }), json!([])] {
+        assert_eq!(ask("operator", "PUT", kiosk, wrong).await.status, 400);
+    }
+
+    let set = ask("operator", "PUT", kiosk, figures).await;
+    assert_eq!(set.status, 200, "{}", set.body);
+    let set: Value = serde_json::from_str(&set.body).unwrap();
+    assert_eq!(
+        (&set["day"]["used"], &set["day"]["left"]),
+        (&json!(0), &json!(100))
+    );
+    assert_eq!(call(&daemon).await.status, 200);
+    let entries = daemon.stop().await;
+    let administered = entries.iter().find_map(|entry| match entry {
+        Entry::Administered(administered) => Some(administered),
+        _ => None,
+    });
+    let administered = administered.unwrap();
+    assert_eq!(administered.identity.as_deref(), Some("operator"));
+    assert_eq!(administered.action, "budget-set");
+    assert!(administered.detail.contains("day: granted 10 (was 0)"));
 }

@@ -7,6 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use postern_governance::{Policy, RuleSet, TemplateSet};
 use postern_service::TokenKey;
 use postern_testkit::client::{Reply, get, post};
+use postern_testkit::models;
+use postern_testkit::rules::short_and_long;
 use serde_json::{Value, json};
 
 use crate::calls::body;
@@ -190,6 +192,30 @@ async fn what_must_not_reach_the_model_is_told_by_variable_and_reason() {
     let codes: Vec<&str> = cases.iter().map(|(code, _)| *code).collect();
     assert_json_snapshot!("contents", ask_all(&daemon, &token, cases).await);
     check_recorded(&daemon.stop().await, &codes);
+}
+
+#[tokio::test]
+async fn a_model_that_the_registry_does_not_let_answer_is_told_from_the_others() {
+    let daemon = Plan::short().start().await;
+    let token = daemon.token("kiosk", &["short.v1"]);
+    let model = daemon.service.models().remove(0);
+    let other = "0".repeat(64);
+    let mut replies = BTreeMap::new();
+    let cases = [
+        ("model-unregistered", "another", &model.sha256, "low", "any"),
+        ("model-mismatch", &model.id, &other, "low", "any"),
+        ("model-risk", &model.id, &model.sha256, "high", "any"),
+        ("model-use", &model.id, &model.sha256, "low", "triage"),
+    ];
+    for (code, id, sha256, risk, uses) in cases {
+        let registry = models::registry(id, sha256, risk, uses);
+        let rules = short_and_long().with_registry(registry);
+        daemon.service.replace_rules(rules);
+        let case = vec![(code, body("short.v1", json!({})).into_bytes())];
+        replies.extend(ask_all(&daemon, &token, case).await);
+    }
+    assert_json_snapshot!("models", replies);
+    check_recorded(&daemon.stop().await, &cases.map(|case| case.0));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What a token says of its bearer, checked whenever it is made or read.
 
 use jiff::{SignedDuration, Timestamp};
-use postern_governance::{Identity, TemplateId};
+use postern_governance::{Identity, Right, TemplateId};
 use serde::{Deserialize, Serialize};
 
 use crate::{RequestId, ServiceError};
@@ -12,15 +12,17 @@ pub const TOKEN_TEMPLATES_MAX: usize = 32;
 /// Longest life of a token, from its first to its last valid instant.
 pub const TOKEN_TTL_MAX: SignedDuration = SignedDuration::from_hours(24);
 
-/// The claims of one token. A value of this type keeps every bound: one to
-/// [`TOKEN_TEMPLATES_MAX`] templates, each by its full name, and a life of at
-/// most [`TOKEN_TTL_MAX`].
+/// The claims of one token. A value of this type keeps every bound: at most
+/// [`TOKEN_TEMPLATES_MAX`] templates, each by its full name, at least one of them if
+/// the token has no right beside them, and a life of at most [`TOKEN_TTL_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct TokenClaims {
     id: RequestId,
     identity: Identity,
     templates: Vec<TemplateId>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rights: Vec<Right>,
     not_before: Timestamp,
     expires: Timestamp,
 }
@@ -32,12 +34,14 @@ struct Unchecked {
     id: RequestId,
     identity: Identity,
     templates: Vec<TemplateId>,
+    #[serde(default)]
+    rights: Vec<Right>,
     not_before: Timestamp,
     expires: Timestamp,
 }
 
 impl TokenClaims {
-    /// Claims under a fresh random id, valid from `not_before` for `ttl`.
+    /// Claims under a fresh random id, valid from `not_before` for `ttl`, that open templates and nothing else.
     ///
     /// # Errors
     ///
@@ -50,6 +54,21 @@ impl TokenClaims {
         not_before: Timestamp,
         ttl: SignedDuration,
     ) -> Result<Self, ServiceError> {
+        Self::with_rights(identity, templates, Vec::new(), not_before, ttl)
+    }
+
+    /// As [`TokenClaims::new`], with rights, beside which no template is needed. A right that is named twice counts once.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenClaims::new`].
+    pub fn with_rights(
+        identity: Identity,
+        templates: Vec<TemplateId>,
+        rights: Vec<Right>,
+        not_before: Timestamp,
+        ttl: SignedDuration,
+    ) -> Result<Self, ServiceError> {
         let expires = not_before
             .checked_add(ttl)
             .map_err(|error| ServiceError::Claims {
@@ -59,6 +78,7 @@ impl TokenClaims {
             id: RequestId::random(not_before)?,
             identity,
             templates,
+            rights,
             not_before,
             expires,
         })
@@ -76,10 +96,16 @@ impl TokenClaims {
         &self.identity
     }
 
-    /// The templates that the token opens; never empty.
+    /// The templates that the token opens.
     #[must_use]
     pub fn templates(&self) -> &[TemplateId] {
         &self.templates
+    }
+
+    /// What else the token allows, in order.
+    #[must_use]
+    pub fn rights(&self) -> &[Right] {
+        &self.rights
     }
 
     /// The first instant at which the token is valid.
@@ -100,10 +126,11 @@ impl TryFrom<Unchecked> for TokenClaims {
 
     fn try_from(claims: Unchecked) -> Result<Self, Self::Error> {
         let named = claims.templates.len();
-        if !(1..=TOKEN_TEMPLATES_MAX).contains(&named) {
+        let named_min = usize::from(claims.rights.is_empty());
+        if !(named_min..=TOKEN_TEMPLATES_MAX).contains(&named) {
             return Err(ServiceError::Claims {
                 reason: format!(
-                    "{named} templates are named, but must be 1 to {TOKEN_TEMPLATES_MAX}"
+                    "{named} templates are named, but must be {named_min} to {TOKEN_TEMPLATES_MAX}"
                 ),
             });
         }
@@ -121,13 +148,17 @@ impl TryFrom<Unchecked> for TokenClaims {
             id,
             identity,
             templates,
+            mut rights,
             not_before,
             expires,
         } = claims;
+        rights.sort_unstable();
+        rights.dedup();
         Ok(Self {
             id,
             identity,
             templates,
+            rights,
             not_before,
             expires,
         })

@@ -313,7 +313,7 @@ fn coffee_manifest() -> ModelManifest {
     ModelManifest::read(&repository().join("models/coffee/manifest.json")).unwrap()
 }
 
-fn shipped_rules() -> RuleSet {
+pub(crate) fn shipped_rules() -> RuleSet {
     let deploy = repository().join("deploy");
     let templates = TemplateSet::load(&deploy.join("prompts")).unwrap();
     let policy = Policy::load(&deploy.join("policy/policy.yaml")).unwrap();

@@ -3,8 +3,9 @@
 
 use postern_audit::Entry;
 use postern_service::{Call, NotReady, RefusalKind, RequestFault};
+use postern_testkit::models;
 
-use crate::house::{Plan, call, coffee};
+use crate::house::{Plan, call, coffee, shipped_rules};
 
 struct Case {
     name: &'static str,
@@ -188,6 +189,28 @@ async fn a_caller_sees_the_templates_that_token_and_policy_both_open() {
         let ids: Vec<&str> = summaries.iter().map(|summary| &*summary.id).collect();
         assert_eq!(ids, expected, "{identity} with {scopes:?}");
     }
+}
+
+#[tokio::test]
+async fn a_model_answers_only_what_it_is_registered_for() {
+    let house = Plan::default().build();
+    let model = house.service.models().remove(0);
+    let registry = models::registry(&model.id, &model.sha256, "low", "recommendation");
+    let rules = shipped_rules().with_registry(registry);
+    house.service.replace_rules(rules);
+    let both = &["coffee.v1", "triage.v1"];
+    let caller = house.caller("operator", both).await;
+    let summaries = house.service.templates(&caller);
+    let ids: Vec<&str> = summaries.iter().map(|summary| &*summary.id).collect();
+    assert_eq!(ids, ["coffee.v1"]);
+    let triage = call("triage.v1", &[("log", "boom")]);
+    let refusal = match house.service.generate(caller, triage).await {
+        Ok(_) => panic!("admitted"),
+        Err(refusal) => refusal,
+    };
+    assert_eq!(refusal.kind.code(), "model-use");
+    assert_eq!(house.refused().remove(0).code, "model-use");
+    house.ask(coffee("decaf")).await.answer();
 }
 
 #[test]

@@ -78,7 +78,13 @@ impl Stage {
             .map(|id| id.parse())
             .collect::<Result<_, _>>()?;
         let templates: Vec<TemplateId> = templates;
-        let token = token::make(&key, self.identity.clone(), templates, TOKEN_TTL)?;
+        let token = token::make(
+            &key,
+            self.identity.clone(),
+            templates,
+            Vec::new(),
+            TOKEN_TTL,
+        )?;
         self.folder
             .write_token(&self.identity, &token, Existing::Replace)?;
         Ok(token)

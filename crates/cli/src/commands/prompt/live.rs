@@ -1,6 +1,7 @@
 //! A model that answers the tests of templates, through the service like every call.
 //!
-//! The policy is made for the run: one identity, which may use every template of the folder. Marks
+//! The policy is made for the run: one identity, which may use every template of the folder; and no
+//! registry of models is asked, since a model is judged by such runs before it is registered. Marks
 //! are numbered as in recorded prompts, so a run with the same model and seed repeats anywhere.
 
 use std::path::{Path, PathBuf};

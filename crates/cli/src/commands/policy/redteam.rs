@@ -1,12 +1,12 @@
-//! `postern policy`: tries a policy out.
+//! `postern policy redteam`: tries a policy out.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Context;
 use postern_governance::{Action, Judged, Policy, RedTeamReport, RedTeamSet};
 use serde_json::{Value, json};
 
+use crate::arguments::RedteamArguments;
 use crate::embedded;
 use crate::error::CommandError;
 use crate::terminal::{Screen, Tone, printable};
@@ -19,17 +19,12 @@ const STOPPED_PERCENT_MAX: f64 = 3.0;
 const EXCERPT_CHARS: usize = 72;
 
 /// Runs attacks and harmless texts against a policy.
-pub(crate) fn redteam(
-    policy: Option<&Path>,
-    set: Option<&Path>,
-    all: bool,
-    as_json: bool,
-) -> anyhow::Result<()> {
-    let policy = match policy {
+pub(crate) fn run(arguments: &RedteamArguments) -> anyhow::Result<()> {
+    let policy = match &arguments.policy {
         Some(file) => Policy::load(file)?,
         None => embedded::policy()?,
     };
-    let set = match set {
+    let set = match &arguments.set {
         Some(file) => {
             let text = std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
@@ -44,10 +39,10 @@ pub(crate) fn redteam(
     );
     let passed = marked >= MARKED_PERCENT_MIN && stopped <= STOPPED_PERCENT_MAX;
     let mut screen = Screen::new();
-    if as_json {
+    if arguments.json {
         screen.json(&to_json(&report, passed))?;
     } else {
-        show(&mut screen, &report, all)?;
+        show(&mut screen, &report, arguments.all)?;
         let tone = if passed { Tone::Good } else { Tone::Bad };
         screen.line(screen.paint(
             tone,

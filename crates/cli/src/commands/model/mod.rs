@@ -1,4 +1,7 @@
-//! `postern model pin`, `inspect` and `tokenize`.
+//! `postern model`: `pin`, `inspect` and `tokenize` here, `register` and `check` in their own files.
+
+pub(crate) mod check;
+pub(crate) mod register;
 
 use std::io::{Read, Write, stderr, stdin};
 use std::path::Path;
@@ -52,7 +55,13 @@ pub(crate) fn pin(
     }
     screen.line("")?;
     screen.line(screen.paint(Tone::Heading, "Next:"))?;
-    Ok(screen.line(format_args!("  postern serve --model {}", out.display()))?)
+    let manifest = out.display();
+    screen.line(format_args!(
+        "  postern model register {manifest} > models.yaml    # and fill it in"
+    ))?;
+    Ok(screen.line(format_args!(
+        "  postern serve --model {manifest} --models models.yaml"
+    ))?)
 }
 
 /// What is in `file`.
@@ -103,6 +112,15 @@ fn show_head(screen: &mut Screen, file: &Path, report: &ModelReport) -> anyhow::
     let mut row = |name: &str, value: &str| screen.line(format_args!("  {name:<15} {value}"));
     if let Some(name) = &report.name {
         row("name", &name.escape_debug().to_string())?;
+    }
+    for (title, said) in [
+        ("version", &report.version),
+        ("provider", &report.provider),
+        ("licence", &report.license),
+    ] {
+        if let Some(said) = said {
+            row(title, &said.escape_debug().to_string())?;
+        }
     }
     row(
         "architecture",
