@@ -21,7 +21,10 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
     let (identity, id) = (&arguments.identity, &arguments.template);
     let Some(template) = rules.templates.get(id.as_str()) else {
         let known: Vec<_> = rules.templates.iter().map(|t| t.id.as_str()).collect();
-        anyhow::bail!("there is no template `{id}`; there are {}", known.join(", "));
+        anyhow::bail!(
+            "there is no template `{id}`; there are {}",
+            known.join(", ")
+        );
     };
     let at = arguments.at.unwrap_or_else(Timestamp::now);
     let circumstances = Circumstances {
