@@ -60,7 +60,7 @@ pub(crate) enum CallStep {
 impl CallStep {
     pub(crate) fn of(entry: &Entry) -> Self {
         match entry {
-            Entry::Opened { .. } | Entry::Refused(_) => Self::Nothing,
+            Entry::Opened { .. } | Entry::Refused(_) | Entry::Administered(_) => Self::Nothing,
             Entry::Admitted(admitted) => Self::Admit {
                 request_id: admitted.request_id.clone(),
             },

@@ -18,6 +18,8 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const DETAIL_BYTES_MAX: usize = 4096;
 /// Most variables in one admitted call.
 pub const VARIABLES_MAX: usize = 256;
+/// Most budgets in one admitted call.
+pub const BUDGETS_MAX: usize = 64;
 /// Most redaction counts in one record.
 pub const REDACTIONS_MAX: usize = 1024;
 
@@ -38,6 +40,8 @@ pub enum Entry {
     Refused(Refused),
     /// An admitted call came to its end.
     Completed(Completed),
+    /// A person changed something that decides about calls; written before the change.
+    Administered(Administered),
     /// An admitted call had no end when the log was opened again. Written by the log itself.
     Interrupted {
         /// The call.
@@ -83,6 +87,25 @@ pub struct Admitted {
     pub redactions: Vec<RedactionCount>,
     /// The parameters of the generation.
     pub parameters: Parameters,
+    /// What was reserved for it, of each budget that it has; not in records of before there were budgets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetUse>,
+}
+
+/// What one call reserved of one budget, in tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetUse {
+    /// Whose.
+    pub account: String,
+    /// Which of its limits.
+    pub limit: String,
+    /// What it allowed, grants included.
+    pub allowed: u64,
+    /// What was used and reserved before the call.
+    pub before: u64,
+    /// The same with what was reserved for the call.
+    pub after: u64,
 }
 
 /// A model, named so that it can be found again.
@@ -188,6 +211,20 @@ pub struct Completed {
     pub timings: Timings,
 }
 
+/// A change by a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Administered {
+    /// Who did it; `None` for somebody at the device, whom its own rights let in.
+    pub identity: Option<String>,
+    /// What was done, as a stable kebab-case code.
+    pub action: String,
+    /// What was changed.
+    pub subject: String,
+    /// From what to what, for a person.
+    pub detail: String,
+}
+
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -246,6 +283,7 @@ impl Entry {
             Self::Admitted(admitted) => admitted.check(),
             Self::Refused(refused) => refused.check(),
             Self::Completed(completed) => completed.check(),
+            Self::Administered(administered) => administered.check(),
             Self::Interrupted { request_id, .. } => check_request_id(request_id),
         }
     }
@@ -270,6 +308,11 @@ impl Admitted {
             check_name("variables", name)?;
         }
         check_redactions("redactions", &self.redactions)?;
+        check_count("budgets", self.budgets.len(), BUDGETS_MAX)?;
+        for budget in &self.budgets {
+            check_name("budgets", &budget.account)?;
+            check_name("budgets", &budget.limit)?;
+        }
         check_finite("parameters.temperature", self.parameters.temperature)
     }
 }
@@ -292,6 +335,15 @@ impl Completed {
         }
         check_digest("output_sha256", &self.output_sha256)?;
         check_redactions("output_redactions", &self.output_redactions)
+    }
+}
+
+impl Administered {
+    fn check(&self) -> Result<(), AuditError> {
+        check_optional_name("identity", self.identity.as_deref())?;
+        check_name("action", &self.action)?;
+        check_name("subject", &self.subject)?;
+        check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)
     }
 }
 

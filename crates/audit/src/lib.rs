@@ -42,9 +42,9 @@ pub use config::{
     AuditConfig, RECORD_BYTES_FLOOR, RECORD_BYTES_LIMIT, SEGMENT_BYTES_FLOOR, SEGMENT_BYTES_LIMIT,
 };
 pub use entry::{
-    Admitted, Completed, Cut, DETAIL_BYTES_MAX, Entry, ModelRef, NAME_BYTES_MAX, Outcome,
-    Parameters, REDACTIONS_MAX, REQUEST_ID_BYTES_MAX, RedactionCount, Refused, TemplateRef,
-    Timings, Usage, VARIABLES_MAX,
+    Administered, Admitted, BUDGETS_MAX, BudgetUse, Completed, Cut, DETAIL_BYTES_MAX, Entry,
+    ModelRef, NAME_BYTES_MAX, Outcome, Parameters, REDACTIONS_MAX, REQUEST_ID_BYTES_MAX,
+    RedactionCount, Refused, TemplateRef, Timings, Usage, VARIABLES_MAX,
 };
 pub use error::{AuditError, Displacement, EntryProblem, Reason};
 pub use log::{APPENDS_WAITING_MAX, AuditLog, Receipt, Recovery};

@@ -55,6 +55,8 @@ pub(crate) struct Configuration {
     pub(crate) audit_dir: PathBuf,
     pub(crate) audit: AuditConfig,
     pub(crate) token_key: PathBuf,
+    /// File of what budgets of days and months have left.
+    pub(crate) ledger: PathBuf,
     pub(crate) service: ServiceConfig,
     pub(crate) server: ServerConfig,
 }
@@ -164,7 +166,7 @@ impl<'a> Document<'a> {
         let engine = take("engine").into_engine()?;
         let [prompts, policy, sanitizer_rules, models] = take("governance").into_rules()?;
         let (audit_dir, audit) = take("audit").into_audit()?;
-        let (token_key, service) = take("service").into_service()?;
+        let (token_key, ledger, service) = take("service").into_service()?;
         let server = take("server").into_server(state)?;
         Ok(Configuration {
             model,
@@ -177,6 +179,7 @@ impl<'a> Document<'a> {
             audit_dir: audit_dir.unwrap_or_else(|| state.audit()),
             audit,
             token_key: token_key.unwrap_or_else(|| state.token_key()),
+            ledger: ledger.unwrap_or_else(|| state.ledger()),
             service,
             server,
         })
@@ -293,14 +296,16 @@ impl Section<'_, '_> {
         Ok((dir, config))
     }
 
-    fn into_service(mut self) -> anyhow::Result<(Option<PathBuf>, ServiceConfig)> {
+    /// The token key, the ledger, and the rest.
+    fn into_service(mut self) -> anyhow::Result<(Option<PathBuf>, Option<PathBuf>, ServiceConfig)> {
         let token_key = self.take_path("token-key")?;
-        let config: ServiceConfig = self.parse(&["token-key"])?;
+        let ledger = self.take_path("ledger")?;
+        let config: ServiceConfig = self.parse(&["token-key", "ledger"])?;
         self.check(config.check(), |error| match error {
             ServiceError::ConfigOutOfRange { field, .. } => Some(field),
             _ => None,
         })?;
-        Ok((token_key, config))
+        Ok((token_key, ledger, config))
     }
 
     fn into_server(self, state: &StateFolder) -> anyhow::Result<ServerConfig> {
@@ -430,6 +435,7 @@ mod tests {
                 "models",
                 "dir",
                 "token-key",
+                "ledger",
             ],
             &SECTIONS,
         ];

@@ -10,7 +10,7 @@ use postern_audit::AuditLog;
 use postern_engine::{Engine, ModelManifest, VerifiedModel};
 use postern_governance::{ModelRef, ModelRegistry, Policy, RuleSet, Sanitizer, TemplateSet};
 use postern_server::Server;
-use postern_service::{Service, TokenKey};
+use postern_service::{Clock, Ledger, Service, TokenKey};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::configuration::{Configuration, ModelSource};
@@ -29,7 +29,7 @@ const UNUSED_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Number of SIGXFSZ: a write went beyond the size that a file may have (`ulimit -f`).
 const SIGXFSZ: i32 = 25;
 
-/// What a service needs besides its audit log.
+/// What a service needs besides its ledger and its audit log.
 struct Parts {
     rules: RuleSet,
     key: TokenKey,
@@ -118,7 +118,7 @@ fn prepare(configuration: &Configuration) -> anyhow::Result<Parts> {
     Ok(Parts { rules, key, engine })
 }
 
-/// Opens the audit log and with it the service.
+/// Opens the audit log and the ledger, and with them the service.
 fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Service>> {
     let Parts { rules, key, engine } = parts;
     let (audit, recovery) = AuditLog::open(&configuration.audit_dir, &configuration.audit)?;
@@ -128,12 +128,19 @@ fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Servi
             "the audit log was not closed in order; its last calls are now recorded as interrupted"
         );
     }
-    Ok(Service::new(
+    if let Some(folder) = configuration.ledger.parent() {
+        create_folder(folder)?;
+    }
+    let (ledger, _) = Ledger::open(&configuration.ledger)?;
+    refuse_strangers(&configuration.ledger)?;
+    Ok(Service::with_ledger(
         engine,
         rules,
         audit,
+        ledger,
         key,
         configuration.service.clone(),
+        Clock::system(),
     )?)
 }
 
@@ -164,7 +171,7 @@ fn load_rules_for(configuration: &Configuration, service: &Service) -> anyhow::R
     Ok(rules)
 }
 
-fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSet> {
+pub(crate) fn load_rules(configuration: &Configuration) -> anyhow::Result<RuleSet> {
     if let Some(rules) = &configuration.rules {
         return Ok(rules.clone());
     }

@@ -73,7 +73,7 @@ pub(crate) enum CommandError {
 const CONTEXT_OVERFLOW: &str = "context-overflow";
 
 /// Members of a problem document that tell what exactly was refused.
-const FACTS: [&str; 10] = [
+const FACTS: [&str; 17] = [
     "field",
     "variable",
     "bytes",
@@ -84,6 +84,13 @@ const FACTS: [&str; 10] = [
     "max_tokens",
     "context_tokens",
     "deadline_s",
+    "account",
+    "limit",
+    "allowed",
+    "used",
+    "reserved",
+    "asked",
+    "resets_at",
 ];
 
 /// The facts that `problem` has, as `field: temperature, minimum: 0, maximum: 2`.
@@ -151,10 +158,14 @@ impl From<Refusal> for CommandError {
             | RefusalKind::Malformed(_)
             | RefusalKind::Denied(_)
             | RefusalKind::Busy
+            | RefusalKind::OverLimit { .. }
+            | RefusalKind::RightMissing { .. }
+            | RefusalKind::BudgetUnknown
             | RefusalKind::ContextOverflow { .. }
             | RefusalKind::DeadlineExceeded { .. } => true,
             RefusalKind::ShuttingDown
             | RefusalKind::AuditUnavailable
+            | RefusalKind::BudgetUnavailable
             | RefusalKind::ClientGone
             | RefusalKind::EngineStopped
             | RefusalKind::EngineFailed { .. }

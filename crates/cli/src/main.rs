@@ -99,6 +99,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::Show { dir, request, json }) => {
             commands::audit::show(&dir, request.as_deref(), json)
         }
+        Command::Budget(command) => block_on(commands::budget::run(command)),
         Command::Sanitize(sanitize) => commands::sanitize::run(&sanitize),
         Command::Policy(command) => commands::policy::run(command),
         Command::Completions(completions) => commands::completions::run(&completions),

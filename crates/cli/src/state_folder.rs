@@ -1,4 +1,4 @@
-//! The folder of certificates, keys, tokens and the audit log, and how files get into it.
+//! The folder of certificates, keys, tokens, the audit log and the ledger, and how files get into it.
 //!
 //! Files that hold a key or a token are readable by their owner alone (mode 0600), the folder as
 //! well (0700). A file that exists is never replaced unless the caller says so, and then in one
@@ -100,6 +100,10 @@ impl StateFolder {
 
     pub(crate) fn audit(&self) -> PathBuf {
         self.root.join("audit")
+    }
+
+    pub(crate) fn ledger(&self) -> PathBuf {
+        self.root.join("ledger.redb")
     }
 
     /// Makes the folder and its subfolders.

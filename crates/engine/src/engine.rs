@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crate::config::EngineConfig;
 use crate::constraint::{Constraint, Grammars};
 use crate::error::{EngineError, Result};
-use crate::intake::Order;
-use crate::job::{EngineStats, Event, Job, ModelInfo, OutputFormat};
+use crate::intake::{Intake, Order};
+use crate::job::{EncodedPrompt, EngineStats, Event, Job, ModelInfo, OutputFormat, Prompt};
 use crate::model_file::VerifiedModel;
 use crate::queue::{Queue, Refused};
 use crate::stats::StatsCell;
@@ -31,6 +31,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Shared {
     info: ModelInfo,
+    intake: Arc<Intake>,
     grammars: Grammars,
     queue: Arc<Queue<Request>>,
     stats: Arc<StatsCell>,
@@ -54,8 +55,8 @@ impl Engine {
                     (config.clone(), Arc::clone(&queue), Arc::clone(&stats));
                 move || match Worker::load(model, &config, queue, stats) {
                     Ok(worker) => {
-                        let _starter_waits =
-                            loaded.send(Ok((worker.info().clone(), worker.grammars())));
+                        let known = (worker.info().clone(), worker.intake(), worker.grammars());
+                        let _starter_waits = loaded.send(Ok(known));
                         worker.run();
                     }
                     Err(error) => {
@@ -67,9 +68,10 @@ impl Engine {
             name: WORKER_THREAD,
             source,
         })?;
-        let (info, grammars) = outcome.recv().map_err(|_| EngineError::Stopped)??;
+        let (info, intake, grammars) = outcome.recv().map_err(|_| EngineError::Stopped)??;
         let shared = Shared {
             info,
+            intake,
             grammars,
             queue,
             stats,
@@ -83,6 +85,15 @@ impl Engine {
     /// Facts about the loaded model.
     pub fn info(&self) -> &ModelInfo {
         &self.shared.info
+    }
+
+    /// Makes a prompt's tokens, on the caller's time, so that it delays no running generation and their
+    /// number is known before anything is submitted.
+    ///
+    /// # Errors
+    /// Whatever makes the prompt unusable. Whether it fits the context is asked when it is its turn.
+    pub fn encode(&self, prompt: Prompt) -> Result<EncodedPrompt> {
+        self.shared.intake.encode(prompt)
     }
 
     /// Hands a job to the worker. What becomes of it comes through the [`Generation`].

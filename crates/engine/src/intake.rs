@@ -6,11 +6,12 @@ use crate::chat_template::ChatTemplate;
 use crate::constraint::Constraint;
 use crate::error::{EngineError, Result};
 use crate::generation::GenerationState;
-use crate::job::{Job, Prompt};
+use crate::job::{EncodedPrompt, Job, Prompt};
 use crate::sampler::Sampler;
 use crate::tokenizer::Tokenizer;
 
 /// What of a model decides how jobs begin.
+#[derive(Debug)]
 pub(crate) struct Intake {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) chat_template: Option<ChatTemplate>,
@@ -52,7 +53,10 @@ impl Intake {
                 expected: "at least 1".to_owned(),
             });
         }
-        let (prompt, shared_tokens) = self.tokenize(job.prompt)?;
+        let EncodedPrompt {
+            ids: prompt,
+            shared_tokens,
+        } = self.encode(job.prompt)?;
         if prompt.is_empty() {
             return Err(EngineError::PromptEmpty);
         }
@@ -82,8 +86,11 @@ impl Intake {
     }
 
     /// The prompt's tokens, and how many of the first are the same for everybody.
-    fn tokenize(&self, prompt: Prompt) -> Result<(Vec<u32>, usize)> {
-        match prompt {
+    ///
+    /// # Errors
+    /// Whatever makes the prompt unusable, but its length.
+    pub(crate) fn encode(&self, prompt: Prompt) -> Result<EncodedPrompt> {
+        let (ids, shared_tokens) = match prompt {
             Prompt::Chat(messages) => {
                 let template = self
                     .chat_template
@@ -92,7 +99,7 @@ impl Intake {
                 let rendered = template.render(&self.tokenizer, &messages, None)?;
                 let ids = self.tokenizer.encode_chat(&rendered)?;
                 let shared_tokens = self.tokenizer.shared_tokens(&rendered, &ids)?;
-                Ok((ids, shared_tokens))
+                (ids, shared_tokens)
             }
             Prompt::Text(text) => {
                 let mut ids = self.tokenizer.encode(&text, false)?;
@@ -100,15 +107,16 @@ impl Intake {
                 if let (true, Some(bos)) = (special.add_bos, special.bos) {
                     ids.insert(0, bos);
                 }
-                Ok((ids, 0))
+                (ids, 0)
             }
-            Prompt::Tokens(ids) => {
-                let vocabulary = self.tokenizer.len();
-                match ids.iter().find(|&&id| id as usize >= vocabulary) {
-                    Some(&id) => Err(EngineError::UnknownToken { id, vocabulary }),
-                    None => Ok((ids, 0)),
-                }
-            }
+            Prompt::Tokens(ids) => (ids, 0),
+            Prompt::Encoded(encoded) => (encoded.ids, encoded.shared_tokens),
+        };
+        // Also of what was encoded before: it may have been by another engine.
+        let vocabulary = self.tokenizer.len();
+        match ids.iter().find(|&&id| id as usize >= vocabulary) {
+            Some(&id) => Err(EngineError::UnknownToken { id, vocabulary }),
+            None => Ok(EncodedPrompt { ids, shared_tokens }),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What goes into the engine and what comes out: plain data that crosses threads.
 
+use std::fmt;
+
 use crate::backend::Cache;
 use crate::digest::Sha256Digest;
 use crate::error::EngineError;
@@ -48,6 +50,32 @@ pub enum Prompt {
     Text(String),
     /// Token ids as they are.
     Tokens(Vec<u32>),
+    /// What [`Engine::encode`](crate::Engine::encode) made of one of the others.
+    Encoded(EncodedPrompt),
+}
+
+/// A prompt as tokens, made before it is submitted, for callers that have to know how many there are.
+#[derive(Clone)]
+pub struct EncodedPrompt {
+    pub(crate) ids: Vec<u32>,
+    /// Leading tokens that are the same for everybody.
+    pub(crate) shared_tokens: usize,
+}
+
+impl EncodedPrompt {
+    /// How many tokens the prompt has.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+}
+
+impl fmt::Debug for EncodedPrompt {
+    /// Prompts stay out of logs, so this shows the length only.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncodedPrompt")
+            .field("tokens", &self.tokens())
+            .finish_non_exhaustive()
+    }
 }
 
 /// One message of a conversation.

@@ -49,8 +49,9 @@ pub use inspect::{
     ModelReport, QuantizationReport, SpecialToken, TensorReport, VocabularyReport, inspect,
 };
 pub use job::{
-    ChatMessage, EngineStats, Event, FinishReason, Finished, Job, ModelInfo, OutputFormat, Prompt,
-    Role, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, Sampling, Timings, Usage, Work,
+    ChatMessage, EncodedPrompt, EngineStats, Event, FinishReason, Finished, Job, ModelInfo,
+    OutputFormat, Prompt, Role, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, Sampling, Timings, Usage,
+    Work,
 };
 pub use manifest::ModelManifest;
 pub use model_file::{LoadProgress, VerifiedModel};

@@ -49,7 +49,7 @@ pub(crate) struct Caller {
 pub(crate) struct Worker {
     info: ModelInfo,
     backend: Box<dyn Backend>,
-    intake: Intake,
+    intake: Arc<Intake>,
     config: EngineConfig,
     queue: Arc<Queue<Request>>,
     stats: EngineStats,
@@ -128,11 +128,11 @@ impl Worker {
         };
         let mut worker = Self {
             info,
-            intake: Intake {
+            intake: Arc::new(Intake {
                 tokenizer,
                 chat_template,
                 context_tokens: backend.context_tokens(),
-            },
+            }),
             backend,
             config: config.clone(),
             queue,
@@ -151,6 +151,11 @@ impl Worker {
 
     pub(crate) fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// What turns prompts into tokens.
+    pub(crate) fn intake(&self) -> Arc<Intake> {
+        Arc::clone(&self.intake)
     }
 
     /// Grammars over the model's vocabulary.

@@ -97,6 +97,10 @@ impl Source {
 /// What may happen with a call.
 #[must_use]
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a call, and most of them allow"
+)]
 pub enum Decision {
     /// Exactly this may be generated.
     Allow(GovernedPrompt),

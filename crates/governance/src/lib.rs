@@ -19,6 +19,7 @@ mod denial;
 mod error;
 mod fence;
 mod injection;
+mod limits;
 mod lock;
 mod names;
 mod output_filter;
@@ -51,10 +52,14 @@ pub use denial::{Denial, DenialClass};
 pub use error::GovernanceError;
 pub use fence::FenceKey;
 pub use injection::{Assessment, LANGUAGES, LEVEL_SCORES, Level, Signal, TEXT_BYTES_MAX, assess};
+pub use limits::{
+    Account, AccountInvalid, Adjustment, AppliedLimits, Budget, Crossing, LIMIT_MAX, LimitKey,
+    Limits, Meter, Reservation, Shortfall, Span, Spending, WARN_PERCENT_DEFAULT,
+};
 pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
 pub use names::{Identity, NAME_BYTES_MAX, RoleName, TemplateId, UseCase};
 pub use output_filter::OutputFilter;
-pub use policy::{AUTHORIZATION_FILES_MAX, Action, Grant, Policy};
+pub use policy::{AUTHORIZATION_FILES_MAX, Action, Grant, Policy, ROLES_MAX};
 pub use prompt_test::{
     CheckFailure, PromptCase, PromptTests, RECORDING_BYTES_MAX, RecordedCase, RecordedOutput,
     Recording, TESTS_MAX, prompt_text, similarity,

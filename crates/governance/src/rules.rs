@@ -117,8 +117,10 @@ impl RuleSet {
     #[must_use]
     pub fn tokens_bound(&self, identity: &Identity, template: &Template) -> u32 {
         let grant = self.policy.grant(identity, &template.id);
-        let bound = grant.and_then(|grant| grant.max_tokens);
-        bound.map_or(template.max_tokens, |bound| bound.min(template.max_tokens))
+        let granted = grant.and_then(|grant| grant.max_tokens);
+        let limit = self.policy.output_tokens(identity, &template.id);
+        let bounds = [granted, limit].into_iter().flatten();
+        bounds.fold(template.max_tokens, u32::min)
     }
 
     /// Whether a rule speaks of what is found in variables, so that a call is asked about again with it.
@@ -194,6 +196,18 @@ impl RuleSet {
 }
 
 fn check_grants(templates: &TemplateSet, policy: &Policy) -> Result<(), GovernanceError> {
+    for (id, line) in policy.limited_templates() {
+        if templates.get(id.as_str()).is_none() {
+            return Err(GovernanceError::Field {
+                file: policy.file().to_owned(),
+                line,
+                field: format!("templates.{id}"),
+                reason:
+                    "names a template that does not exist; add the template or remove the lines"
+                        .to_owned(),
+            });
+        }
+    }
     for (identity, id, grant) in policy.grants() {
         let Some(template) = templates.get(id.as_str()) else {
             return Err(GovernanceError::PolicyTemplateUnknown {

@@ -15,6 +15,7 @@
 //! The API is described for its users in `API.md` beside this crate's manifest.
 
 mod activity;
+mod budgets;
 mod config;
 mod connection;
 mod error;

@@ -8,8 +8,10 @@
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
 use postern_service::{
-    AuthenticationError, Denial, NotReady, Refusal, RefusalKind, RequestFault, RequestId,
+    AuthenticationError, Denial, LimitKey, NotReady, Refusal, RefusalKind, RequestFault, RequestId,
+    Shortfall,
 };
 use serde::Serialize;
 
@@ -20,9 +22,9 @@ const TYPE_PREFIX: &str = "urn:postern:problem:";
 /// Why writing a document out cannot fail.
 const SERIALIZES: &str = "strings and finite numbers serialize";
 /// When to come back after 429: calls end within seconds.
-const BUSY_RETRY_AFTER_S: u32 = 2;
+const BUSY_RETRY_AFTER_S: u64 = 2;
 /// When to come back after 503: a restart, or room on the disk.
-const UNAVAILABLE_RETRY_AFTER_S: u32 = 30;
+const UNAVAILABLE_RETRY_AFTER_S: u64 = 30;
 
 /// The problem document that the API answers a refused call with, for callers that reach the service
 /// without HTTP.
@@ -73,6 +75,26 @@ struct Facts {
     context_tokens: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline_s: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    right: Option<&'static str>,
+    #[serde(flatten)]
+    limit: Option<LimitFacts>,
+}
+
+/// The numbers of a limit that does not allow a call.
+#[derive(Clone, Debug, Serialize)]
+struct LimitFacts {
+    account: String,
+    limit: &'static str,
+    allowed: u64,
+    used: u64,
+    reserved: u64,
+    asked: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u64>,
+    /// When a day or month ends, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resets_at: Option<Timestamp>,
 }
 
 /// The document of RFC 9457, section 3.1.
@@ -116,6 +138,7 @@ impl Problem {
         Self::plain(match reason {
             NotReady::ShuttingDown => wording(&RefusalKind::ShuttingDown),
             NotReady::AuditUnavailable => wording(&RefusalKind::AuditUnavailable),
+            NotReady::BudgetUnavailable => wording(&RefusalKind::BudgetUnavailable),
             NotReady::EngineStopped => wording(&RefusalKind::EngineStopped),
         })
     }
@@ -175,7 +198,10 @@ impl Problem {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
             StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(RETRY_AFTER, BUSY_RETRY_AFTER_S.into());
+                let limit = self.facts.limit.as_ref();
+                let retry_after_s = limit.and_then(|limit| limit.retry_after_s);
+                let retry_after_s = retry_after_s.unwrap_or(BUSY_RETRY_AFTER_S);
+                headers.insert(RETRY_AFTER, retry_after_s.into());
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, UNAVAILABLE_RETRY_AFTER_S.into());
@@ -215,6 +241,25 @@ fn wording(kind: &RefusalKind) -> Wording {
             "busy",
             "Too many calls",
             "As many calls are running and waiting as may; try again after the time in Retry-After.",
+        ),
+        RefusalKind::OverLimit { shortfall, .. } => limit_wording(shortfall),
+        RefusalKind::RightMissing { .. } => Wording(
+            StatusCode::FORBIDDEN,
+            "right-missing",
+            "The right for this is missing",
+            "This needs a token with the named right, and a rule of the policy that gives it to the identity.",
+        ),
+        RefusalKind::BudgetUnknown => Wording(
+            StatusCode::NOT_FOUND,
+            "budget-unknown",
+            "No such budget",
+            "The policy gives this account no tokens a day or month; GET /v1/budgets lists the accounts.",
+        ),
+        RefusalKind::BudgetUnavailable => Wording(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "budget-unavailable",
+            "The ledger of budgets cannot be written",
+            "What is left of the budgets cannot be read or written, so no call that has one is answered; the operator must make room or repair the disk, and start the service again.",
         ),
         RefusalKind::ContextOverflow { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -327,6 +372,39 @@ fn fault_wording(fault: RequestFault) -> Wording {
             "body-malformed",
             "The body is not a call",
             "The body must be one JSON object in UTF-8 with the fields template, variables, max_tokens, temperature, seed and stream, of which only template is required; it is wrong at the given line and column.",
+        ),
+    }
+}
+
+/// By what helps. A call that is larger than the whole limit is no case of 429: later it is still too large.
+fn limit_wording(shortfall: &Shortfall) -> Wording {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    if shortfall.retry_after_s.is_none() {
+        return Wording(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "call-over-limit",
+            "The call is larger than its limit",
+            "The call asks for more than the named limit allows altogether, so it can never pass; send shorter variables or a smaller max_tokens.",
+        );
+    }
+    match shortfall.limit {
+        LimitKey::RequestsPerMinute | LimitKey::TokensPerMinute => Wording(
+            status,
+            "rate-limited",
+            "Too many calls or tokens in a minute",
+            "The named limit has too little left of this minute; try again after the time in Retry-After.",
+        ),
+        LimitKey::ConcurrentCalls => Wording(
+            status,
+            "too-many-calls",
+            "Too many calls at once",
+            "As many calls of the named account are running and waiting as may; try again after the time in Retry-After.",
+        ),
+        LimitKey::TokensPerDay | LimitKey::TokensPerMonth | LimitKey::PromptTokens => Wording(
+            status,
+            "budget-exhausted",
+            "The budget is used up",
+            "The named budget has too little left for this call; try again after the time in Retry-After, or with a smaller max_tokens.",
         ),
     }
 }
@@ -482,6 +560,28 @@ fn facts(kind: &RefusalKind) -> Facts {
         },
         RefusalKind::DeadlineExceeded { deadline_s } => Facts {
             deadline_s: Some(deadline_s),
+            ..Facts::default()
+        },
+        RefusalKind::RightMissing { right } => Facts {
+            right: Some(right.as_str()),
+            ..Facts::default()
+        },
+        RefusalKind::OverLimit {
+            ref account,
+            shortfall,
+        } => Facts {
+            limit: Some(LimitFacts {
+                account: account.to_string(),
+                limit: shortfall.limit.as_str(),
+                allowed: shortfall.allowed,
+                used: shortfall.used,
+                reserved: shortfall.reserved,
+                asked: shortfall.asked,
+                retry_after_s: shortfall.retry_after_s,
+                resets_at: shortfall
+                    .resets_unix_s
+                    .and_then(|unix_s| Timestamp::from_second(unix_s).ok()),
+            }),
             ..Facts::default()
         },
         _ => Facts::default(),

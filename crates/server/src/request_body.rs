@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use postern_service::{Call, RequestFault};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -56,6 +57,19 @@ pub(crate) async fn read_call(
     parse_call(&bytes)
 }
 
+/// Reads the whole body of `request` as a JSON object of another kind.
+pub(crate) async fn read_json<T: DeserializeOwned>(
+    request: Request<Body>,
+    limits: BodyLimits,
+) -> Result<T, RequestFault> {
+    check_content_type(request.headers())?;
+    let bytes = read_bytes(request.into_body(), limits).await?;
+    serde_json::from_str(object_text(&bytes)?).map_err(|error| RequestFault::Json {
+        line: error.line(),
+        column: error.column(),
+    })
+}
+
 /// `application/json`, alone or with `charset=utf-8`, and not compressed.
 fn check_content_type(headers: &HeaderMap) -> Result<(), RequestFault> {
     let media_type = headers
@@ -90,12 +104,18 @@ async fn read_bytes(body: Body, limits: BodyLimits) -> Result<Bytes, RequestFaul
     }
 }
 
-fn parse_call(bytes: &[u8]) -> Result<Call, BodyFault> {
+/// The body as text, which begins as an object.
+fn object_text(bytes: &[u8]) -> Result<&str, RequestFault> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let (line, column) = place(&bytes[..error.valid_up_to()]);
         RequestFault::Json { line, column }
     })?;
     check_object(text)?;
+    Ok(text)
+}
+
+fn parse_call(bytes: &[u8]) -> Result<Call, BodyFault> {
+    let text = object_text(bytes)?;
     serde_json::from_str(text).map_err(|error| BodyFault {
         fault: RequestFault::Json {
             line: error.line(),

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use postern_service::Service;
 
 use crate::ServerConfig;
 use crate::middleware;
 use crate::problem::Problem;
 use crate::request_body::BodyLimits;
-use crate::{generate, listings};
+use crate::{budgets, generate, listings};
 
 /// What handlers and middleware share.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub(crate) fn router(service: Arc<Service>, config: &ServerConfig) -> Router {
     // Certificate and token.
     let calls = Router::new()
         .route("/v1/generate", post(generate::generate))
+        .route("/v1/budgets", get(budgets::all))
+        .route("/v1/budgets/{kind}/{name}", put(budgets::set))
         .route("/v1/models", get(listings::models))
         .route("/v1/templates", get(listings::templates));
     // Certificate only.

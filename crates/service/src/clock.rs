@@ -1,7 +1,7 @@
 //! The wall clock, handed in so that tests can stand at any instant.
 //!
-//! Only token validity and request ids read it. Deadlines and timings use the
-//! monotonic clock, which no one can set back.
+//! Token validity, rules about times, request ids, and days and months of budgets read
+//! it. Deadlines, timings and limits of a minute use the monotonic clock, which no one can set back.
 
 use std::fmt;
 use std::sync::Arc;

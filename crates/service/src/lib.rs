@@ -1,14 +1,15 @@
 //! The one ordered path of a call, and the only place that starts a generation.
 //!
 //! ```text
-//! authenticate -> governance::decide -> capacity -> audit Admitted (on disk)
-//!   -> engine.submit -> OutputFilter over the stream -> audit Completed (on disk) -> Answer
+//! authenticate -> governance::decide -> capacity -> tokens reserved (on disk)
+//!   -> audit Admitted (on disk) -> engine.submit -> OutputFilter over the stream
+//!   -> tokens settled -> audit Completed (on disk) -> Answer
 //! ```
 //!
 //! Each call runs along this line on one blocking thread, so the order can be
 //! read in `path.rs` from top to bottom; async is only the edge. Invariants:
 //!
-//! - No token is generated before the admission is on disk.
+//! - No token is generated before the admission is on disk, nor before what it may use is reserved.
 //! - No answer is reported as done before its last record is on disk.
 //! - Every refusal leaves one record, every admission exactly one last record.
 //! - No secret, token, variable or generated text reaches a log line or a metric.
@@ -16,10 +17,14 @@
 //! Absent here: HTTP, TLS and any text meant for callers of the API; those are
 //! the server's.
 
+mod administration;
+mod budget_reports;
+mod budgets;
 mod call;
 mod clock;
 mod config;
 mod error;
+mod ledger;
 mod metrics;
 mod path;
 mod progress;
@@ -30,6 +35,8 @@ mod service;
 mod token;
 mod translate;
 
+pub use administration::{AdministrationError, BudgetChange, BudgetChanged, change_budget};
+pub use budget_reports::{BudgetReport, SpendingReport};
 pub use call::{
     Answer, AnswerEnd, AnswerRedaction, AnswerSource, AnswerTimings, AnswerUsage, AuditReceipt,
     Call, CallEvent, CallStream, Caller, ModelSummary, TemplateSummary, VariableSummary,
@@ -37,6 +44,7 @@ pub use call::{
 pub use clock::Clock;
 pub use config::{CALLS_MAX_LIMIT, DEADLINE_S_LIMIT, ServiceConfig};
 pub use error::ServiceError;
+pub use ledger::{Ledger, LedgerError, LedgerRecovery};
 pub use refusal::{AuthenticationError, Refusal, RefusalKind, RequestFault};
 pub use request_id::{RequestId, RequestIdInvalid};
 pub use service::{NotReady, Service};
@@ -44,4 +52,7 @@ pub use token::{
     CLOCK_LEEWAY, TOKEN_BYTES_MAX, TOKEN_TEMPLATES_MAX, TOKEN_TTL_MAX, TokenClaims, TokenKey, issue,
 };
 
-pub use postern_governance::{Denial, DenialClass, Identity, Right, Source, TemplateId};
+pub use postern_governance::{
+    Account, Adjustment, Denial, DenialClass, Identity, LimitKey, Limits, Right, Shortfall, Source,
+    TemplateId,
+};

@@ -1,11 +1,12 @@
 //! What Prometheus may know: counts and times, never content.
 //!
 //! Label values come from closed sets: ids of loaded templates, codes of
-//! outcomes, names of rules. What a caller writes never becomes a label.
+//! outcomes, names of rules, accounts of the policy. What a caller writes never becomes a label.
 
 use std::sync::Mutex;
 
 use postern_engine::{EngineStats, Work};
+use postern_governance::Account;
 use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -30,6 +31,7 @@ pub(crate) struct Metrics {
     tokens_out: IntCounterVec,
     redactions: IntCounterVec,
     audit_failures: IntCounter,
+    budget_warnings: IntCounterVec,
     first_token: Histogram,
     rate: Histogram,
     queue_depth: IntGauge,
@@ -74,6 +76,12 @@ impl Metrics {
                     "postern_audit_failures_total",
                     "Audit records that could not be written.",
                 ),
+            ),
+            budget_warnings: counters(
+                r,
+                "postern_budget_warnings_total",
+                "Days and months of which the part was used at which a warning is due.",
+                &["account", "limit"],
             ),
             first_token: histogram(
                 r,
@@ -160,6 +168,14 @@ impl Metrics {
 
     pub(crate) fn count_audit_failure(&self) {
         self.audit_failures.inc();
+    }
+
+    /// Counts a warning. Accounts and limits are names of the policy.
+    pub(crate) fn count_budget_warning(&self, account: &Account, limit: &str) {
+        let account = account.to_string();
+        self.budget_warnings
+            .with_label_values(&[&*account, limit])
+            .inc();
     }
 
     pub(crate) fn observe_speed(&self, first_token_s: f64, tokens_per_s: f64) {

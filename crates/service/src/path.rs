@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use postern_audit::{Entry, Receipt};
 use postern_engine::{
-    EngineError, Event, FinishReason, Generation, Job, Next, OutputFormat, Prompt, Sampling,
+    EncodedPrompt, EngineError, Event, FinishReason, Generation, Job, Next, OutputFormat, Prompt,
+    Sampling,
 };
 use postern_governance::{
     CallRequest, Circumstances, Decision, GovernedPrompt, Identity, OutputFilter, RuleSet,
@@ -23,6 +24,7 @@ use postern_governance::{
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use crate::budgets::{Demand, Hold};
 use crate::call::{AnswerEnd, Call, CallEvent, CallStream, Caller};
 use crate::progress::Progress;
 use crate::service::{Phase, Service};
@@ -67,6 +69,10 @@ pub(crate) struct Admission {
     pub(crate) prompt: GovernedPrompt,
     pub(crate) seed: u64,
     pub(crate) record: Receipt,
+    /// The prompt as the engine's tokens.
+    encoded: EncodedPrompt,
+    /// What the call may use, until it is settled.
+    hold: Hold,
     /// Given back when the call is over and its last record written.
     _slot: OwnedSemaphorePermit,
 }
@@ -93,7 +99,7 @@ impl Service {
         }
     }
 
-    /// Decides, takes a slot and writes the admission.
+    /// Decides, takes a slot, reserves tokens and writes the admission.
     fn admit(&self, arrival: &Arrival) -> Result<Admission, RefusalKind> {
         if self.phase() != Phase::Open {
             return Err(RefusalKind::ShuttingDown);
@@ -113,8 +119,16 @@ impl Service {
             Some(seed) => seed,
             None => drawn_seed()?,
         };
-        let entry = translate::admitted(arrival, &prompt, seed, self.engine.info());
-        let record = self.append(arrival.id, &Entry::Admitted(entry))?;
+        let encoded = self.encode(arrival.id, &prompt)?;
+        let hold = self.reserve(arrival, &rules, &prompt, &encoded)?;
+        let entry = translate::admitted(arrival, &prompt, seed, self.engine.info(), hold.uses());
+        let record = match self.append(arrival.id, &Entry::Admitted(entry)) {
+            Ok(record) => record,
+            Err(kind) => {
+                hold.take_back();
+                return Err(kind);
+            }
+        };
         Ok(Admission {
             id: arrival.id,
             arrived: arrival.at,
@@ -123,6 +137,8 @@ impl Service {
             prompt,
             seed,
             record,
+            encoded,
+            hold,
             _slot: slot,
         })
     }
@@ -147,14 +163,45 @@ impl Service {
         }
     }
 
+    fn encode(&self, id: RequestId, prompt: &GovernedPrompt) -> Result<EncodedPrompt, RefusalKind> {
+        let chat = Prompt::Chat(translate::messages(&prompt.messages));
+        self.engine
+            .encode(chat)
+            .map_err(|error| failure(id, &error))
+    }
+
+    /// Reserves what the call may use at most, by all limits that hold for it.
+    fn reserve(
+        &self,
+        arrival: &Arrival,
+        rules: &RuleSet,
+        prompt: &GovernedPrompt,
+        encoded: &EncodedPrompt,
+    ) -> Result<Hold, RefusalKind> {
+        let template = rules.templates.get(&prompt.template.id);
+        let applied = template.map_or_else(Vec::new, |template| {
+            rules.policy.limits(&arrival.caller.identity, &template.id)
+        });
+        let demand = Demand {
+            id: arrival.id,
+            unix_s: self.clock.now().as_second(),
+            prompt_tokens: encoded.tokens() as u64,
+            output_tokens: prompt.max_tokens.into(),
+        };
+        self.budgets.reserve(applied, &demand)
+    }
+
     /// Generates for an admitted call and closes it.
-    fn serve(&self, admission: Admission, reply: Reply) {
+    fn serve(&self, mut admission: Admission, reply: Reply) {
         let id = admission.id;
         let filter = OutputFilter::new(&admission.rules);
         let mut progress = Progress::new(filter, admission.arrived);
         let generation = match unless_panicked(|| self.submit(&admission)) {
             Ok(generation) => generation,
             Err(kind) => {
+                // Nothing was generated, and no prompt was read; only a panic leaves that open.
+                let used = (kind != RefusalKind::Internal).then_some(0);
+                admission.hold.settle(used);
                 let kind = self.fail(&admission, &progress, kind);
                 let _ = reply.send(Err(Refusal { id, kind }));
                 return;
@@ -170,6 +217,8 @@ impl Service {
         }));
         let end = unless_panicked(|| self.follow(&admission, &generation, &events, &mut progress));
         drop(generation);
+        // Before the caller is told, so that its next call finds what this one left.
+        admission.hold.settle(progress.tokens_used());
         let closed =
             end.and_then(|end| unless_panicked(|| self.finish(&admission, &progress, end)));
         let last = match closed {
@@ -214,7 +263,7 @@ impl Service {
         let end = self.relay(admission, generation, events, progress);
         if end.is_err() {
             generation.cancel();
-            settle(generation, progress);
+            take_over_counts(generation, progress);
         }
         end
     }
@@ -240,7 +289,10 @@ impl Service {
                     check_output(admission, progress, end)?;
                     return Ok(end);
                 }
-                Next::Event(Event::Failed(error)) => return Err(failure(admission.id, &error)),
+                Next::Event(Event::Failed(error)) => {
+                    progress.is_final = true;
+                    return Err(failure(admission.id, &error));
+                }
                 Next::Nothing => {}
                 Next::Ended => return Err(RefusalKind::EngineFailed { code: ENGINE_ENDED }),
             }
@@ -291,7 +343,7 @@ impl Service {
 
 fn job(admission: &Admission, output: OutputFormat) -> Job {
     Job {
-        prompt: Prompt::Chat(translate::messages(&admission.prompt.messages)),
+        prompt: Prompt::Encoded(admission.encoded.clone()),
         sampling: Sampling {
             temperature: admission.prompt.temperature,
             seed: admission.seed,
@@ -343,15 +395,18 @@ fn hand(events: &mpsc::Sender<CallEvent>, text: Option<String>) -> Result<(), Re
 }
 
 /// Waits until the engine has let go of a cancelled generation, and takes over
-/// its counts.
-fn settle(generation: &Generation, progress: &mut Progress) {
+/// its counts. Where it does not let go in time, they are not final.
+fn take_over_counts(generation: &Generation, progress: &mut Progress) {
     let cancelled = Instant::now();
     while cancelled.elapsed() < CANCEL_WAIT_MAX {
         match generation.next(LOOK_INTERVAL) {
             Next::Event(Event::Started { prompt_tokens }) => progress.prompt_tokens = prompt_tokens,
             Next::Event(Event::Token { .. }) => progress.completion_tokens += 1,
             Next::Event(Event::Done(finished)) => return progress.finished(&finished),
-            Next::Event(Event::Failed(_)) | Next::Ended => return,
+            Next::Event(Event::Failed(_)) | Next::Ended => {
+                progress.is_final = true;
+                return;
+            }
             Next::Nothing => {}
         }
     }

@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     pub(crate) completion_tokens: usize,
     pub(crate) queued_ms: f64,
     decode_ms: f64,
+    /// Whether the engine has said its last about the call, so that the counts are final.
+    pub(crate) is_final: bool,
 }
 
 impl Progress {
@@ -35,7 +37,14 @@ impl Progress {
             completion_tokens: 0,
             queued_ms: 0.0,
             decode_ms: 0.0,
+            is_final: false,
         }
+    }
+
+    /// Tokens of prompt and text together, if they are final.
+    pub(crate) fn tokens_used(&self) -> Option<u64> {
+        let tokens = self.prompt_tokens.saturating_add(self.completion_tokens);
+        self.is_final.then_some(tokens as u64)
     }
 
     /// Counts a token and gives the text that is safe to hand out, if any.
@@ -60,6 +69,7 @@ impl Progress {
         self.completion_tokens = finished.usage.completion_tokens;
         self.queued_ms = finished.timings.queued_ms;
         self.decode_ms = finished.timings.decode_ms;
+        self.is_final = true;
     }
 
     /// All text handed out so far.

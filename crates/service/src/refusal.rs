@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use postern_governance::Denial;
+use postern_governance::{Account, Denial, LimitKey, Right, Shortfall};
 
 use crate::RequestId;
 
@@ -32,6 +32,22 @@ pub enum RefusalKind {
     Denied(Denial),
     /// As many calls run and wait as may; try again later.
     Busy,
+    /// A limit of the policy does not allow it, at present or at all.
+    OverLimit {
+        /// Whose limit it is.
+        account: Account,
+        /// Which limit, and the numbers.
+        shortfall: Shortfall,
+    },
+    /// What was asked for needs a right that the token or the policy does not give.
+    RightMissing {
+        /// The right.
+        right: Right,
+    },
+    /// There is no budget of this account.
+    BudgetUnknown,
+    /// What a day or month still allows cannot be read or written, so nothing is allowed.
+    BudgetUnavailable,
     /// Prompt and answer do not fit into the model's context together.
     ContextOverflow {
         /// Tokens of the prompt.
@@ -160,6 +176,10 @@ impl RefusalKind {
             Self::Malformed(fault) => fault.code(),
             Self::Denied(denial) => denial.code(),
             Self::Busy => "busy",
+            Self::OverLimit { shortfall, .. } => over_limit_code(shortfall),
+            Self::RightMissing { .. } => "right-missing",
+            Self::BudgetUnknown => "budget-unknown",
+            Self::BudgetUnavailable => "budget-unavailable",
             Self::ContextOverflow { .. } => "context-overflow",
             Self::DeadlineExceeded { .. } => "deadline-exceeded",
             Self::ShuttingDown => "shutting-down",
@@ -179,6 +199,19 @@ impl RefusalKind {
     }
 }
 
+/// By what helps: waiting for a minute, for a call to end, for a day or month, or nothing but a smaller call.
+fn over_limit_code(shortfall: &Shortfall) -> &'static str {
+    if shortfall.retry_after_s.is_none() {
+        return "call-over-limit";
+    }
+    match shortfall.limit {
+        LimitKey::RequestsPerMinute | LimitKey::TokensPerMinute => "rate-limited",
+        LimitKey::ConcurrentCalls => "too-many-calls",
+        LimitKey::TokensPerDay | LimitKey::TokensPerMonth => "budget-exhausted",
+        LimitKey::PromptTokens => "call-over-limit",
+    }
+}
+
 impl fmt::Display for RefusalKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -186,6 +219,16 @@ impl fmt::Display for RefusalKind {
             Self::Malformed(fault) => fault.fmt(f),
             Self::Denied(denial) => denial.fmt(f),
             Self::Busy => f.write_str("as many calls are running and waiting as may"),
+            Self::OverLimit { account, shortfall } => write!(f, "{account}: {shortfall}"),
+            Self::RightMissing { right } => {
+                write!(
+                    f,
+                    "token and policy do not both give the right `{}`",
+                    right.as_str()
+                )
+            }
+            Self::BudgetUnknown => f.write_str("the policy gives this account no budget"),
+            Self::BudgetUnavailable => f.write_str("the ledger of budgets cannot be used"),
             Self::ContextOverflow {
                 prompt_tokens,
                 max_tokens,

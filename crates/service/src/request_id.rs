@@ -43,6 +43,13 @@ impl RequestId {
     }
 }
 
+impl RequestId {
+    /// The id as a number, for keys of tables.
+    pub(crate) fn number(self) -> u128 {
+        self.0
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0_u8; CHARACTERS];

@@ -11,6 +11,7 @@ use postern_engine::Engine;
 use postern_governance::{Circumstances, FenceKey, Identity, RuleSet, Source, Template};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::budgets::Budgets;
 use crate::call::{Call, CallStream, Caller, ModelSummary, TemplateSummary, VariableSummary};
 use crate::metrics::Metrics;
 use crate::path::Arrival;
@@ -18,7 +19,8 @@ use crate::request_id::RequestIds;
 use crate::token::{self, TokenKey};
 use crate::translate;
 use crate::{
-    AuthenticationError, Clock, Refusal, RefusalKind, RequestId, ServiceConfig, ServiceError,
+    AuthenticationError, Clock, Ledger, Refusal, RefusalKind, RequestId, ServiceConfig,
+    ServiceError,
 };
 
 /// Most threads that decide on calls and write refusals at once. Callers
@@ -40,12 +42,13 @@ pub struct Service {
     fence_key: FenceKey,
     pub(crate) audit: AuditLog,
     pub(crate) config: ServiceConfig,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) budgets: Arc<Budgets>,
     /// One permit an admitted call, held until its last record is written.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) audit_failing: AtomicBool,
     tokens: TokenKey,
-    clock: Clock,
+    pub(crate) clock: Clock,
     ids: RequestIds,
     desk: Arc<Semaphore>,
     phase: AtomicU8,
@@ -71,6 +74,11 @@ pub enum NotReady {
     /// An audit record could not be written, and no call was admitted since.
     #[error("the audit log cannot be written")]
     AuditUnavailable,
+    /// The ledger of budgets could not be written; only a new process helps.
+    #[error(
+        "the ledger of budgets cannot be written; make room or repair the disk, and start the service again"
+    )]
+    BudgetUnavailable,
     /// The engine was stopped or died of a defect; only a new process helps.
     #[error("the engine has stopped; start the service again")]
     EngineStopped,
@@ -93,6 +101,24 @@ impl Service {
         Self::with_clock(engine, rules, audit, tokens, config, Clock::system())
     }
 
+    /// As [`Service::new`], with a ledger for budgets of days and months. Without one, calls that have such a
+    /// budget are refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`Service::new`].
+    pub fn with_ledger(
+        engine: Engine,
+        rules: RuleSet,
+        audit: AuditLog,
+        ledger: Ledger,
+        tokens: TokenKey,
+        config: ServiceConfig,
+        clock: Clock,
+    ) -> Result<Arc<Self>, ServiceError> {
+        Self::assemble(engine, rules, audit, Some(ledger), tokens, config, clock)
+    }
+
     /// As [`Service::new`], with a clock of one's own for token validity.
     ///
     /// # Errors
@@ -106,14 +132,28 @@ impl Service {
         config: ServiceConfig,
         clock: Clock,
     ) -> Result<Arc<Self>, ServiceError> {
+        Self::assemble(engine, rules, audit, None, tokens, config, clock)
+    }
+
+    fn assemble(
+        engine: Engine,
+        rules: RuleSet,
+        audit: AuditLog,
+        ledger: Option<Ledger>,
+        tokens: TokenKey,
+        config: ServiceConfig,
+        clock: Clock,
+    ) -> Result<Arc<Self>, ServiceError> {
         config.check()?;
+        let metrics = Arc::new(Metrics::new());
         let fence_key = FenceKey::new(tokens.sign(FENCE_KEY_LABEL));
         Ok(Arc::new(Self {
             engine,
             rules: RwLock::new(Arc::new(rules.with_fence_key(fence_key))),
             fence_key,
             audit,
-            metrics: Metrics::new(),
+            budgets: Arc::new(Budgets::new(ledger, Arc::clone(&metrics))),
+            metrics,
             slots: Arc::new(Semaphore::new(config.calls_max)),
             audit_failing: AtomicBool::new(false),
             tokens,
@@ -288,6 +328,9 @@ impl Service {
         if self.audit_failing.load(Ordering::Relaxed) || self.audit.is_stopped() {
             return Err(NotReady::AuditUnavailable);
         }
+        if self.budgets.ledger().is_some_and(Ledger::is_failing) {
+            return Err(NotReady::BudgetUnavailable);
+        }
         if !self.engine.is_running() {
             return Err(NotReady::EngineStopped);
         }
@@ -317,12 +360,13 @@ impl Service {
                 );
             }
         }
-        // Stopping joins the engine's thread, so it must not hold up this one.
-        let engine = self.engine.clone();
-        if tokio::task::spawn_blocking(move || engine.stop())
-            .await
-            .is_err()
-        {
+        // Stopping joins the engine's thread, and a flush waits for the disk, so neither must hold up this one.
+        let (engine, budgets) = (self.engine.clone(), Arc::clone(&self.budgets));
+        let stopped = tokio::task::spawn_blocking(move || {
+            budgets.flush();
+            engine.stop();
+        });
+        if stopped.await.is_err() {
             log::error!("the engine panicked while it was stopped");
         }
     }

@@ -7,6 +7,7 @@ use postern_governance::{self as governance, GovernedPrompt, Message, Redaction}
 
 use crate::RefusalKind;
 use crate::call::{AnswerRedaction, AnswerSource};
+use crate::ledger::BudgetUse;
 use crate::path::Arrival;
 
 pub(crate) fn admitted(
@@ -14,6 +15,7 @@ pub(crate) fn admitted(
     prompt: &GovernedPrompt,
     seed: u64,
     model: &ModelInfo,
+    uses: &[BudgetUse],
 ) -> audit::Admitted {
     audit::Admitted {
         request_id: arrival.id.to_string(),
@@ -38,6 +40,17 @@ pub(crate) fn admitted(
             seed,
             stream: arrival.call.stream,
         },
+        budgets: uses.iter().map(budget_use).collect(),
+    }
+}
+
+fn budget_use(budget: &BudgetUse) -> audit::BudgetUse {
+    audit::BudgetUse {
+        account: budget.account.to_string(),
+        limit: budget.limit.as_str().to_owned(),
+        allowed: budget.allowed,
+        before: budget.before,
+        after: budget.after,
     }
 }
 

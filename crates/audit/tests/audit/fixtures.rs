@@ -48,6 +48,7 @@ pub(crate) fn admitted(request_id: &str, wishes: &str) -> Entry {
             seed: u64::MAX,
             stream: true,
         },
+        budgets: Vec::new(),
     })
 }
 

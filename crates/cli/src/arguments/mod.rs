@@ -3,6 +3,7 @@
 //! Parsing only: nothing here opens a file or judges a value beyond its form.
 //! `--help` of each command ends with examples that work as written.
 
+mod budget;
 mod model;
 mod policy;
 mod prompt;
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use budget::{BudgetCommand, SetArguments, ShowArguments};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -93,6 +95,9 @@ pub(crate) enum Command {
     /// Verify and read the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Show and set what is left of budgets
+    #[command(subcommand)]
+    Budget(BudgetCommand),
     Sanitize(Box<SanitizeArguments>),
     /// Try a policy out
     #[command(subcommand)]
@@ -484,6 +489,7 @@ impl Command {
             Self::Audit(AuditCommand::Verify { json, .. } | AuditCommand::Show { json, .. }) => {
                 *json
             }
+            Self::Budget(budget) => budget.json(),
             Self::Prompt(prompt) => prompt.json(),
             Self::Serve(_)
             | Self::Token(_)

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::request::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -102,20 +103,59 @@ impl Client {
         ))
     }
 
+    /// What a route that only reads answers.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<serde_json::Value> {
+        let request = self.request(Method::GET, path, "application/json");
+        let response = self.answered(request.body(Full::default())?).await?;
+        let body = read_whole(response.into_body()).await?;
+        serde_json::from_slice(&body).context("the server's answer is not JSON")
+    }
+
+    /// What a route answers to a change.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub(crate) async fn put(
+        &self,
+        path: &str,
+        change: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
+        let request = self
+            .request(Method::PUT, path, "application/json")
+            .header(CONTENT_TYPE, "application/json");
+        let body = Bytes::from(serde_json::to_vec(change)?);
+        let response = self.answered(request.body(Full::new(body))?).await?;
+        let body = read_whole(response.into_body()).await?;
+        serde_json::from_slice(&body).context("the server's answer is not JSON")
+    }
+
     async fn post(
         &self,
         path: &str,
         accept: &'static str,
         call: &Call,
     ) -> anyhow::Result<Response<Incoming>> {
-        let request = Request::builder()
-            .method(Method::POST)
+        let request = self
+            .request(Method::POST, path, accept)
+            .header(CONTENT_TYPE, "application/json");
+        let body = Bytes::from(serde_json::to_vec(call)?);
+        self.answered(request.body(Full::new(body))?).await
+    }
+
+    fn request(&self, method: Method, path: &str, accept: &'static str) -> Builder {
+        Request::builder()
+            .method(method)
             .uri(path)
             .header(HOST, self.endpoint.authority())
             .header(ACCEPT, accept)
-            .header(CONTENT_TYPE, "application/json")
             .header(AUTHORIZATION, &self.authorization)
-            .body(Full::new(Bytes::from(serde_json::to_vec(call)?)))?;
+    }
+
+    /// The response, if it is a success.
+    async fn answered(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let response = self.send(request).await?;
         let status = response.status();
         if status == StatusCode::OK {

@@ -94,7 +94,7 @@ fn show_record(screen: &mut Screen, stored: &Stored) -> Result<(), CommandError>
     let tone = match &stored.entry {
         Entry::Refused(_) | Entry::Interrupted { .. } => Tone::Bad,
         Entry::Opened { .. } => Tone::Quiet,
-        Entry::Admitted(_) | Entry::Completed(_) => Tone::Heading,
+        Entry::Admitted(_) | Entry::Completed(_) | Entry::Administered(_) => Tone::Heading,
     };
     let what = screen.paint(tone, format_args!("{:<11}", name(&stored.entry)));
     let request = request_id(&stored.entry).unwrap_or("");
@@ -111,13 +111,14 @@ fn name(entry: &Entry) -> &'static str {
         Entry::Admitted(_) => "admitted",
         Entry::Refused(_) => "refused",
         Entry::Completed(_) => "completed",
+        Entry::Administered(_) => "administered",
         Entry::Interrupted { .. } => "interrupted",
     }
 }
 
 fn request_id(entry: &Entry) -> Option<&str> {
     match entry {
-        Entry::Opened { .. } => None,
+        Entry::Opened { .. } | Entry::Administered(_) => None,
         Entry::Admitted(admitted) => Some(&admitted.request_id),
         Entry::Refused(refused) => Some(&refused.request_id),
         Entry::Completed(completed) => Some(&completed.request_id),
@@ -151,6 +152,12 @@ fn details(entry: &Entry) -> Vec<String> {
                 // One line a variable, and nothing that a terminal would obey.
                 format!("{name}: {}", value.escape_debug())
             }));
+            lines.extend(admitted.budgets.iter().map(|budget| {
+                format!(
+                    "budget of {}, {}: {} of {} before, {} with this call",
+                    budget.account, budget.limit, budget.before, budget.allowed, budget.after
+                )
+            }));
             lines.extend(admitted.redactions.iter().map(|redaction| {
                 format!(
                     "redacted in {}: {} x{}",
@@ -179,6 +186,14 @@ fn details(entry: &Entry) -> Vec<String> {
             vec![format!(
                 "{outcome}, {read} tokens in, {made} out, output sha256 {output}"
             )]
+        }
+        Entry::Administered(administered) => {
+            let who = administered.identity.as_deref().unwrap_or("at the device");
+            let (action, subject) = (&administered.action, &administered.subject);
+            vec![
+                format!("{who}: {action} {subject}"),
+                administered.detail.escape_debug().to_string(),
+            ]
         }
         Entry::Interrupted { admitted_index, .. } => {
             vec![format!("admitted as #{admitted_index}, never ended")]

@@ -13,7 +13,7 @@ use postern_governance::{Identity, TemplateId};
 use postern_service::{CallEvent, Service, Source, TokenKey};
 use serde_json::json;
 
-use crate::arguments::GenerateArguments;
+use crate::arguments::{GenerateArguments, RemoteArguments};
 use crate::client::{Answer, Call, Client, Credentials, Endpoint};
 use crate::commands::token;
 use crate::configuration::Configuration;
@@ -49,7 +49,12 @@ pub(crate) async fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
     };
     let answer = match &arguments.remote.url {
         Some(url) => {
-            let client = remote_client(url, arguments, identity)?;
+            let client = remote_client(
+                url,
+                &arguments.remote,
+                arguments.deployment.state_dir.as_deref(),
+                identity,
+            )?;
             if call.stream {
                 client
                     .generate_streaming(&call, &mut |text| output.text(text))
@@ -130,16 +135,17 @@ fn summary(answer: &Answer) -> String {
     parts.join(", ")
 }
 
-fn remote_client(
+/// A client of the server at `url`, with the files that are named or else those of the state folder.
+pub(crate) fn remote_client(
     url: &str,
-    arguments: &GenerateArguments,
+    remote: &RemoteArguments,
+    state_dir: Option<&Path>,
     identity: &Identity,
 ) -> anyhow::Result<Client> {
-    let state = match &arguments.deployment.state_dir {
+    let state = match state_dir {
         Some(folder) => StateFolder::new(folder),
         None => StateFolder::default_location()?,
     };
-    let remote = &arguments.remote;
     let or = |given: &Option<std::path::PathBuf>, default| given.clone().unwrap_or(default);
     let credentials = Credentials {
         ca: or(&remote.ca, state.ca()),

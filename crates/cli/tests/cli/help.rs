@@ -34,6 +34,8 @@ fn help_says_what_each_command_does() {
     check("audit", &["audit"]);
     check("audit_verify", &["audit", "verify"]);
     check("audit_show", &["audit", "show"]);
+    check("budget_show", &["budget", "show"]);
+    check("budget_set", &["budget", "set"]);
     check("sanitize", &["sanitize"]);
     check("policy", &["policy"]);
     check("policy_check", &["policy", "check"]);

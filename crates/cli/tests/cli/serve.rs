@@ -119,6 +119,14 @@ fn the_daemon_answers_over_mutual_tls_until_sigterm() {
     assert!(locked.stderr.contains("already open"), "{locked:#?}");
     postern(home.path(), ["audit", "verify", "state/audit"]).exits(0);
 
+    // Budgets are asked of it, as it has the ledger.
+    let budgets = ["budget", "show", "--state-dir", "state"];
+    let in_use = postern(home.path(), budgets).exits(1);
+    assert!(in_use.stderr.contains("in use"), "{in_use:#?}");
+    let remote = ["--url", &daemon.url, "--identity", "kiosk"];
+    let asked = postern(home.path(), budgets.iter().chain(&remote)).exits(0);
+    assert!(asked.stdout.contains("nothing is limited"), "{asked:#?}");
+
     let log = daemon.terminate();
     assert!(log.contains("SIGTERM"), "{log}");
     assert!(

@@ -25,15 +25,17 @@
 //! A grant under `templates` and a rule are the same thing; see [`crate::authorization`].
 //!
 //! Two further sections, `sanitizer` and `injection`, are about the content of variables; see
-//! [`screening`]. `review` is about outputs that a person has to look at; see [`crate::review`].
+//! [`screening`]. `review` is about outputs that a person has to look at; see [`crate::review`]. `limits` says how much
+//! may be used; see [`limits`].
 //!
 //! Invariant: default deny. What no grant and no rule allows is refused.
 //!
 //! The checksum is SHA-256 over canonical JSON of the parsed policy:
 //! `{"format":"postern-policy/2","identities":{name:{"description","templates":{id:{"max_tokens"
-//! or null}}}},"screening":{..}}`; `roles` of an identity, `roles`, `authorization` (each file as Cedar's JSON) and `review`
-//! stand there if the policy has them.
+//! or null}}}},"screening":{..}}`; `roles` of an identity, `roles`, `authorization` (each file as Cedar's JSON), `review` and
+//! `limits` stand there if the policy has them.
 
+mod limits;
 mod screening;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,10 +47,12 @@ use serde_saphyr::Spanned;
 use crate::authorization::RuleSource;
 use crate::canonical::Canonical;
 use crate::injection::Level;
+use crate::limits::{Account, AppliedLimits, Limits};
 use crate::names::{Identity, RoleName, TemplateId};
 use crate::review::{ReviewFile, ReviewRules};
 use crate::sanitizer::{Mode, Settings};
 use crate::{GovernanceError, source};
+use limits::{LimitsFile, PolicyLimits, TemplateFile};
 use screening::{InjectionFile, SanitizerFile};
 
 pub use screening::Action;
@@ -56,6 +60,9 @@ pub(crate) use screening::{Invisible, Screening};
 
 /// Most files of rules beside a policy.
 pub const AUTHORIZATION_FILES_MAX: usize = 16;
+
+/// Most roles of one identity.
+pub const ROLES_MAX: usize = 16;
 
 /// The only version of the format.
 const POLICY_VERSION: u32 = 1;
@@ -66,6 +73,7 @@ pub struct Policy {
     file: String,
     roles: BTreeMap<RoleName, Role>,
     identities: BTreeMap<Identity, Granted>,
+    limits: PolicyLimits,
     authorization: Vec<RuleSource>,
     pub(crate) screening: Screening,
     pub(crate) review: ReviewRules,
@@ -101,7 +109,11 @@ struct PolicyFile {
     #[serde(default)]
     authorization: Vec<Spanned<String>>,
     #[serde(default)]
+    limits: LimitsFile,
+    #[serde(default)]
     roles: BTreeMap<RoleName, RoleFile>,
+    #[serde(default)]
+    templates: BTreeMap<TemplateId, Spanned<TemplateFile>>,
     identities: BTreeMap<Identity, IdentityFile>,
     #[serde(default)]
     sanitizer: SanitizerFile,
@@ -115,6 +127,8 @@ struct PolicyFile {
 #[serde(deny_unknown_fields)]
 struct RoleFile {
     description: Option<String>,
+    #[serde(default)]
+    limits: LimitsFile,
 }
 
 #[derive(Deserialize)]
@@ -123,6 +137,8 @@ struct IdentityFile {
     description: Option<String>,
     #[serde(default)]
     roles: Vec<Spanned<RoleName>>,
+    #[serde(default)]
+    limits: LimitsFile,
     #[serde(default)]
     templates: BTreeMap<TemplateId, Spanned<GrantFile>>,
 }
@@ -187,16 +203,17 @@ impl Policy {
                 reason: format!("must be {POLICY_VERSION}"),
             });
         }
-        let roles: BTreeMap<_, _> = parsed
-            .roles
-            .into_iter()
-            .map(|(name, role)| {
-                let description = role.description.unwrap_or_default();
-                (name, Role { description })
-            })
-            .collect();
+        let mut limits = PolicyLimits::shared(file_name, parsed.limits, parsed.templates)?;
+        let mut roles = BTreeMap::new();
+        for (name, role) in parsed.roles {
+            limits.set(file_name, Account::Role(name.clone()), role.limits)?;
+            let description = role.description.unwrap_or_default();
+            roles.insert(name, Role { description });
+        }
         let mut identities = BTreeMap::new();
-        for (identity, granted) in parsed.identities {
+        for (identity, mut granted) in parsed.identities {
+            let own = std::mem::take(&mut granted.limits);
+            limits.set(file_name, Account::Identity(identity.clone()), own)?;
             let checked = check_identity(file_name, &identity, granted, &roles)?;
             identities.insert(identity, checked);
         }
@@ -207,6 +224,7 @@ impl Policy {
             file: file_name.to_owned(),
             roles,
             identities,
+            limits,
             authorization,
             screening,
             review,
@@ -236,6 +254,55 @@ impl Policy {
             let templates = granted.templates.iter();
             templates.map(move |(template, grant)| (identity, template, *grant))
         })
+    }
+
+    /// All limits that hold together for calls of this identity to this template: of the identity, of each of its
+    /// roles, and of the template, in this order. What is not limited is left out.
+    #[must_use]
+    pub fn limits(&self, identity: &Identity, template: &TemplateId) -> Vec<AppliedLimits> {
+        let identity_account = std::iter::once(Account::Identity(identity.clone()));
+        let roles = self.roles_of(identity).cloned().map(Account::Role);
+        let template = std::iter::once(Account::Template(template.clone()));
+        self.limited(identity_account.chain(roles).chain(template))
+    }
+
+    /// The limits of an account; `None` where nothing of it is limited.
+    #[must_use]
+    pub fn limits_of(&self, account: &Account) -> Option<Limits> {
+        self.limits.of(account)
+    }
+
+    /// Every account that something is limited of: identities, roles, templates, each in byte order.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<AppliedLimits> {
+        let identities = self.identities.keys().cloned().map(Account::Identity);
+        let roles = self.roles.keys().cloned().map(Account::Role);
+        let templates = self.limits.templates().map(|(id, _)| id.clone());
+        let templates = templates.map(Account::Template);
+        self.limited(identities.chain(roles).chain(templates))
+    }
+
+    /// Those of the accounts that something is limited of.
+    fn limited(&self, accounts: impl Iterator<Item = Account>) -> Vec<AppliedLimits> {
+        let limited = accounts.filter_map(|account| {
+            let limits = self.limits.of(&account)?;
+            Some(AppliedLimits { account, limits })
+        });
+        limited.collect()
+    }
+
+    /// Most tokens of an answer that the limits leave to this identity with this template.
+    pub(crate) fn output_tokens(&self, identity: &Identity, template: &TemplateId) -> Option<u32> {
+        let applied = self.limits(identity, template).into_iter();
+        let bounds = applied.filter_map(|applied| applied.limits.output_tokens);
+        bounds
+            .min()
+            .map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX))
+    }
+
+    /// Templates that `templates` names, with the line of each.
+    pub(crate) fn limited_templates(&self) -> impl Iterator<Item = (&TemplateId, u64)> {
+        self.limits.templates()
     }
 
     /// How output is cleaned: as a variable of no named class, and a secret that would refuse a
@@ -337,6 +404,9 @@ impl Policy {
             }
             members.insert("authorization".to_owned(), Canonical::Object(files));
         }
+        if let Some(limits) = self.limits.canonical() {
+            members.insert("limits".to_owned(), limits);
+        }
         Ok(Canonical::Object(members))
     }
 }
@@ -388,6 +458,10 @@ fn check_identity(
         }
         if !roles.insert(name.clone()) {
             return Err(fault(line, field(), format!("names `{name}` twice")));
+        }
+        if roles.len() > ROLES_MAX {
+            let reason = format!("names more than {ROLES_MAX} roles; join some into one");
+            return Err(fault(line, field(), reason));
         }
     }
     let (mut templates, mut lines) = (BTreeMap::new(), BTreeMap::new());

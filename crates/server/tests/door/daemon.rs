@@ -10,7 +10,7 @@ use postern_audit::{AuditConfig, AuditLog, Completed, Entry, Refused};
 use postern_engine::{Engine, EngineConfig, ModelManifest, VerifiedModel};
 use postern_governance::{Policy, RuleSet, TemplateSet};
 use postern_server::{Server, ServerConfig, ServerError};
-use postern_service::{Service, ServiceConfig, TokenClaims, TokenKey, issue};
+use postern_service::{Clock, Ledger, Service, ServiceConfig, TokenClaims, TokenKey, issue};
 use postern_testkit::Pki;
 use postern_testkit::chain;
 use postern_testkit::client::Client;
@@ -77,8 +77,17 @@ impl Plan {
         std::fs::create_dir(&audit_dir).unwrap();
         let (audit, _) = AuditLog::open(&audit_dir, &AuditConfig::default()).unwrap();
         let engine = start_engine(folder.path(), &self.model);
-        let service =
-            Service::new(engine.clone(), self.rules, audit, key.clone(), self.service).unwrap();
+        let (ledger, _) = Ledger::open(&folder.path().join("ledger.redb")).unwrap();
+        let service = Service::with_ledger(
+            engine.clone(),
+            self.rules,
+            audit,
+            ledger,
+            key.clone(),
+            self.service,
+            Clock::system(),
+        )
+        .unwrap();
         let config = with_keys(self.server, &pki);
         let server = Server::bind(&config, Arc::clone(&service)).await.unwrap();
         let address = server.local_addr();

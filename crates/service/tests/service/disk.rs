@@ -13,11 +13,11 @@ use crate::house::{House, LONG_CONTEXT, Plan, call, coffee, drain, first_text, s
 
 /// A record of such a call fills a segment of [`small_segments`] alone, so
 /// that the next record needs a new file.
-fn filling() -> Call {
+pub(crate) fn filling() -> Call {
     call("short.v1", &[("text", &"on ".repeat(1300))])
 }
 
-fn small_segments() -> AuditConfig {
+pub(crate) fn small_segments() -> AuditConfig {
     AuditConfig {
         segment_bytes_max: SEGMENT_BYTES_FLOOR,
         record_bytes_max: 4 * RECORD_BYTES_FLOOR,
@@ -25,7 +25,7 @@ fn small_segments() -> AuditConfig {
 }
 
 /// Takes the log's folder away, so that no new segment can be made in it.
-fn take_away(audit_dir: &Path) -> PathBuf {
+pub(crate) fn take_away(audit_dir: &Path) -> PathBuf {
     let away = audit_dir.with_extension("away");
     std::fs::rename(audit_dir, &away).unwrap();
     away

@@ -10,8 +10,8 @@ use postern_audit::{AuditConfig, AuditLog, Completed, Entry, Refused, Verified};
 use postern_engine::{Engine, EngineConfig, ModelManifest, VerifiedModel};
 use postern_governance::{Policy, RuleSet, TemplateSet};
 use postern_service::{
-    Answer, Call, CallEvent, CallStream, Caller, Clock, Refusal, Service, ServiceConfig, Source,
-    TokenClaims, TokenKey, issue,
+    Answer, Call, CallEvent, CallStream, Caller, Clock, Ledger, Refusal, Service, ServiceConfig,
+    Source, TokenClaims, TokenKey, issue,
 };
 use postern_testkit::rules::short_and_long;
 pub(crate) use postern_testkit::rules::{LONG_CONTEXT, LONG_TOKENS};
@@ -31,6 +31,9 @@ pub(crate) struct House {
 /// What a test may choose.
 pub(crate) struct Plan {
     pub(crate) model: Model,
+    /// Instead of those that belong to the model.
+    pub(crate) rules: Option<RuleSet>,
+    pub(crate) has_ledger: bool,
     pub(crate) engine: EngineConfig,
     pub(crate) service: ServiceConfig,
     pub(crate) audit: AuditConfig,
@@ -49,6 +52,8 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             model: Model::Coffee,
+            rules: None,
+            has_ledger: false,
             engine: EngineConfig::default(),
             service: ServiceConfig::default(),
             audit: AuditConfig::default(),
@@ -85,15 +90,23 @@ impl Plan {
         std::fs::create_dir(&audit_dir).unwrap();
         let (audit, _) = AuditLog::open(&audit_dir, &self.audit).unwrap();
         let key = self.key.clone();
-        let service = Service::with_clock(
-            engine.clone(),
-            rules,
-            audit,
-            self.key,
-            self.service,
-            self.clock,
-        )
-        .unwrap();
+        let rules = self.rules.unwrap_or(rules);
+        let (config, clock) = (self.service, self.clock);
+        let service = if self.has_ledger {
+            let (ledger, _) = Ledger::open(&ledger_in(folder.path())).unwrap();
+            Service::with_ledger(
+                engine.clone(),
+                rules,
+                audit,
+                ledger,
+                self.key,
+                config,
+                clock,
+            )
+        } else {
+            Service::with_clock(engine.clone(), rules, audit, self.key, config, clock)
+        };
+        let service = service.unwrap();
         House {
             service,
             engine,
@@ -114,6 +127,10 @@ impl House {
             std::thread::yield_now();
         }
         self.folder
+    }
+
+    pub(crate) fn ledger_path(&self) -> PathBuf {
+        ledger_in(self.folder.path())
     }
 
     /// A caller with a valid token for `templates`.
@@ -282,6 +299,10 @@ pub(crate) fn long() -> Call {
 /// A call of the same model that ends after a few tokens.
 pub(crate) fn short() -> Call {
     call("short.v1", &[("text", "go")])
+}
+
+fn ledger_in(folder: &Path) -> PathBuf {
+    folder.join("ledger.redb")
 }
 
 fn repository() -> PathBuf {

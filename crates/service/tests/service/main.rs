@@ -4,10 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod answers;
+mod budgets;
 mod disk;
 mod endings;
 mod house;
 mod key_files;
+mod killed;
 mod logs;
 mod metrics;
 mod refusals;
