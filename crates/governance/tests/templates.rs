@@ -455,9 +455,9 @@ fn the_shipped_templates_and_policy_fit_each_other() {
     };
     let mut pairs = Vec::new();
     for identity in rules.policy.identities() {
-        let ids = rules.templates.iter().map(|template| &template.id);
-        let open = ids.filter(|id| rules.opens(identity, id, &model, &now));
-        pairs.extend(open.map(|id| format!("{identity} {id}")));
+        let templates = rules.templates.iter();
+        let open = templates.filter(|template| rules.opens(identity, template, &model, &now));
+        pairs.extend(open.map(|template| format!("{identity} {}", template.id)));
     }
     assert_eq!(
         pairs,

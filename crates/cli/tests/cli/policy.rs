@@ -26,8 +26,27 @@ forbid (principal, action, resource)
 when { context.weekday == \"sunday\" };
 ";
 
+/// Lets the embedded model answer everything.
+const MODELS: &str = "\
+version: 1
+approved_risk: low
+models:
+  - id: coffee-1
+    version: '1'
+    provider: us
+    sha256: d5ac1fb30074409a58c5d4de257c19b010f5d91a9cbd948e3f5ef9a1bcb7113c
+    intended_uses: [any]
+    limitations: [none]
+    data_provenance: ours
+    licence: Apache-2.0
+    risk: low
+    card: card.md
+";
+
 fn with_policy(policy: &str, cedar: &str) -> TempDir {
     let home = home();
+    fs::write(home.path().join("models.yaml"), MODELS).expect("a file");
+    fs::write(home.path().join("card.md"), "# A card\n").expect("a file");
     fs::write(home.path().join("policy.yaml"), policy).expect("a file");
     fs::write(home.path().join("team.cedar"), cedar).expect("a file");
     home
@@ -39,6 +58,8 @@ fn explain(home: &Path, identity: &str, more: &[&str]) -> Ran {
         "explain",
         "--policy",
         "policy.yaml",
+        "--models",
+        "models.yaml",
         "--template",
         "triage.v1",
     ];
@@ -55,8 +76,9 @@ fn the_embedded_policy_has_no_warnings_and_opens_what_it_should() {
     for (identity, template, exit) in [
         ("kiosk", "coffee.v1", 0),
         ("kiosk", "triage.v1", 3),
-        ("ci-runner", "triage.v1", 0),
-        ("ci-runner", "impl-test-gen.v1", 0),
+        // The rules permit these two, and the embedded model is not meant for them.
+        ("ci-runner", "triage.v1", 3),
+        ("ci-runner", "impl-test-gen.v1", 3),
         ("ci-runner", "coffee.v1", 3),
         ("operator", "coffee.v1", 0),
         ("stranger", "coffee.v1", 3),
@@ -93,6 +115,20 @@ fn explain_names_the_rules_that_decide() {
         ran.stdout,
         "eve -> triage.v1: refused, the policy does not list the identity `eve`\n"
     );
+}
+
+#[test]
+fn explain_says_that_the_model_is_not_meant_for_it() {
+    let arguments = [
+        "policy",
+        "explain",
+        "--identity",
+        "ci-runner",
+        "--template",
+        "triage.v1",
+    ];
+    let ran = postern(home().path(), arguments).exits(3);
+    insta::assert_snapshot!("explain_model", ran.stdout);
 }
 
 #[test]
