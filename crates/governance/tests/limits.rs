@@ -1,8 +1,6 @@
 //! Limits: how they are read from a policy, which hold for a call, and that their arithmetic keeps
 //! to them whatever the clock does.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use postern_governance::{
     Account, Adjustment, Budget, LIMIT_MAX, LimitKey, Limits, Meter, Policy, Reservation, RuleSet,
     Shortfall, Span, TemplateId, TemplateSet,
