@@ -78,8 +78,11 @@ fn outcome(rules: &RuleSet, request: &CallRequest) -> String {
 }
 
 fn approval(rules: &RuleSet, identity: &str, author: &str) -> Verdict {
-    let (identity, author) = (identity.parse().unwrap(), author.parse().unwrap());
-    let template = "triage.v1".parse().unwrap();
+    let (identity, author) = (
+        identity.parse().expect("a name"),
+        author.parse().expect("a name"),
+    );
+    let template = "triage.v1".parse().expect("an id");
     let question = Question::Approve {
         identity: &identity,
         template: &template,

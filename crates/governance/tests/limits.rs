@@ -496,15 +496,15 @@ proptest! {
         let limits = Limits { tokens_per_minute: Some(limit), ..Limits::default() };
         let mut meter = Meter::default();
         let mut now_ms = 0;
-        // The latest time that the clock has shown, with what was begun then.
+        // The latest time of the clock at which anything was begun, with what was begun then.
         let mut begun: Vec<(u64, u64)> = Vec::new();
         let mut latest_ms = 0;
         for (tokens, later_ms, jumps_back) in calls {
             now_ms += later_ms;
             let clock_ms = if jumps_back { now_ms / 2 } else { now_ms };
-            latest_ms = latest_ms.max(clock_ms);
             if let Ok(next) = meter.begin(&limits, clock_ms, tokens) {
                 meter = next;
+                latest_ms = latest_ms.max(clock_ms);
                 begun.push((latest_ms, tokens));
             }
         }

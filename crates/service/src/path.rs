@@ -187,9 +187,9 @@ impl Service {
         encoded: &EncodedPrompt,
     ) -> Result<Hold, RefusalKind> {
         let template = rules.templates.get(&prompt.template.id);
-        let applied = template.map_or_else(Vec::new, |template| {
-            rules.policy.limits(&arrival.caller.identity, &template.id)
-        });
+        let template = template.expect("the rules that allowed the call have its template");
+        let identity = &arrival.caller.identity;
+        let applied = rules.policy.limits(identity, &template.id);
         let demand = Demand {
             id: arrival.id,
             unix_s: self.clock.now().as_second(),

@@ -19,7 +19,8 @@ mod error;
 mod reviews;
 mod tables;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -118,6 +119,7 @@ impl Ledger {
             failing: AtomicBool::new(false),
         };
         let recovery = ledger.recover()?;
+        sync_folder(path).map_err(|error| Fault::from(error).at(path))?;
         if recovery.reservations > 0 {
             log::warn!(
                 reservations = recovery.reservations, tokens = recovery.tokens;
@@ -300,6 +302,14 @@ impl Ledger {
             fault.at(&self.path)
         })
     }
+}
+
+/// Puts the file's name on disk: a ledger that is gone after a power failure would be one with nothing used.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// What becomes of a change.
