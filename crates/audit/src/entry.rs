@@ -20,6 +20,10 @@ pub const DETAIL_BYTES_MAX: usize = 4096;
 pub const VARIABLES_MAX: usize = 256;
 /// Most budgets in one admitted call.
 pub const BUDGETS_MAX: usize = 64;
+/// Most rules that permitted one call.
+pub const RULES_MAX: usize = 1024;
+/// Most reasons for which one answer is held.
+pub const REASONS_MAX: usize = 16;
 /// Most redaction counts in one record.
 pub const REDACTIONS_MAX: usize = 1024;
 
@@ -81,6 +85,13 @@ pub struct Admitted {
     pub template: TemplateRef,
     /// Checksum of the policy that allowed the call, lower-case hex.
     pub policy_sha256: String,
+    /// Checksum of all that was in force: templates, policy, redaction rules and registry, lower-case hex; empty in
+    /// records of before it was kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rules_sha256: String,
+    /// The rules that permitted the call, by id; none in records of before they were kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<String>,
     /// The sanitized variables, by name.
     pub variables: BTreeMap<String, String>,
     /// What the sanitizer removed from the variables.
@@ -239,6 +250,11 @@ pub enum Outcome {
     Deadline,
     /// The output filter ended it.
     Filtered,
+    /// The answer is whole, and kept until somebody has looked at it.
+    Held {
+        /// Why, as stable kebab-case codes.
+        reasons: Vec<String>,
+    },
     /// Something failed.
     Failed {
         /// What, as a stable kebab-case code.
@@ -303,6 +319,13 @@ impl Admitted {
         check_name("template.id", &self.template.id)?;
         check_digest("template.sha256", &self.template.sha256)?;
         check_digest("policy_sha256", &self.policy_sha256)?;
+        if !self.rules_sha256.is_empty() {
+            check_digest("rules_sha256", &self.rules_sha256)?;
+        }
+        check_count("rules", self.rules.len(), RULES_MAX)?;
+        for rule in &self.rules {
+            check_name("rules", rule)?;
+        }
         check_count("variables", self.variables.len(), VARIABLES_MAX)?;
         for name in self.variables.keys() {
             check_name("variables", name)?;
@@ -330,8 +353,15 @@ impl Refused {
 impl Completed {
     fn check(&self) -> Result<(), AuditError> {
         check_request_id(&self.request_id)?;
-        if let Outcome::Failed { code } = &self.outcome {
-            check_name("outcome.code", code)?;
+        match &self.outcome {
+            Outcome::Failed { code } => check_name("outcome.code", code)?,
+            Outcome::Held { reasons } => {
+                check_count("outcome.reasons", reasons.len(), REASONS_MAX)?;
+                for code in reasons {
+                    check_name("outcome.reasons", code)?;
+                }
+            }
+            _ => {}
         }
         check_digest("output_sha256", &self.output_sha256)?;
         check_redactions("output_redactions", &self.output_redactions)

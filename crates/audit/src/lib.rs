@@ -43,8 +43,9 @@ pub use config::{
 };
 pub use entry::{
     Administered, Admitted, BUDGETS_MAX, BudgetUse, Completed, Cut, DETAIL_BYTES_MAX, Entry,
-    ModelRef, NAME_BYTES_MAX, Outcome, Parameters, REDACTIONS_MAX, REQUEST_ID_BYTES_MAX,
-    RedactionCount, Refused, TemplateRef, Timings, Usage, VARIABLES_MAX,
+    ModelRef, NAME_BYTES_MAX, Outcome, Parameters, REASONS_MAX, REDACTIONS_MAX,
+    REQUEST_ID_BYTES_MAX, RULES_MAX, RedactionCount, Refused, TemplateRef, Timings, Usage,
+    VARIABLES_MAX,
 };
 pub use error::{AuditError, Displacement, EntryProblem, Reason};
 pub use log::{APPENDS_WAITING_MAX, AuditLog, Receipt, Recovery};

@@ -10,7 +10,7 @@ use postern_audit::AuditLog;
 use postern_engine::{Engine, ModelManifest, VerifiedModel};
 use postern_governance::{ModelRef, ModelRegistry, Policy, RuleSet, Sanitizer, TemplateSet};
 use postern_server::Server;
-use postern_service::{Clock, Ledger, Service, TokenKey};
+use postern_service::{Clock, Ledger, ModelSummary, Service, TokenKey};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::configuration::{Configuration, ModelSource};
@@ -57,6 +57,10 @@ pub(crate) async fn start_service(
     };
     let for_log = Arc::clone(configuration);
     let service = tokio::task::spawn_blocking(move || open(&for_log, parts)).await??;
+    let for_reload = Arc::clone(configuration);
+    service.read_rules_with(move |models| {
+        load_rules_for(&for_reload, models).map_err(|error| crate::error::message(&error))
+    });
     if termination.has_arrived().await {
         close_unused(&service).await;
         return Ok(None);
@@ -144,28 +148,16 @@ fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Servi
     )?)
 }
 
-/// Reads templates, policy and registry again and puts them in force; if anything is wrong with them, or
-/// the registry does not hold the loaded model any more, the old ones stay.
-pub(crate) fn reload_rules(configuration: &Configuration, service: &Service) {
-    match load_rules_for(configuration, service) {
-        Ok(rules) => {
-            log::info!(rules = rules.checksum(); "templates, policy and registry were read again");
-            service.replace_rules(rules);
-        }
-        Err(error) => {
-            let error = crate::error::message(&error);
-            log::error!(error; "templates, policy and registry were not reloaded; the old ones stay in force");
-        }
-    }
-}
-
 /// The rules as they are now, under which the models that are loaded may go on.
-fn load_rules_for(configuration: &Configuration, service: &Service) -> anyhow::Result<RuleSet> {
+fn load_rules_for(
+    configuration: &Configuration,
+    models: &[ModelSummary],
+) -> anyhow::Result<RuleSet> {
     let rules = load_rules(configuration)?;
-    for model in service.models() {
+    for model in models {
         rules.require_model(&ModelRef {
-            id: model.id,
-            sha256: model.sha256,
+            id: model.id.clone(),
+            sha256: model.sha256.clone(),
         })?;
     }
     Ok(rules)
@@ -293,7 +285,7 @@ pub(crate) fn manifest_of(path: &Path) -> anyhow::Result<PathBuf> {
 pub(crate) struct Termination {
     terminate: Signal,
     interrupt: Signal,
-    /// Absent where the caller had it ignored, as `nohup` does.
+    /// Absent where the caller had it ignored, as `nohup` does, and where it means something else.
     hangup: Option<Signal>,
     _file_size: Signal,
 }
@@ -304,16 +296,25 @@ impl Termination {
     /// # Errors
     /// The operating system does not let us.
     pub(crate) fn catch() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("cannot catch the signals that end the program");
         Ok(Self {
-            terminate: catch(SignalKind::terminate())?,
-            interrupt: catch(SignalKind::interrupt())?,
-            hangup: if hangup_is_ignored() {
-                None
-            } else {
-                Some(catch(SignalKind::hangup())?)
+            hangup: match hangup_is_ignored() {
+                true => None,
+                false => Some(caught(SignalKind::hangup())?),
             },
-            _file_size: catch(SignalKind::from_raw(SIGXFSZ))?,
+            ..Self::catch_but_hangup()?
+        })
+    }
+
+    /// As [`Termination::catch`], where SIGHUP means something else.
+    ///
+    /// # Errors
+    /// The operating system does not let us.
+    pub(crate) fn catch_but_hangup() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: caught(SignalKind::terminate())?,
+            interrupt: caught(SignalKind::interrupt())?,
+            hangup: None,
+            _file_size: caught(SignalKind::from_raw(SIGXFSZ))?,
         })
     }
 
@@ -343,6 +344,10 @@ impl Termination {
             std::process::exit(Exit::Interrupted as i32);
         });
     }
+}
+
+fn caught(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).context("cannot catch the signals that end the program")
 }
 
 /// Completes with the signal; never where it is not listened for.

@@ -56,6 +56,14 @@ pub(crate) enum CommandError {
         /// How many.
         count: u64,
     },
+    /// The answer is kept until somebody has looked at it.
+    #[error("{message}")]
+    Held {
+        /// Why, and how to get it later.
+        message: String,
+        /// What the server said.
+        held: Value,
+    },
     /// A call that was only asked about would be refused, and why was printed.
     #[error("the call would be refused")]
     WouldBeRefused,
@@ -146,6 +154,23 @@ impl CommandError {
     }
 }
 
+impl CommandError {
+    /// What the answer to a call says whose output is held.
+    pub(crate) fn held(held: Value) -> Self {
+        let text = |value: &Value| value.as_str().map(printable).unwrap_or_default();
+        let reasons = held["reasons"].as_array().into_iter().flatten();
+        let reasons: Vec<_> = reasons.map(|reason| text(&reason["detail"])).collect();
+        let id = text(&held["id"]);
+        let message = format!(
+            "the answer is held until somebody has looked at it: {}; `postern review show {id}` has it \
+             once it is approved, until {}",
+            reasons.join("; "),
+            text(&held["expires"])
+        );
+        Self::Held { message, held }
+    }
+}
+
 impl From<Refusal> for CommandError {
     /// A refusal of the service in this process, with the problem that the HTTP API would answer. But
     /// its detail is what the audit record says: whoever runs the service may read that too.
@@ -161,10 +186,17 @@ impl From<Refusal> for CommandError {
             | RefusalKind::OverLimit { .. }
             | RefusalKind::RightMissing { .. }
             | RefusalKind::BudgetUnknown
+            | RefusalKind::ReloadFailed { .. }
+            | RefusalKind::ReviewUnknown
+            | RefusalKind::ReviewOwn
+            | RefusalKind::ReviewClosed { .. }
+            | RefusalKind::ReviewWhy
             | RefusalKind::ContextOverflow { .. }
             | RefusalKind::DeadlineExceeded { .. } => true,
             RefusalKind::ShuttingDown
             | RefusalKind::AuditUnavailable
+            | RefusalKind::ReviewUnavailable
+            | RefusalKind::ReviewQueueFull
             | RefusalKind::BudgetUnavailable
             | RefusalKind::ClientGone
             | RefusalKind::EngineStopped
@@ -196,6 +228,7 @@ pub(crate) enum Exit {
     AuditBroken = 4,
     Unreachable = 5,
     ChecksFailed = 6,
+    Held = 7,
     /// As shells report SIGINT.
     Interrupted = 130,
 }
@@ -220,6 +253,7 @@ impl Exit {
                 | CommandError::RedTeamFailed
                 | CommandError::ChecksFailed { .. },
             ) => Self::ChecksFailed,
+            Some(CommandError::Held { .. }) => Self::Held,
             Some(CommandError::Interrupted) => Self::Interrupted,
             Some(CommandError::Problem { .. } | CommandError::Output(_)) | None => Self::Failed,
         }
@@ -233,6 +267,7 @@ impl Exit {
             Self::AuditBroken => "audit-broken",
             Self::Unreachable => "unreachable",
             Self::ChecksFailed => "checks-failed",
+            Self::Held => "held",
             Self::Interrupted => "interrupted",
         }
     }
@@ -274,6 +309,9 @@ pub(crate) fn to_json(error: &anyhow::Error) -> Value {
             "problem": problem,
         }
     });
+    if let Some(CommandError::Held { held, .. }) = error.downcast_ref() {
+        json["held"] = held.clone();
+    }
     if exit == Exit::AuditBroken {
         json["verified"] = Value::Bool(false);
     }

@@ -99,6 +99,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::Show { dir, request, json }) => {
             commands::audit::show(&dir, request.as_deref(), json)
         }
+        Command::Reload(reload) => block_on(commands::reload::run(&reload)),
+        Command::Review(command) => block_on(commands::review::run(command)),
         Command::Budget(command) => block_on(commands::budget::run(command)),
         Command::Sanitize(sanitize) => commands::sanitize::run(&sanitize),
         Command::Policy(command) => commands::policy::run(command),

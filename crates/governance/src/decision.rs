@@ -175,6 +175,8 @@ pub struct GovernedPrompt {
     pub output: Option<Schema>,
     /// Checksum of the policy that allowed it.
     pub policy_sha256: String,
+    /// Checksum of the whole rule set, [`RuleSet::checksum`].
+    pub rules_sha256: String,
     /// The rules of the policy that permit it, by id.
     pub rules: Vec<String>,
     /// Whether a person has to look at the output first.
@@ -225,6 +227,7 @@ fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denia
         seed: request.seed,
         output: template.output.clone(),
         policy_sha256: rules.policy.checksum().to_owned(),
+        rules_sha256: rules.checksum().to_owned(),
         rules: deciding,
         review: rules.policy.review.plan(template, found.review),
     })

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
@@ -58,6 +58,9 @@ async fn as_whole(mut events: CallStream) -> Result<Response, Problem> {
         match event {
             CallEvent::Token(_) => {}
             CallEvent::Done(answer) => return Ok(Json(answer).into_response()),
+            CallEvent::Held(held) => {
+                return Ok((StatusCode::ACCEPTED, Json(held)).into_response());
+            }
             CallEvent::Failed(refusal) => return Err(refusal.into()),
         }
     }
@@ -85,7 +88,7 @@ fn as_events(events: CallStream, keep_alive: Duration) -> Response {
     response
 }
 
-/// A call's events as server-sent ones; exactly one `done` or `error` comes last.
+/// A call's events as server-sent ones; exactly one `done`, `held` or `error` comes last.
 struct EventStream {
     events: CallStream,
     ended: bool,
@@ -109,6 +112,10 @@ impl Stream for EventStream {
             Some(CallEvent::Done(answer)) => {
                 self.ended = true;
                 event("done", &answer)
+            }
+            Some(CallEvent::Held(held)) => {
+                self.ended = true;
+                event("held", &held)
             }
             Some(CallEvent::Failed(refusal)) => {
                 self.ended = true;

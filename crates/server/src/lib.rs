@@ -25,6 +25,7 @@ mod listings;
 mod middleware;
 mod problem;
 mod request_body;
+mod reviews;
 mod routes;
 mod server;
 mod socket;

@@ -1,10 +1,10 @@
-//! The routes that only read: what there is, and how the service is.
+//! The routes without a body: what there is, how the service is, and reading the rules again.
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use postern_service::{Caller, ModelSummary, TemplateSummary};
+use postern_service::{Caller, ModelSummary, Reloaded, TemplateSummary};
 use serde::Serialize;
 
 use crate::problem::Problem;
@@ -26,6 +26,14 @@ pub(crate) struct Templates {
 #[derive(Serialize)]
 pub(crate) struct Status {
     status: &'static str,
+}
+
+/// `POST /v1/reload`: reads the rules again, for whoever may administer.
+pub(crate) async fn reload(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Reloaded>, Problem> {
+    Ok(Json(state.service.reload_for(&caller).await?))
 }
 
 /// `GET /v1/models`: what is loaded.

@@ -53,6 +53,11 @@ struct Wording(StatusCode, &'static str, &'static str, &'static str);
 struct Facts {
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'static str>,
+    /// Of what the operator wrote, for whoever may administer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    review_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     variable: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -260,6 +265,48 @@ fn wording(kind: &RefusalKind) -> Wording {
             "budget-unavailable",
             "The ledger of budgets cannot be written",
             "What is left of the budgets cannot be read or written, so no call that has one is answered; the operator must make room or repair the disk, and start the service again.",
+        ),
+        RefusalKind::ReloadFailed { .. } => Wording(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "reload-failed",
+            "The rules were not reloaded",
+            "Something is wrong with the templates, the policy or the registry; reason says what and where. The old ones stay in force.",
+        ),
+        RefusalKind::ReviewUnknown => Wording(
+            StatusCode::NOT_FOUND,
+            "review-unknown",
+            "No such held output",
+            "There is no held output of this id that you made or may decide on; GET /v1/reviews lists those there are.",
+        ),
+        RefusalKind::ReviewOwn => Wording(
+            StatusCode::FORBIDDEN,
+            "review-own",
+            "The call is your own",
+            "Nobody decides on the output of a call of their own; somebody else has to.",
+        ),
+        RefusalKind::ReviewClosed { .. } => Wording(
+            StatusCode::CONFLICT,
+            "review-closed",
+            "It is decided already",
+            "The held output is not pending any more; review_status says where it stands.",
+        ),
+        RefusalKind::ReviewWhy => Wording(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "review-why",
+            "A decision needs a reason",
+            "Say why, in 1 to 1000 bytes; it is recorded with the decision.",
+        ),
+        RefusalKind::ReviewUnavailable => Wording(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "review-unavailable",
+            "No output can be held",
+            "The policy may want a person to look at the output, and no output can be kept for that; the operator must give the service a ledger, or repair it.",
+        ),
+        RefusalKind::ReviewQueueFull => Wording(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "review-queue-full",
+            "Too many outputs are held",
+            "As many outputs wait for a decision as may, so this one was thrown away; somebody has to decide on those first.",
         ),
         RefusalKind::ContextOverflow { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -564,6 +611,14 @@ fn facts(kind: &RefusalKind) -> Facts {
         },
         RefusalKind::RightMissing { right } => Facts {
             right: Some(right.as_str()),
+            ..Facts::default()
+        },
+        RefusalKind::ReloadFailed { ref reason } => Facts {
+            reason: Some(reason.clone()),
+            ..Facts::default()
+        },
+        RefusalKind::ReviewClosed { status } => Facts {
+            review_status: Some(status.as_str()),
             ..Facts::default()
         },
         RefusalKind::OverLimit {

@@ -14,7 +14,7 @@ use crate::ServerConfig;
 use crate::middleware;
 use crate::problem::Problem;
 use crate::request_body::BodyLimits;
-use crate::{budgets, generate, listings};
+use crate::{budgets, generate, listings, reviews};
 
 /// What handlers and middleware share.
 #[derive(Clone)]
@@ -36,6 +36,9 @@ pub(crate) fn router(service: Arc<Service>, config: &ServerConfig) -> Router {
         .route("/v1/generate", post(generate::generate))
         .route("/v1/budgets", get(budgets::all))
         .route("/v1/budgets/{kind}/{name}", put(budgets::set))
+        .route("/v1/reload", post(listings::reload))
+        .route("/v1/reviews", get(reviews::all))
+        .route("/v1/reviews/{id}", get(reviews::one).put(reviews::decide))
         .route("/v1/models", get(listings::models))
         .route("/v1/templates", get(listings::templates));
     // Certificate only.

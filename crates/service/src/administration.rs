@@ -89,13 +89,10 @@ impl Service {
         caller: &Caller,
         change: BudgetChange,
     ) -> Result<BudgetReport, Refusal> {
-        let (service, by) = (Arc::clone(self), caller.clone());
-        let changed =
-            tokio::task::spawn_blocking(move || service.change_budget(&by, &change)).await;
-        match changed.unwrap_or(Err(RefusalKind::Internal)) {
-            Ok(report) => Ok(report),
-            Err(kind) => Err(self.refuse(Some(&caller.identity), kind).await),
-        }
+        self.at_desk(caller, move |service, by| {
+            service.change_budget(by, &change)
+        })
+        .await
     }
 
     fn change_budget(

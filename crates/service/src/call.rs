@@ -13,6 +13,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::mpsc;
 
+use crate::review::Held;
 use crate::{Refusal, RequestId};
 
 /// One call, as `POST /v1/generate` carries it.
@@ -133,6 +134,8 @@ pub enum CallEvent {
     Token(String),
     /// The whole answer. Its last audit record is on disk.
     Done(Box<Answer>),
+    /// The answer is whole, and kept until somebody has looked at it.
+    Held(Box<Held>),
     /// The call ended without an answer, and that is recorded unless the audit
     /// log itself failed.
     Failed(Refusal),

@@ -30,7 +30,9 @@ mod path;
 mod progress;
 mod record;
 mod refusal;
+mod reload;
 mod request_id;
+mod review;
 mod service;
 mod token;
 mod translate;
@@ -46,7 +48,9 @@ pub use config::{CALLS_MAX_LIMIT, DEADLINE_S_LIMIT, ServiceConfig};
 pub use error::ServiceError;
 pub use ledger::{Ledger, LedgerError, LedgerRecovery};
 pub use refusal::{AuthenticationError, Refusal, RefusalKind, RequestFault};
+pub use reload::Reloaded;
 pub use request_id::{RequestId, RequestIdInvalid};
+pub use review::{Decided, Held, ReasonReport, ReviewReport, ReviewStatus, Verdict, WHY_BYTES_MAX};
 pub use service::{NotReady, Service};
 pub use token::{
     CLOCK_LEEWAY, TOKEN_BYTES_MAX, TOKEN_TEMPLATES_MAX, TOKEN_TTL_MAX, TokenClaims, TokenKey, issue,

@@ -18,8 +18,8 @@ use postern_engine::{
     Sampling,
 };
 use postern_governance::{
-    CallRequest, Circumstances, Decision, GovernedPrompt, Identity, OutputFilter, RuleSet,
-    TemplateId, decide,
+    CallRequest, Circumstances, Decision, GovernedPrompt, Identity, OutputFilter, ReviewReason,
+    RuleSet, TemplateId, decide,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -77,6 +77,13 @@ pub(crate) struct Admission {
     _slot: OwnedSemaphorePermit,
 }
 
+/// How a call's output ended.
+struct Ending {
+    end: AnswerEnd,
+    /// Why it is held; empty if it goes out.
+    review: Vec<ReviewReason>,
+}
+
 impl Service {
     /// Takes one call along the path. `desk` is given back once the call is
     /// refused or admitted.
@@ -112,6 +119,7 @@ impl Service {
             Decision::Allow(prompt) => prompt,
             Decision::Deny(denial) => return Err(RefusalKind::Denied(denial)),
         };
+        self.check_review(&prompt.review)?;
         let slot = Arc::clone(&self.slots)
             .try_acquire_owned()
             .map_err(|_| RefusalKind::Busy)?;
@@ -215,14 +223,15 @@ impl Service {
             events: stream,
             generation: generation.canceller(),
         }));
-        let end = unless_panicked(|| self.follow(&admission, &generation, &events, &mut progress));
+        let ending =
+            unless_panicked(|| self.follow(&admission, &generation, &events, &mut progress));
         drop(generation);
         // Before the caller is told, so that its next call finds what this one left.
         admission.hold.settle(progress.tokens_used());
-        let closed =
-            end.and_then(|end| unless_panicked(|| self.finish(&admission, &progress, end)));
+        let closed = ending
+            .and_then(|ending| unless_panicked(|| self.conclude(&admission, &progress, &ending)));
         let last = match closed {
-            Ok(answer) => CallEvent::Done(Box::new(answer)),
+            Ok(last) => last,
             Err(kind) => {
                 let kind = self.fail(&admission, &progress, kind);
                 CallEvent::Failed(Refusal { id, kind })
@@ -230,6 +239,21 @@ impl Service {
         };
         // The channel has room for this event; only a client that left misses it.
         let _ = events.try_send(last);
+    }
+
+    /// Closes a call whose output is whole, and gives its last event.
+    fn conclude(
+        &self,
+        admission: &Admission,
+        progress: &Progress,
+        ending: &Ending,
+    ) -> Result<CallEvent, RefusalKind> {
+        if ending.review.is_empty() {
+            let answer = self.finish(admission, progress, ending.end)?;
+            return Ok(CallEvent::Done(Box::new(answer)));
+        }
+        let held = self.hold(admission, progress, ending.end, &ending.review)?;
+        Ok(CallEvent::Held(Box::new(held)))
     }
 
     fn submit(&self, admission: &Admission) -> Result<Generation, RefusalKind> {
@@ -259,7 +283,7 @@ impl Service {
         generation: &Generation,
         events: &mpsc::Sender<CallEvent>,
         progress: &mut Progress,
-    ) -> Result<AnswerEnd, RefusalKind> {
+    ) -> Result<Ending, RefusalKind> {
         let end = self.relay(admission, generation, events, progress);
         if end.is_err() {
             generation.cancel();
@@ -274,20 +298,26 @@ impl Service {
         generation: &Generation,
         events: &mpsc::Sender<CallEvent>,
         progress: &mut Progress,
-    ) -> Result<AnswerEnd, RefusalKind> {
+    ) -> Result<Ending, RefusalKind> {
+        // What may turn out to be held cannot go out before its end.
+        let withheld = admission.prompt.review.may_hold();
+        let pass = |text: Option<String>| hand(events, text.filter(|_| !withheld));
         loop {
             let wait = self.proceed(admission, events)?;
             match generation.next(wait) {
                 Next::Event(Event::Started { prompt_tokens }) => {
                     progress.prompt_tokens = prompt_tokens;
                 }
-                Next::Event(Event::Token { text, .. }) => hand(events, progress.token(&text))?,
+                Next::Event(Event::Token { text, .. }) => pass(progress.token(&text))?,
                 Next::Event(Event::Done(finished)) => {
                     progress.finished(&finished);
                     let end = self.end(finished.finish_reason, events)?;
-                    hand(events, progress.flush(&finished.text_tail))?;
-                    check_output(admission, progress, end)?;
-                    return Ok(end);
+                    pass(progress.flush(&finished.text_tail))?;
+                    let ending = judge(admission, progress, end, finished.mean_probability)?;
+                    if withheld && ending.review.is_empty() && !progress.text().is_empty() {
+                        hand(events, Some(progress.text().to_owned()))?;
+                    }
+                    return Ok(ending);
                 }
                 Next::Event(Event::Failed(error)) => {
                     progress.is_final = true;
@@ -347,6 +377,7 @@ fn job(admission: &Admission, output: OutputFormat) -> Job {
         sampling: Sampling {
             temperature: admission.prompt.temperature,
             seed: admission.seed,
+            measures_probability: admission.prompt.review.probability_min.is_some(),
             ..Sampling::greedy()
         },
         max_tokens: admission.prompt.max_tokens as usize,
@@ -356,20 +387,24 @@ fn job(admission: &Admission, output: OutputFormat) -> Job {
     }
 }
 
-/// Checks the whole text as it was handed out, however it was generated.
-fn check_output(
+/// Checks the whole text as it would be handed out, however it was generated, and says whether it is held.
+fn judge(
     admission: &Admission,
     progress: &Progress,
     end: AnswerEnd,
-) -> Result<(), RefusalKind> {
+    mean_probability: Option<f32>,
+) -> Result<Ending, RefusalKind> {
     let schema = admission.prompt.output.as_ref();
-    let Some(mut reason) = schema.and_then(|schema| schema.output_fault(progress.text())) else {
-        return Ok(());
-    };
-    if end == AnswerEnd::Length {
+    let mut fault = schema.and_then(|schema| schema.output_fault(progress.text()));
+    if let (Some(reason), AnswerEnd::Length) = (&mut fault, end) {
         reason.push_str("; it was cut at max_tokens");
     }
-    Err(RefusalKind::OutputInvalid { reason })
+    let plan = &admission.prompt.review;
+    let review = plan.reasons(fault.as_deref(), mean_probability);
+    match fault {
+        Some(reason) if review.is_empty() => Err(RefusalKind::OutputInvalid { reason }),
+        _ => Ok(Ending { end, review }),
+    }
 }
 
 /// A seed for a caller that named none.

@@ -84,15 +84,29 @@ impl Service {
             AnswerEnd::Stop => (Outcome::Completed, "completed"),
             AnswerEnd::Length => (Outcome::Length, "length"),
         };
-        let total = progress.elapsed();
         let record = self.close(admission, progress, outcome, code)?;
         self.metrics.observe_speed(
-            progress.first_token().unwrap_or(total).as_secs_f64(),
+            progress
+                .first_token()
+                .unwrap_or(progress.elapsed())
+                .as_secs_f64(),
             progress.tokens_per_s(),
         );
+        Ok(self.answer(admission, progress, end, &record))
+    }
+
+    /// The answer of a call whose text is whole.
+    pub(crate) fn answer(
+        &self,
+        admission: &Admission,
+        progress: &Progress,
+        end: AnswerEnd,
+        record: &Receipt,
+    ) -> Answer {
+        let total = progress.elapsed();
         let mut redactions = translate::answer_redactions(&admission.prompt.redactions);
         redactions.extend(translate::answer_redactions(&progress.redactions()));
-        Ok(Answer {
+        Answer {
             id: admission.id,
             text: progress.text().to_owned(),
             finish_reason: end,
@@ -113,11 +127,8 @@ impl Service {
                 sha256: admission.prompt.template.sha256.clone(),
             },
             redactions,
-            audit: AuditReceipt {
-                index: record.index,
-                head: record.head,
-            },
-        })
+            audit: receipt(record),
+        }
     }
 
     /// Closes a call that ends without an answer, and gives the reason to tell.
@@ -144,7 +155,7 @@ impl Service {
     }
 
     /// Writes the last record of an admitted call, then counts and logs it.
-    fn close(
+    pub(crate) fn close(
         &self,
         admission: &Admission,
         progress: &Progress,
@@ -195,6 +206,14 @@ impl Service {
             "call ended"
         );
         recorded
+    }
+}
+
+/// What a caller is told of a record.
+pub(crate) fn receipt(record: &Receipt) -> AuditReceipt {
+    AuditReceipt {
+        index: record.index,
+        head: record.head.clone(),
     }
 }
 

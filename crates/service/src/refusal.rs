@@ -10,6 +10,7 @@ use std::fmt;
 use postern_governance::{Account, Denial, LimitKey, Right, Shortfall};
 
 use crate::RequestId;
+use crate::review::{ReviewStatus, WHY_BYTES_MAX};
 
 /// A call that was not answered, under its id.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -48,6 +49,26 @@ pub enum RefusalKind {
     BudgetUnknown,
     /// What a day or month still allows cannot be read or written, so nothing is allowed.
     BudgetUnavailable,
+    /// The rules could not be read again; the old ones stay in force.
+    ReloadFailed {
+        /// What is wrong, with file and line.
+        reason: String,
+    },
+    /// There is no held output of this name that the caller may know of.
+    ReviewUnknown,
+    /// Somebody wants to decide on a call of their own.
+    ReviewOwn,
+    /// It was decided already, or its time is over.
+    ReviewClosed {
+        /// Where it stands.
+        status: ReviewStatus,
+    },
+    /// The reason of a decision is missing or too long.
+    ReviewWhy,
+    /// The policy may want the output to be held, and nothing can be held.
+    ReviewUnavailable,
+    /// As many outputs are held as may be.
+    ReviewQueueFull,
     /// Prompt and answer do not fit into the model's context together.
     ContextOverflow {
         /// Tokens of the prompt.
@@ -180,6 +201,13 @@ impl RefusalKind {
             Self::RightMissing { .. } => "right-missing",
             Self::BudgetUnknown => "budget-unknown",
             Self::BudgetUnavailable => "budget-unavailable",
+            Self::ReloadFailed { .. } => "reload-failed",
+            Self::ReviewUnknown => "review-unknown",
+            Self::ReviewOwn => "review-own",
+            Self::ReviewClosed { .. } => "review-closed",
+            Self::ReviewWhy => "review-why",
+            Self::ReviewUnavailable => "review-unavailable",
+            Self::ReviewQueueFull => "review-queue-full",
             Self::ContextOverflow { .. } => "context-overflow",
             Self::DeadlineExceeded { .. } => "deadline-exceeded",
             Self::ShuttingDown => "shutting-down",
@@ -229,6 +257,18 @@ impl fmt::Display for RefusalKind {
             }
             Self::BudgetUnknown => f.write_str("the policy gives this account no budget"),
             Self::BudgetUnavailable => f.write_str("the ledger of budgets cannot be used"),
+            Self::ReloadFailed { reason } => {
+                write!(
+                    f,
+                    "the rules were not reloaded, the old ones stay in force: {reason}"
+                )
+            }
+            Self::ReviewUnknown => f.write_str("there is no such held output"),
+            Self::ReviewOwn => f.write_str("nobody decides on the output of a call of their own"),
+            Self::ReviewClosed { status } => write!(f, "the held output is {}", status.as_str()),
+            Self::ReviewWhy => write!(f, "a decision needs a reason of 1 to {WHY_BYTES_MAX} bytes"),
+            Self::ReviewUnavailable => f.write_str("no output can be held for review"),
+            Self::ReviewQueueFull => f.write_str("as many outputs are held for review as may be"),
             Self::ContextOverflow {
                 prompt_tokens,
                 max_tokens,

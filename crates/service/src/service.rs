@@ -3,9 +3,10 @@
 //! Absent here: the path itself, which is synchronous and lives in `path.rs`.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use postern_audit::AuditLog;
 use postern_engine::Engine;
 use postern_governance::{Circumstances, FenceKey, Identity, RuleSet, Source, Template};
@@ -15,6 +16,7 @@ use crate::budgets::Budgets;
 use crate::call::{Call, CallStream, Caller, ModelSummary, TemplateSummary, VariableSummary};
 use crate::metrics::Metrics;
 use crate::path::Arrival;
+use crate::reload::RuleSource;
 use crate::request_id::RequestIds;
 use crate::token::{self, TokenKey};
 use crate::translate;
@@ -47,6 +49,9 @@ pub struct Service {
     /// One permit an admitted call, held until its last record is written.
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) audit_failing: AtomicBool,
+    /// Held by whoever decides on a held output or has the rules read again, so that each is done once.
+    turn: Mutex<()>,
+    pub(crate) rule_source: OnceLock<RuleSource>,
     tokens: TokenKey,
     pub(crate) clock: Clock,
     ids: RequestIds,
@@ -156,6 +161,8 @@ impl Service {
             metrics,
             slots: Arc::new(Semaphore::new(config.calls_max)),
             audit_failing: AtomicBool::new(false),
+            turn: Mutex::default(),
+            rule_source: OnceLock::new(),
             tokens,
             ids: RequestIds::new(clock.clone())?,
             clock,
@@ -269,16 +276,45 @@ impl Service {
     pub(crate) fn circumstances(&self, source: Source) -> Circumstances {
         Circumstances {
             source,
-            time_unix_s: self.clock.now().as_second(),
+            time_unix_s: self.now().as_second(),
         }
     }
 
+    /// A turn at what is done one at a time.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wall clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// A place among the threads that decide and write refusals.
-    async fn desk(&self) -> tokio::sync::OwnedSemaphorePermit {
+    pub(crate) async fn desk(&self) -> tokio::sync::OwnedSemaphorePermit {
         Arc::clone(&self.desk)
             .acquire_owned()
             .await
             .expect("the desk is never closed")
+    }
+
+    /// Runs blocking work of a caller at the desk, and records a refusal.
+    pub(crate) async fn at_desk<T: Send + 'static>(
+        self: &Arc<Self>,
+        caller: &Caller,
+        work: impl FnOnce(&Self, &Caller) -> Result<T, RefusalKind> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let desk = self.desk().await;
+        let (service, by) = (Arc::clone(self), caller.clone());
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&service, &by);
+            drop(desk);
+            done
+        });
+        match done.await.unwrap_or(Err(RefusalKind::Internal)) {
+            Ok(result) => Ok(result),
+            Err(kind) => Err(self.refuse(Some(&caller.identity), kind).await),
+        }
     }
 
     /// A name for a request that never becomes a call, from the same sequence

@@ -32,6 +32,8 @@ pub(crate) fn admitted(
             sha256: prompt.template.sha256.clone(),
         },
         policy_sha256: prompt.policy_sha256.clone(),
+        rules_sha256: prompt.rules_sha256.clone(),
+        rules: prompt.rules.clone(),
         variables: prompt.variables.clone(),
         redactions: redactions(&prompt.redactions),
         parameters: audit::Parameters {

@@ -36,6 +36,8 @@ pub(crate) fn admitted(request_id: &str, wishes: &str) -> Entry {
             sha256: digest('c'),
         },
         policy_sha256: digest('d'),
+        rules_sha256: digest('e'),
+        rules: vec!["kiosk-coffee".to_owned()],
         variables: BTreeMap::from([("wishes".to_owned(), wishes.to_owned())]),
         redactions: vec![RedactionCount {
             variable: "wishes".to_owned(),

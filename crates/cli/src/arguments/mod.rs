@@ -7,6 +7,7 @@ mod budget;
 mod model;
 mod policy;
 mod prompt;
+mod review;
 mod values;
 
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ pub(crate) use prompt::{
     CheckArguments, DiffArguments, LiveArguments, LockArguments, PromptCommand, RenderArguments,
     ReportArguments, TestArguments,
 };
+pub(crate) use review::{DecideArguments, ReviewCommand, ReviewerArguments};
 use values::{parse_receipt, parse_share, parse_ttl, parse_variable};
 
 const STYLES: Styles = Styles::styled()
@@ -45,6 +47,7 @@ Exit codes:
   5  the server could not be reached
   6  a check did not pass: `prompt check`, `prompt test`, `policy check` or `model check` failed,
      `sanitize --fail` found something, `policy redteam` missed its goals
+  7  the answer is held until somebody has looked at it (`postern review`)
   130  interrupted by a signal before it was done
 
 Environment:
@@ -98,6 +101,19 @@ pub(crate) enum Command {
     /// Show and set what is left of budgets
     #[command(subcommand)]
     Budget(BudgetCommand),
+    /// Have a running server read its templates, policy, redaction rules and registry again
+    ///
+    /// All of them are put in force together, or, if anything is wrong, none: then the old ones stay, and the
+    /// answer says what is wrong. It needs a token with the right `administer` and a rule that gives it.
+    /// Whoever is at the device may send SIGHUP to the daemon instead.
+    #[command(after_help = "\
+Examples:
+  postern reload --url https://localhost:8443 --identity operator
+  systemctl reload postern          the same by SIGHUP, at the device")]
+    Reload(ReviewerArguments),
+    /// See outputs that are held for a person, and release or reject them
+    #[command(subcommand)]
+    Review(ReviewCommand),
     Sanitize(Box<SanitizeArguments>),
     /// Try a policy out
     #[command(subcommand)]
@@ -251,6 +267,13 @@ pub(crate) struct RemoteArguments {
         conflicts_with_all = ["config", "model", "prompts", "policy", "models", "audit_dir", "token_key"]
     )]
     pub(crate) url: Option<String>,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArguments,
+}
+
+/// What a client shows a server, and trusts of it.
+#[derive(Debug, Args)]
+pub(crate) struct CredentialArguments {
     /// CA that signed the server's certificate, PEM [default: STATE/ca.pem]
     #[arg(long, value_name = "FILE", requires = "url", value_hint = ValueHint::FilePath)]
     pub(crate) ca: Option<PathBuf>,
@@ -490,6 +513,8 @@ impl Command {
                 *json
             }
             Self::Budget(budget) => budget.json(),
+            Self::Reload(reload) => reload.json,
+            Self::Review(review) => review.json(),
             Self::Prompt(prompt) => prompt.json(),
             Self::Serve(_)
             | Self::Token(_)

@@ -108,6 +108,16 @@ pub(super) fn token_text(data: &str) -> anyhow::Result<String> {
     Ok(token.text)
 }
 
+/// The error that says of an answer that it is held.
+///
+/// # Errors
+/// The bytes are not JSON.
+pub(super) fn held(bytes: &[u8]) -> anyhow::Result<CommandError> {
+    let held = serde_json::from_slice(bytes)
+        .context("what the server says of the held answer is not JSON")?;
+    Ok(CommandError::held(held))
+}
+
 /// The error that a problem document (RFC 9457) stands for.
 ///
 /// # Errors

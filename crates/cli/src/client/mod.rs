@@ -63,11 +63,16 @@ impl Client {
     /// Makes a call and waits for the whole answer.
     ///
     /// # Errors
-    /// [`CommandError::Problem`] when the server says no, [`CommandError::Unreachable`] when there
-    /// is no connection, else what was unusable in the answer.
+    /// [`CommandError::Problem`] when the server says no, [`CommandError::Held`] when it keeps the
+    /// answer for a review, [`CommandError::Unreachable`] when there is no connection, else what was
+    /// unusable in the answer.
     pub(crate) async fn generate(&self, call: &Call) -> anyhow::Result<Answer> {
         let response = self.post("/v1/generate", "application/json", call).await?;
+        let status = response.status();
         let body = read_whole(response.into_body()).await?;
+        if status == StatusCode::ACCEPTED {
+            return Err(answer::held(&body)?.into());
+        }
         Answer::from_json(&body)
     }
 
@@ -92,6 +97,7 @@ impl Client {
                 match event.name.as_str() {
                     "token" => on_text(&answer::token_text(&event.data)?)?,
                     "done" => return Answer::from_json(event.data.as_bytes()),
+                    "held" => return Err(answer::held(event.data.as_bytes())?.into()),
                     "error" => return Err(answer::problem(event.data.as_bytes())?.into()),
                     // A later server may say more than we know.
                     _ => {}
@@ -99,7 +105,7 @@ impl Client {
             }
         }
         Err(unreachable(
-            "the server ended the stream without `done` or `error`",
+            "the server ended the stream without `done`, `held` or `error`",
         ))
     }
 
@@ -123,8 +129,29 @@ impl Client {
         path: &str,
         change: &serde_json::Value,
     ) -> anyhow::Result<serde_json::Value> {
+        self.change(Method::PUT, path, change).await
+    }
+
+    /// What a route answers to something that is to be done.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub(crate) async fn post_json(
+        &self,
+        path: &str,
+        deed: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
+        self.change(Method::POST, path, deed).await
+    }
+
+    async fn change(
+        &self,
+        method: Method,
+        path: &str,
+        change: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
         let request = self
-            .request(Method::PUT, path, "application/json")
+            .request(method, path, "application/json")
             .header(CONTENT_TYPE, "application/json");
         let body = Bytes::from(serde_json::to_vec(change)?);
         let response = self.answered(request.body(Full::new(body))?).await?;
@@ -158,7 +185,7 @@ impl Client {
     async fn answered(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Incoming>> {
         let response = self.send(request).await?;
         let status = response.status();
-        if status == StatusCode::OK {
+        if matches!(status, StatusCode::OK | StatusCode::ACCEPTED) {
             return Ok(response);
         }
         let body = read_whole(response.into_body()).await?;

@@ -208,6 +208,7 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Cancelled => "cancelled".into(),
         Outcome::Deadline => "cut at the deadline".into(),
         Outcome::Filtered => "ended by the output filter".into(),
+        Outcome::Held { reasons } => format!("held for review: {}", reasons.join(", ")),
         Outcome::Failed { code } => format!("failed: {code}"),
     }
 }

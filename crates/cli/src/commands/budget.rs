@@ -52,7 +52,12 @@ async fn show(arguments: &ShowArguments) -> anyhow::Result<()> {
     let answer = match &arguments.remote.url {
         Some(url) => {
             let state_dir = arguments.deployment.state_dir.as_deref();
-            let client = remote_client(url, &arguments.remote, state_dir, &arguments.identity)?;
+            let client = remote_client(
+                url,
+                &arguments.remote.credentials,
+                state_dir,
+                &arguments.identity,
+            )?;
             client.get("/v1/budgets").await?
         }
         None => json!({ "budgets": read(&Configuration::for_service(&arguments.deployment)?)? }),
@@ -139,7 +144,12 @@ async fn set(arguments: &SetArguments) -> anyhow::Result<()> {
     let budget = match &arguments.remote.url {
         Some(url) => {
             let state_dir = arguments.deployment.state_dir.as_deref();
-            let client = remote_client(url, &arguments.remote, state_dir, &arguments.identity)?;
+            let client = remote_client(
+                url,
+                &arguments.remote.credentials,
+                state_dir,
+                &arguments.identity,
+            )?;
             let path = format!("/v1/budgets/{}", arguments.account);
             client.put(&path, &figures(arguments)).await?
         }

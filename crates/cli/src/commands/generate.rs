@@ -13,7 +13,7 @@ use postern_governance::{Identity, TemplateId};
 use postern_service::{CallEvent, Service, Source, TokenKey};
 use serde_json::json;
 
-use crate::arguments::{GenerateArguments, RemoteArguments};
+use crate::arguments::{CredentialArguments, GenerateArguments};
 use crate::client::{Answer, Call, Client, Credentials, Endpoint};
 use crate::commands::token;
 use crate::configuration::Configuration;
@@ -51,7 +51,7 @@ pub(crate) async fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
         Some(url) => {
             let client = remote_client(
                 url,
-                &arguments.remote,
+                &arguments.remote.credentials,
                 arguments.deployment.state_dir.as_deref(),
                 identity,
             )?;
@@ -138,7 +138,7 @@ fn summary(answer: &Answer) -> String {
 /// A client of the server at `url`, with the files that are named or else those of the state folder.
 pub(crate) fn remote_client(
     url: &str,
-    remote: &RemoteArguments,
+    given: &CredentialArguments,
     state_dir: Option<&Path>,
     identity: &Identity,
 ) -> anyhow::Result<Client> {
@@ -146,14 +146,14 @@ pub(crate) fn remote_client(
         Some(folder) => StateFolder::new(folder),
         None => StateFolder::default_location()?,
     };
-    let or = |given: &Option<std::path::PathBuf>, default| given.clone().unwrap_or(default);
+    let or = |named: &Option<std::path::PathBuf>, default| named.clone().unwrap_or(default);
     let credentials = Credentials {
-        ca: or(&remote.ca, state.ca()),
-        certificate: or(&remote.cert, state.client(identity)),
-        key: or(&remote.key, state.client_key(identity)),
+        ca: or(&given.ca, state.ca()),
+        certificate: or(&given.cert, state.client(identity)),
+        key: or(&given.key, state.client_key(identity)),
     };
     let endpoint = Endpoint::new(url, &credentials)?;
-    let token_file = or(&remote.token_file, state.token(identity));
+    let token_file = or(&given.token_file, state.token(identity));
     let place = || format!("cannot read the token file {}", token_file.display());
     let mut token = String::new();
     let file = std::fs::File::open(&token_file).with_context(place)?;
@@ -232,6 +232,9 @@ pub(crate) async fn call_service(
             CallEvent::Token(text) if call.stream => show(&text)?,
             CallEvent::Token(_) => {}
             CallEvent::Done(answer) => return Answer::from_value(serde_json::to_value(&answer)?),
+            CallEvent::Held(held) => {
+                return Err(CommandError::held(serde_json::to_value(held)?).into());
+            }
             CallEvent::Failed(refusal) => return Err(CommandError::from(refusal).into()),
         }
     }

@@ -9,6 +9,8 @@ pub(crate) mod generate;
 pub(crate) mod model;
 pub(crate) mod policy;
 pub(crate) mod prompt;
+pub(crate) mod reload;
+pub(crate) mod review;
 pub(crate) mod sanitize;
 pub(crate) mod serve;
 pub(crate) mod token;

@@ -1,5 +1,6 @@
 //! `postern serve`: the daemon.
 
+use std::io::{IsTerminal, stdin};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,15 +10,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::ServeArguments;
 use crate::configuration::Configuration;
-use crate::daemon::{Termination, bind, reload_rules, start_service};
+use crate::daemon::{Termination, bind, start_service};
 use crate::file_rights::refuse_strangers;
 use crate::state_folder::development_hint;
 use crate::terminal::Screen;
 
-/// Serves until SIGTERM, SIGINT or SIGHUP, then closes in order. SIGUSR1 reloads templates, policy and registry.
+/// Serves until SIGTERM or SIGINT, then closes in order. SIGHUP reloads templates, policy and registry; but
+/// at a terminal it ends the daemon as well, as it means that the terminal was closed.
 pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
-    let mut termination = Termination::catch()?;
-    let reload = signal(SignalKind::user_defined1()).context("cannot catch SIGUSR1")?;
+    let (mut termination, reload) = if stdin().is_terminal() {
+        (Termination::catch()?, None)
+    } else {
+        let reload = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
+        (Termination::catch_but_hangup()?, Some(reload))
+    };
     let reading = tokio::task::spawn_blocking(move || Configuration::for_daemon(&arguments));
     let configuration = tokio::select! {
         biased;
@@ -44,25 +50,21 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     if let Err(error) = ready {
         log::warn!("{error}");
     }
-    let reloading = tokio::spawn(reload_on_signal(
-        reload,
-        Arc::clone(&configuration),
-        Arc::clone(&service),
-    ));
+    let reloading =
+        reload.map(|reload| tokio::spawn(reload_on_signal(reload, Arc::clone(&service))));
     let served = server.run(termination.arrived_once()).await;
-    reloading.abort();
+    if let Some(reloading) = reloading {
+        reloading.abort();
+    }
     Ok(served?)
 }
 
 /// Reloads templates, policy and registry at each signal, one after the other.
-async fn reload_on_signal(
-    mut reload: Signal,
-    configuration: Arc<Configuration>,
-    service: Arc<Service>,
-) {
+async fn reload_on_signal(mut reload: Signal, service: Arc<Service>) {
     while reload.recv().await.is_some() {
-        let (configuration, service) = (Arc::clone(&configuration), Arc::clone(&service));
-        let read = tokio::task::spawn_blocking(move || reload_rules(&configuration, &service));
+        let service = Arc::clone(&service);
+        let read = tokio::task::spawn_blocking(move || service.reload(None));
+        // What went wrong in the reading is logged and recorded there.
         if read.await.is_err() {
             log::error!(
                 "a defect ended the reading of templates, policy and registry; the old ones stay in force"

@@ -230,10 +230,10 @@ fn the_example_configuration_serves() {
     daemon.terminate();
 }
 
-/// Sends SIGUSR1 and waits until the daemon logs `message`.
+/// Sends SIGHUP and waits until the daemon logs `message`.
 fn reload(daemon: &Daemon, log: &mut impl BufRead, message: &str) {
     let pid = daemon.child.id().to_string();
-    let sent = Command::new("kill").args(["-USR1", &pid]).status();
+    let sent = Command::new("kill").args(["-HUP", &pid]).status();
     assert!(sent.expect("kill runs").success());
     let mut line = String::new();
     while !line.contains(message) {
@@ -244,7 +244,7 @@ fn reload(daemon: &Daemon, log: &mut impl BufRead, message: &str) {
 }
 
 #[test]
-fn rules_are_reloaded_at_sigusr1_and_bad_ones_leave_the_old_in_force() {
+fn rules_are_reloaded_at_sighup_and_bad_ones_leave_the_old_in_force() {
     let home = with_state();
     let prompts = home.path().join("prompts");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/prompts");

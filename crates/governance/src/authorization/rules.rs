@@ -19,6 +19,9 @@ use crate::template_set::TemplateSet;
 /// Most rules of a policy, grants included: every call asks all of them.
 pub const AUTHORIZATION_RULES_MAX: usize = 1024;
 
+/// Longest `@id` of a rule, in bytes: records name the rules that permitted a call. The path of a grant is no longer.
+const RULE_ID_BYTES_MAX: usize = 160;
+
 /// The annotation that names a rule.
 const ID_ANNOTATION: &str = "id";
 /// How a rule that looks at a call's variables spells that.
@@ -185,6 +188,10 @@ impl LoadedRules {
             return Err(
                 place.fault("has an empty `@id`; give it a name or leave it out".to_owned())
             );
+        }
+        if id.len() > RULE_ID_BYTES_MAX {
+            let reason = format!("has an `@id` of more than {RULE_ID_BYTES_MAX} bytes; shorten it");
+            return Err(place.fault(reason));
         }
         if let Some(other) = self.places.iter().find(|other| other.id == id) {
             let reason = format!("has the same `@id` as the rule in {other}; give each its own");

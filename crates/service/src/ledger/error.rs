@@ -62,6 +62,7 @@ pub(super) enum Fault {
     Storage(redb::Error),
     Version { found: u64 },
     Account { found: String },
+    HeldOutput { reason: String },
 }
 
 impl Fault {
@@ -72,6 +73,10 @@ impl Fault {
             Self::Account { found } => LedgerError::Damaged {
                 path,
                 reason: format!("`{found}` is no account"),
+            },
+            Self::HeldOutput { reason } => LedgerError::Damaged {
+                path,
+                reason: format!("a held output cannot be read: {reason}"),
             },
             Self::Storage(error) => match error {
                 redb::Error::DatabaseAlreadyOpen => LedgerError::InUse { path },

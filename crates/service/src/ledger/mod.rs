@@ -16,6 +16,7 @@
 //! the policy no longer names are kept, as it may name them again; only the policy makes names, so they are few.
 
 mod error;
+mod reviews;
 mod tables;
 
 use std::fs::{File, OpenOptions};

@@ -1,16 +1,18 @@
-//! How the ledger lies in its file: three tables of redb.
+//! How the ledger lies in its file: four tables of redb.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `format` | `version` | [`FORMAT_VERSION`] |
 //! | `accounts` | account, as it is written | day and month: number, used, reserved, granted, warned |
 //! | `reservations` | call, account | tokens, number of the day, number of the month |
+//! | `held` | call | the held output, as JSON |
 
 use postern_governance::{Account, Budget, Reservation, Spending};
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 use super::error::Fault;
 use crate::RequestId;
+use crate::review::HeldOutput;
 
 /// Version of these tables.
 const FORMAT_VERSION: u64 = 1;
@@ -26,8 +28,11 @@ const ACCOUNTS: TableDefinition<'_, &str, BudgetRow> = TableDefinition::new("acc
 const RESERVATIONS: TableDefinition<'_, (u128, &str), ReservationRow> =
     TableDefinition::new("reservations");
 
+const HELD: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("held");
+
 /// The tables, open for change.
 pub(super) struct Tables<'t> {
+    held: Table<'t, u128, &'static [u8]>,
     accounts: Table<'t, &'static str, BudgetRow>,
     reservations: Table<'t, (u128, &'static str), ReservationRow>,
 }
@@ -39,6 +44,7 @@ impl<'t> Tables<'t> {
         Ok(Self {
             accounts: transaction.open_table(ACCOUNTS)?,
             reservations: transaction.open_table(RESERVATIONS)?,
+            held: transaction.open_table(HELD)?,
         })
     }
 
@@ -87,6 +93,22 @@ impl<'t> Tables<'t> {
         self.reservations.retain(|_, _| false)?;
         Ok(closed)
     }
+
+    /// All held outputs, the oldest first: the ids of calls are in the order of time.
+    pub(super) fn held_outputs(&self) -> Result<Vec<HeldOutput>, Fault> {
+        held_in(&self.held)
+    }
+
+    pub(super) fn set_held(&mut self, output: &HeldOutput) -> Result<(), Fault> {
+        let json = serde_json::to_vec(output).expect("texts, numbers and times serialize");
+        self.held.insert(output.id.number(), &*json)?;
+        Ok(())
+    }
+
+    pub(super) fn drop_held(&mut self, id: RequestId) -> Result<(), Fault> {
+        self.held.remove(id.number())?;
+        Ok(())
+    }
 }
 
 /// Marks a new ledger, and refuses one of another version.
@@ -128,6 +150,44 @@ pub(super) fn read_budgets(transaction: &ReadTransaction) -> Result<Vec<(Account
         budgets.push((account(key.value())?, budget(row.value())));
     }
     Ok(budgets)
+}
+
+/// One held output.
+pub(super) fn read_held(
+    transaction: &ReadTransaction,
+    id: RequestId,
+) -> Result<Option<HeldOutput>, Fault> {
+    let held = match transaction.open_table(HELD) {
+        Ok(held) => held,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let row = held.get(id.number())?;
+    row.map(|row| held_output(row.value())).transpose()
+}
+
+/// All held outputs, the oldest first.
+pub(super) fn read_all_held(transaction: &ReadTransaction) -> Result<Vec<HeldOutput>, Fault> {
+    match transaction.open_table(HELD) {
+        Ok(held) => held_in(&held),
+        Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn held_in(held: &impl ReadableTable<u128, &'static [u8]>) -> Result<Vec<HeldOutput>, Fault> {
+    let mut outputs = Vec::new();
+    for entry in held.iter()? {
+        let (_, row) = entry?;
+        outputs.push(held_output(row.value())?);
+    }
+    Ok(outputs)
+}
+
+fn held_output(json: &[u8]) -> Result<HeldOutput, Fault> {
+    serde_json::from_slice(json).map_err(|error| Fault::HeldOutput {
+        reason: error.to_string(),
+    })
 }
 
 fn budget_in(

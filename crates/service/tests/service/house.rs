@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use postern_audit::{AuditConfig, AuditLog, Completed, Entry, Refused, Verified};
 use postern_engine::{Engine, EngineConfig, ModelManifest, VerifiedModel};
-use postern_governance::{Policy, RuleSet, TemplateSet};
+use postern_governance::{Identity, Policy, Right, RuleSet, TemplateSet};
 use postern_service::{
     Answer, Call, CallEvent, CallStream, Caller, Clock, Ledger, Refusal, Service, ServiceConfig,
     Source, TokenClaims, TokenKey, issue,
@@ -142,6 +142,27 @@ impl House {
             .unwrap()
     }
 
+    /// A caller with a token for `templates` and `rights`.
+    pub(crate) async fn caller_with(
+        &self,
+        identity: &str,
+        templates: &[&str],
+        rights: &[Right],
+    ) -> Caller {
+        let templates = templates.iter().map(|id| id.parse().unwrap()).collect();
+        let identity = identity.parse().unwrap();
+        let claims = TokenClaims::with_rights(
+            Identity::clone(&identity),
+            templates,
+            rights.to_vec(),
+            Timestamp::now(),
+            SignedDuration::from_hours(1),
+        );
+        let token = issue(&self.key, &claims.unwrap());
+        let caller = self.service.authenticate(&identity, Some(&token)).await;
+        caller.unwrap()
+    }
+
     /// Calls `template` as the operator, who may use all.
     pub(crate) async fn call(&self, call: Call) -> Result<CallStream, Refusal> {
         let caller = self.caller("operator", &[&call.template]).await;
@@ -247,6 +268,7 @@ pub(crate) async fn drain(mut stream: CallStream) -> Outcome {
                 continue;
             }
             CallEvent::Done(answer) => Ok(*answer),
+            CallEvent::Held(held) => panic!("held: {held:?}"),
             CallEvent::Failed(refusal) => Err(refusal),
         };
         assert!(stream.next().await.is_none(), "the end is the last event");
@@ -260,6 +282,7 @@ pub(crate) async fn first_text(stream: &mut CallStream) -> String {
     match stream.next().await {
         Some(CallEvent::Token(text)) => text,
         Some(CallEvent::Done(answer)) => panic!("done with {} first", answer.text),
+        Some(CallEvent::Held(held)) => panic!("held first: {held:?}"),
         Some(CallEvent::Failed(refusal)) => panic!("{refusal} first"),
         None => panic!("nothing came"),
     }

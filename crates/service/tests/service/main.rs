@@ -13,6 +13,7 @@ mod killed;
 mod logs;
 mod metrics;
 mod refusals;
+mod reviews;
 mod rules;
 mod tokens;
 mod vocabularies;
