@@ -17,7 +17,7 @@ risk: medium
 max_tokens: 64
 user: '{{log}}'
 variables: {log: {}}
-output: {type: object}
+output: {schema: {type: object}}
 ";
     let policy =
         format!("version: 1\nidentities: {{ann: {{templates: {{triage.v1: {{}}}}}}}}\n{section}");

@@ -24,7 +24,12 @@ fn with_everything() -> tempfile::TempDir {
         fs::create_dir(home.path().join(folder)).expect("a folder");
         set_mode(&home.path().join(folder), 0o755);
     }
-    for file in ["policy.yaml", "models.yaml", "coffee-1.md"] {
+    for file in [
+        "policy.yaml",
+        "authorization.cedar",
+        "models.yaml",
+        "coffee-1.md",
+    ] {
         copy(&format!("policy/{file}"), &format!("rules/{file}"));
     }
     for template in ["coffee.v1", "impl-test-gen.v1", "triage.v1"] {
@@ -62,6 +67,7 @@ fn a_file_that_every_user_may_change_is_refused() {
     for name in [
         "postern.toml",
         "rules/policy.yaml",
+        "rules/authorization.cedar",
         "rules/models.yaml",
         "rules/coffee-1.md",
         "rules/prompts/coffee.v1.yaml",

@@ -10,5 +10,6 @@ mod keys;
 mod limits;
 mod log_lines;
 mod refusals;
+mod reviews;
 mod shown;
 mod shutdown;

@@ -37,7 +37,7 @@ const TEMPLATES: [(&str, &str); 2] = [
         // No output of eight tokens keeps to it.
         "form.v1.yaml",
         "id: form.v1\ndescription: d\nauthor: a\nintent: i\nrisk: low\nmax_tokens: 8\nuser: form\n\
-         output: {type: object, properties: {a: {type: string, minLength: 400}}, required: [a]}\n",
+         output: {schema: {type: object, properties: {a: {type: string, minLength: 400}}, required: [a]}}\n",
     ),
 ];
 
