@@ -96,7 +96,8 @@ fn a_full_disk_refuses_calls_before_a_token_is_generated() {
     const BYTES_MAX: u64 = 16 << 10;
     const CALLS_MAX: usize = 100;
     let state = State::new();
-    let daemon = Daemon::start_with_file_limit(&state, BYTES_MAX);
+    let daemon = Daemon::start(&state);
+    daemon.limit_files(BYTES_MAX);
     let call = || {
         daemon
             .generate(&state, "kiosk", "coffee.v1", "wishes=a quiet place")

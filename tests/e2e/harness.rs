@@ -69,8 +69,16 @@ impl State {
 
     /// Issues a token for `identity` and puts it where `generate` looks for it.
     pub(crate) fn issue(&self, identity: &str, templates: &[&str]) {
+        self.issue_with(identity, templates, &[]);
+    }
+
+    /// As [`Self::issue`], with rights such as `approve`.
+    pub(crate) fn issue_with(&self, identity: &str, templates: &[&str], rights: &[&str]) {
         let mut command = postern();
         command.args(["token", "issue", "--identity", identity, "--force"]);
+        for right in rights {
+            command.args(["--right", right]);
+        }
         for template in templates {
             command.args(["--template", template]);
         }
@@ -132,24 +140,19 @@ impl Daemon {
         Self::spawn(command)
     }
 
-    /// Starts a daemon whose files may not grow beyond `bytes_max`: to it, the disk is full there.
-    pub(crate) fn start_with_file_limit(state: &State, bytes_max: u64) -> Self {
-        const SHELL_BLOCK_BYTES: u64 = 512;
-        let mut command = Command::new("sh");
-        // A write beyond the limit then fails with an error instead of a signal.
-        let script = format!(
-            "trap '' XFSZ; ulimit -f {}; exec \"$@\"",
-            bytes_max.div_ceil(SHELL_BLOCK_BYTES)
-        );
-        command
-            .args(["-c", &script, "sh"])
-            .arg(binary())
-            .args(serve_arguments(state));
-        Self::spawn(command)
+    /// From now on no file of the daemon may grow beyond `bytes_max`: to it, the disk is full there.
+    pub(crate) fn limit_files(&self, bytes_max: u64) {
+        let limited = Command::new("prlimit")
+            .arg(format!("--pid={}", self.process.id()))
+            .arg(format!("--fsize={bytes_max}"))
+            .status();
+        assert!(limited.expect("prlimit (util-linux) runs").success());
     }
 
     fn spawn(mut command: Command) -> Self {
         let mut process = command
+            // Not the terminal of whoever runs the tests: SIGHUP would end the daemon there.
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the daemon can be started");
@@ -179,6 +182,15 @@ impl Daemon {
         let mut command = postern();
         command.args(["generate", "--url", &self.url, "--identity", identity]);
         command.args(["--template", template, "--var", variable, "--json"]);
+        command.arg("--state-dir").arg(state.path());
+        command
+    }
+
+    /// A command of `identity` that asks this daemon, such as `review list`.
+    pub(crate) fn ask(&self, state: &State, identity: &str, words: &[&str]) -> Command {
+        let mut command = postern();
+        command.args(words);
+        command.args(["--url", &self.url, "--identity", identity, "--json"]);
         command.arg("--state-dir").arg(state.path());
         command
     }

@@ -5,5 +5,6 @@
 
 mod calls;
 mod crashes;
+mod governance;
 mod harness;
 mod models;
