@@ -104,7 +104,7 @@ fn a_reload_over_the_api_takes_all_rules_or_none_and_says_why() {
     assert_eq!(problem["type"], "urn:postern:problem:reload-failed");
     let reason = problem["reason"].as_str().expect("a reason");
     assert!(
-        reason.contains("authorization.cedar:6: rule `kiosk-coffee`: names Role::\"kiosc\""),
+        reason.contains("authorization.cedar:7: rule `kiosk-coffee`: names Role::\"kiosc\""),
         "{reason}"
     );
     let call = || daemon.generate(&state, "kiosk", "coffee.v1", "wishes=cake");

@@ -61,6 +61,27 @@ const STEPS: &[Step] = &[
         ],
         variable: None,
     },
+    Step {
+        name: "policy check",
+        arguments: &[
+            "run",
+            "--quiet",
+            "--locked",
+            "-p",
+            "postern-cli",
+            "--",
+            "policy",
+            "check",
+            "--policy",
+            "deploy/policy/policy.yaml",
+            "--prompts",
+            "deploy/prompts",
+            "--models",
+            "deploy/policy/models.yaml",
+            "--strict",
+        ],
+        variable: None,
+    },
     // The other shipped templates are for models that a device registers itself.
     Step {
         name: "model check",
