@@ -81,6 +81,8 @@ struct Inner {
     places: Vec<Place>,
     entities: Entities,
     asks_for_validation: bool,
+    /// Cedar reads the instant from text, which costs as much as all the rest, so it is told only if a rule speaks of it.
+    asks_for_now: bool,
     warnings: Vec<String>,
 }
 
@@ -97,6 +99,7 @@ impl Authorization {
             policies,
             places,
             asks_for_validation,
+            asks_for_now,
             mut warnings,
         } = rules::load(policy, templates, &SCHEMA)?;
         warnings.extend(idle_warnings(policy, &places));
@@ -105,6 +108,7 @@ impl Authorization {
             places,
             entities: entities::entities(policy, templates, &SCHEMA),
             asks_for_validation,
+            asks_for_now,
             warnings,
         })))
     }
@@ -135,9 +139,12 @@ impl Authorization {
             return Verdict::default();
         }
         let Inner {
-            policies, entities, ..
+            policies,
+            entities,
+            asks_for_now,
+            ..
         } = &*self.0;
-        let request = question.request(circumstances, registry);
+        let request = question.request(circumstances, *asks_for_now, registry);
         let response = Authorizer::new().is_authorized(&request, policies, entities);
         let diagnostics = response.diagnostics();
         let mut rules: Vec<_> = diagnostics.reason().map(|id| self.deciding(id)).collect();

@@ -112,6 +112,7 @@ impl Question<'_> {
     pub(super) fn request(
         &self,
         circumstances: &Circumstances,
+        asks_for_now: bool,
         registry: Option<&ModelRegistry>,
     ) -> Request {
         let (action, resource) = match self {
@@ -121,9 +122,7 @@ impl Question<'_> {
             }
             Self::Administer { .. } => (Right::Administer.as_str(), uid("Device", DEVICE_ID)),
         };
-        let facts = moment(circumstances)
-            .into_iter()
-            .chain(self.facts(registry));
+        let facts = moment(circumstances, asks_for_now).chain(self.facts(registry));
         let context = Context::from_pairs(facts.map(|(name, value)| (name.to_owned(), value)))
             .expect("no fact stands there twice, and the time is one that Cedar reads");
         let principal = uid("Identity", self.identity().as_str());
@@ -153,17 +152,18 @@ impl Question<'_> {
 }
 
 /// The time, as rules can use it, and the way the call came.
-fn moment(circumstances: &Circumstances) -> [Fact; 4] {
+fn moment(circumstances: &Circumstances, asks_for_now: bool) -> impl Iterator<Item = Fact> {
     // Years of more than four digits are none to Cedar, nor are those before 1970 to us.
     let second = circumstances.time_unix_s.clamp(0, TIME_UNIX_S_MAX);
     let now = Timestamp::from_second(second).expect("the year is one of four digits");
     let civil = now.to_zoned(TimeZone::UTC);
-    [
-        ("now", RestrictedExpression::new_datetime(now.to_string())),
+    let instant = || ("now", RestrictedExpression::new_datetime(now.to_string()));
+    let facts = [
         ("hour", RestrictedExpression::new_long(civil.hour().into())),
         ("weekday", text(weekday(civil.weekday()))),
         ("source", text(circumstances.source.as_str())),
-    ]
+    ];
+    asks_for_now.then(instant).into_iter().chain(facts)
 }
 
 fn weekday(day: Weekday) -> &'static str {

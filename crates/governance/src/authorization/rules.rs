@@ -26,6 +26,8 @@ const RULE_ID_BYTES_MAX: usize = 160;
 const ID_ANNOTATION: &str = "id";
 /// How a rule that looks at a call's variables spells that.
 const VALIDATION: &str = "validation";
+/// How a rule that looks at the instant spells that.
+const NOW: &str = "now";
 
 /// A file of rules, as it was read.
 #[derive(Debug, Clone)]
@@ -128,6 +130,7 @@ pub(super) struct LoadedRules {
     /// One a rule, in order: grants, then the files.
     pub(super) places: Vec<Place>,
     pub(super) asks_for_validation: bool,
+    pub(super) asks_for_now: bool,
     pub(super) warnings: Vec<String>,
 }
 
@@ -141,6 +144,7 @@ pub(super) fn load(
         policies: PolicySet::new(),
         places: Vec::new(),
         asks_for_validation: false,
+        asks_for_now: false,
         warnings: Vec::new(),
     };
     for (identity, template, line) in policy.grant_lines() {
@@ -205,6 +209,7 @@ impl LoadedRules {
             return Err(place.fault(reason));
         }
         self.asks_for_validation |= place.text.contains(VALIDATION);
+        self.asks_for_now |= place.text.contains(NOW);
         self.policies
             .add(rule.new_id(PolicyId::new(id)))
             .expect("the id is new, and the rule has no slot");
