@@ -208,7 +208,7 @@ fn check_grants(templates: &TemplateSet, policy: &Policy) -> Result<(), Governan
             });
         }
     }
-    for (identity, id, grant) in policy.grants() {
+    for (identity, id, grant, _) in policy.grants() {
         let Some(template) = templates.get(id.as_str()) else {
             return Err(GovernanceError::PolicyTemplateUnknown {
                 file: policy.file().to_owned(),

@@ -147,7 +147,7 @@ pub(super) fn load(
         asks_for_now: false,
         warnings: Vec::new(),
     };
-    for (identity, template, line) in policy.grant_lines() {
+    for (identity, template, _, line) in policy.grants() {
         let text = format!(
             "permit(principal == Identity::\"{identity}\", action == Action::\"generate\", \
              resource == Template::\"{template}\");"
@@ -208,8 +208,13 @@ impl LoadedRules {
             );
             return Err(place.fault(reason));
         }
-        self.asks_for_validation |= place.text.contains(VALIDATION);
-        self.asks_for_now |= place.text.contains(NOW);
+        // As JSON, a name that is spelled with escapes is spelled out.
+        let json = rule
+            .to_json()
+            .map_err(|error| place.fault(error.to_string()))?;
+        let json = json.to_string();
+        self.asks_for_validation |= json.contains(VALIDATION);
+        self.asks_for_now |= json.contains(NOW);
         self.policies
             .add(rule.new_id(PolicyId::new(id)))
             .expect("the id is new, and the rule has no slot");

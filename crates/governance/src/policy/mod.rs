@@ -89,9 +89,8 @@ struct Role {
 struct Granted {
     description: String,
     roles: BTreeSet<RoleName>,
-    templates: BTreeMap<TemplateId, Grant>,
-    /// Line of each grant in the file, from 1.
-    lines: BTreeMap<TemplateId, u64>,
+    /// Each grant with its line in the file, from 1.
+    templates: BTreeMap<TemplateId, (Grant, u64)>,
 }
 
 /// What an identity may do with a template.
@@ -245,14 +244,14 @@ impl Policy {
     #[must_use]
     pub fn grant(&self, identity: &Identity, template: &TemplateId) -> Option<Grant> {
         let granted = self.identities.get(identity)?;
-        granted.templates.get(template).copied()
+        granted.templates.get(template).map(|(grant, _)| *grant)
     }
 
-    /// Every grant, in byte order of identity and template.
-    pub fn grants(&self) -> impl Iterator<Item = (&Identity, &TemplateId, Grant)> {
+    /// Every grant with its line in the file, in byte order of identity and template.
+    pub(crate) fn grants(&self) -> impl Iterator<Item = (&Identity, &TemplateId, Grant, u64)> {
         self.identities.iter().flat_map(|(identity, granted)| {
             let templates = granted.templates.iter();
-            templates.map(move |(template, grant)| (identity, template, *grant))
+            templates.map(move |(template, (grant, line))| (identity, template, *grant, *line))
         })
     }
 
@@ -352,14 +351,6 @@ impl Policy {
         self.roles.keys()
     }
 
-    /// Every grant with its line in the file.
-    pub(crate) fn grant_lines(&self) -> impl Iterator<Item = (&Identity, &TemplateId, u64)> {
-        self.identities.iter().flat_map(|(identity, granted)| {
-            let lines = granted.lines.iter();
-            lines.map(move |(template, line)| (identity, template, *line))
-        })
-    }
-
     /// The names of the files of rules, which lie beside the policy.
     pub fn rule_files(&self) -> impl Iterator<Item = &str> {
         self.authorization.iter().map(|source| &*source.file)
@@ -413,7 +404,7 @@ impl Policy {
 
 impl Granted {
     fn canonical(&self) -> Canonical {
-        let templates = self.templates.iter().map(|(id, grant)| {
+        let templates = self.templates.iter().map(|(id, (grant, _))| {
             let bound = grant
                 .max_tokens
                 .map_or(Canonical::Null, |n| Canonical::Integer(n.into()));
@@ -464,7 +455,7 @@ fn check_identity(
             return Err(fault(line, field(), reason));
         }
     }
-    let (mut templates, mut lines) = (BTreeMap::new(), BTreeMap::new());
+    let mut templates = BTreeMap::new();
     for (template, grant) in granted.templates {
         let line = grant.defined.line();
         if grant.value.max_tokens == Some(0) {
@@ -473,14 +464,12 @@ fn check_identity(
             return Err(fault(line, field, reason.to_owned()));
         }
         let max_tokens = grant.value.max_tokens;
-        lines.insert(template.clone(), line);
-        templates.insert(template, Grant { max_tokens });
+        templates.insert(template, (Grant { max_tokens }, line));
     }
     Ok(Granted {
         description: granted.description.unwrap_or_default(),
         roles,
         templates,
-        lines,
     })
 }
 
