@@ -183,7 +183,7 @@ fn calls_during_reloads_all_succeed_each_under_one_set_of_rules() {
             )
         })
         .collect();
-    assert!(sets.len() <= 2, "{sets:#?}");
+    assert_eq!(sets.len(), 2, "{sets:#?}");
     assert_eq!(state.entries_of("refused"), [] as [Value; 0]);
     state.verified();
 }
