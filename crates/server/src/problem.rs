@@ -306,7 +306,7 @@ fn wording(kind: &RefusalKind) -> Wording {
             StatusCode::SERVICE_UNAVAILABLE,
             "review-queue-full",
             "Too many outputs are held",
-            "As many outputs wait for a decision as may, so this one was thrown away; somebody has to decide on those first.",
+            "As many held outputs are kept as may be, so this one was thrown away; they make room when they are rejected or expire.",
         ),
         RefusalKind::ContextOverflow { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,

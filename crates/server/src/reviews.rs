@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
-use postern_service::{Caller, RefusalKind, RequestId, ReviewReport, Verdict};
+use postern_service::{Caller, RefusalKind, RequestId, ReviewDecision, ReviewReport};
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
@@ -64,7 +64,7 @@ pub(crate) async fn decide(
             return Err(state.service.refuse(identity, kind).await.into());
         }
     };
-    let verdict = Verdict {
+    let verdict = ReviewDecision {
         approve: body.decision == Decision::Approve,
         why: body.why,
     };

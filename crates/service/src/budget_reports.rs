@@ -88,22 +88,18 @@ impl Service {
     ///
     /// A [`Refusal`] of kind [`RefusalKind::BudgetUnavailable`], recorded.
     pub async fn budgets(self: &Arc<Self>, caller: &Caller) -> Result<Vec<BudgetReport>, Refusal> {
-        let applied = if self.may_administer(caller) {
-            self.rules().policy.accounts()
-        } else {
-            self.own_accounts(caller)
-        };
-        let service = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || service.read_budgets(applied)).await;
-        let kind = match read {
-            Ok(Ok(reports)) => return Ok(reports),
-            Ok(Err(error)) => {
+        self.at_desk(caller, |service, caller| {
+            let applied = if service.may_administer(caller) {
+                service.rules().policy.accounts()
+            } else {
+                service.own_accounts(caller)
+            };
+            service.read_budgets(applied).map_err(|error| {
                 log::error!(error:% = error; "the budgets cannot be read");
                 RefusalKind::BudgetUnavailable
-            }
-            Err(_) => RefusalKind::Internal,
-        };
-        Err(self.refuse(Some(&caller.identity), kind).await)
+            })
+        })
+        .await
     }
 
     fn own_accounts(&self, caller: &Caller) -> Vec<AppliedLimits> {

@@ -50,7 +50,9 @@ pub use ledger::{Ledger, LedgerError, LedgerRecovery};
 pub use refusal::{AuthenticationError, Refusal, RefusalKind, RequestFault};
 pub use reload::Reloaded;
 pub use request_id::{RequestId, RequestIdInvalid};
-pub use review::{Decided, Held, ReasonReport, ReviewReport, ReviewStatus, Verdict, WHY_BYTES_MAX};
+pub use review::{
+    Decided, Held, ReasonReport, ReviewDecision, ReviewReport, ReviewStatus, WHY_BYTES_MAX,
+};
 pub use service::{NotReady, Service};
 pub use token::{
     CLOCK_LEEWAY, TOKEN_BYTES_MAX, TOKEN_TEMPLATES_MAX, TOKEN_TTL_MAX, TokenClaims, TokenKey, issue,

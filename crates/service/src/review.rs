@@ -139,7 +139,7 @@ pub struct ReviewReport {
 
 /// What somebody wants to decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ReviewDecision {
     /// Whether the output goes out.
     pub approve: bool,
     /// Why; not empty, and at most [`WHY_BYTES_MAX`] bytes.
@@ -303,7 +303,7 @@ impl Service {
         self: &Arc<Self>,
         caller: &Caller,
         id: RequestId,
-        verdict: Verdict,
+        verdict: ReviewDecision,
     ) -> Result<ReviewReport, Refusal> {
         self.at_desk(caller, move |service, caller| {
             service.decide_held(caller, id, verdict)
@@ -315,7 +315,7 @@ impl Service {
         &self,
         caller: &Caller,
         id: RequestId,
-        verdict: Verdict,
+        verdict: ReviewDecision,
     ) -> Result<ReviewReport, RefusalKind> {
         let why = verdict.why.trim();
         if why.is_empty() || why.len() > WHY_BYTES_MAX {

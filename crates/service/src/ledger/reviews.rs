@@ -11,7 +11,7 @@ use super::{Ledger, LedgerError, Verdict, tables};
 use crate::RequestId;
 use crate::review::HeldOutput;
 
-/// Most outputs that may wait at once.
+/// Most outputs that are kept at once, approved ones included until their time is over.
 pub(crate) const HELD_OUTPUTS_MAX: usize = 1024;
 
 /// How long it is remembered that there was an output, after its time is over.
@@ -21,18 +21,18 @@ impl Ledger {
     /// Keeps an output; `false` if there are as many as may be. It is on disk when this returns.
     pub(crate) fn hold(&self, output: &HeldOutput, now: Timestamp) -> Result<bool, LedgerError> {
         self.write(Durability::Immediate, |tables| {
-            let mut waiting = 0;
+            let mut kept = 0;
             for old in tables.held_outputs()? {
                 let forgotten = old.expires.saturating_add(REMEMBERED);
                 if now >= forgotten.unwrap_or(Timestamp::MAX) {
                     tables.drop_held(old.id)?;
                 } else if now < old.expires {
-                    waiting += usize::from(old.has_text());
+                    kept += usize::from(old.has_text());
                 } else if old.has_text() {
                     tables.set_held(&old.at(now))?;
                 }
             }
-            if waiting >= HELD_OUTPUTS_MAX {
+            if kept >= HELD_OUTPUTS_MAX {
                 return Ok(Verdict::Undo(false));
             }
             tables.set_held(output)?;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use postern_audit::{Entry, Outcome};
 use postern_governance::{Policy, Right, RuleSet, TemplateSet};
 use postern_service::{
-    Answer, CallEvent, Caller, Clock, Held, Refusal, ReviewReport, ReviewStatus, Verdict,
+    Answer, CallEvent, Caller, Clock, Held, Refusal, ReviewDecision, ReviewReport, ReviewStatus,
 };
 
 use crate::house::{House, Plan, call};
@@ -94,8 +94,8 @@ async fn reviewer(house: &House, identity: &str) -> Caller {
     house.caller_with(identity, &[], &[Right::Approve]).await
 }
 
-fn verdict(approve: bool) -> Verdict {
-    Verdict {
+fn verdict(approve: bool) -> ReviewDecision {
+    ReviewDecision {
         approve,
         why: "read it".to_owned(),
     }
@@ -193,7 +193,7 @@ async fn who_may_not_decide_is_refused() {
     assert!(service.reviews(&unruled).await.unwrap().is_empty());
     let bob = reviewer(&house, "bob").await;
     for why in ["", "  ", &"x".repeat(1001)] {
-        let verdict = Verdict {
+        let verdict = ReviewDecision {
             approve: true,
             why: why.to_owned(),
         };
