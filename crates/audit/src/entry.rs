@@ -188,6 +188,9 @@ pub struct Refused {
     pub code: String,
     /// Why, for a person. Never a variable's content.
     pub detail: String,
+    /// Checksum of the rules in force, as in [`Admitted::rules_sha256`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rules_sha256: String,
 }
 
 impl Refused {
@@ -238,6 +241,10 @@ pub struct Administered {
     pub subject: String,
     /// From what to what, for a person.
     pub detail: String,
+    /// Checksum of the rules in force, as in [`Admitted::rules_sha256`]; empty where no rules were loaded, and in
+    /// records of before it was kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rules_sha256: String,
 }
 
 /// How a call ended.
@@ -323,9 +330,7 @@ impl Admitted {
         check_name("template.id", &self.template.id)?;
         check_digest("template.sha256", &self.template.sha256)?;
         check_digest("policy_sha256", &self.policy_sha256)?;
-        if !self.rules_sha256.is_empty() {
-            check_digest("rules_sha256", &self.rules_sha256)?;
-        }
+        check_rules_digest(&self.rules_sha256)?;
         check_count("rules", self.rules.len(), RULES_MAX)?;
         for rule in &self.rules {
             check_name("rules", rule)?;
@@ -350,7 +355,8 @@ impl Refused {
         check_optional_bytes("identity", self.identity.as_deref(), NAME_BYTES_MAX)?;
         check_optional_bytes("template", self.template.as_deref(), NAME_BYTES_MAX)?;
         check_name("code", &self.code)?;
-        check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)
+        check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)?;
+        check_rules_digest(&self.rules_sha256)
     }
 }
 
@@ -377,7 +383,8 @@ impl Administered {
         check_optional_name("identity", self.identity.as_deref())?;
         check_name("action", &self.action)?;
         check_name("subject", &self.subject)?;
-        check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)
+        check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)?;
+        check_rules_digest(&self.rules_sha256)
     }
 }
 
@@ -423,6 +430,13 @@ fn check_digest(field: &'static str, digest: &str) -> Result<(), AuditError> {
         return Err(invalid(field, EntryProblem::Digest));
     }
     Ok(())
+}
+
+fn check_rules_digest(digest: &str) -> Result<(), AuditError> {
+    if digest.is_empty() {
+        return Ok(());
+    }
+    check_digest("rules_sha256", digest)
 }
 
 fn check_redactions(field: &'static str, redactions: &[RedactionCount]) -> Result<(), AuditError> {

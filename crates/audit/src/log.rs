@@ -270,6 +270,7 @@ mod tests {
             template: None,
             code: "template-unknown".to_owned(),
             detail: String::new(),
+            rules_sha256: String::new(),
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use postern_audit::{Administered, AuditError, AuditLog, Entry, Receipt};
 use postern_governance::{
-    Account, Adjustment, AppliedLimits, Budget, Identity, Question, Right, Source, Span,
+    Account, Adjustment, AppliedLimits, Budget, Identity, Question, Right, RuleSet, Source, Span,
 };
 
 use crate::call::Caller;
@@ -49,7 +49,8 @@ pub enum AdministrationError {
     Ledger(#[from] LedgerError),
 }
 
-/// Records a change of a budget, by `identity` or by somebody at the device, and makes it.
+/// Records a change of a budget, by `identity` or by somebody at the device, and makes it. `rules_sha256` is the
+/// checksum of the rules in force.
 ///
 /// # Errors
 ///
@@ -59,6 +60,7 @@ pub fn change_budget(
     ledger: &Ledger,
     change: &BudgetChange,
     identity: Option<&Identity>,
+    rules_sha256: &str,
     unix_s: i64,
 ) -> Result<BudgetChanged, AdministrationError> {
     let before = ledger.budget(&change.account, unix_s)?;
@@ -67,6 +69,7 @@ pub fn change_budget(
         action: BUDGET_SET.to_owned(),
         subject: change.account.to_string(),
         detail: detail(change, &before),
+        rules_sha256: rules_sha256.to_owned(),
     }))?;
     let adjustments = [(Span::Day, change.day), (Span::Month, change.month)];
     let after = ledger.adjust(&change.account, adjustments, unix_s)?;
@@ -89,8 +92,8 @@ impl Service {
         caller: &Caller,
         change: BudgetChange,
     ) -> Result<BudgetReport, Refusal> {
-        self.at_desk(caller, move |service, by| {
-            service.change_budget(by, &change)
+        self.at_desk(caller, move |service, by, rules| {
+            service.change_budget(by, rules, &change)
         })
         .await
     }
@@ -98,14 +101,15 @@ impl Service {
     fn change_budget(
         &self,
         caller: &Caller,
+        rules: &RuleSet,
         change: &BudgetChange,
     ) -> Result<BudgetReport, RefusalKind> {
-        if !self.may_administer(caller) {
+        if !self.may_administer(caller, rules) {
             let right = Right::Administer;
             return Err(RefusalKind::RightMissing { right });
         }
         let account = change.account.clone();
-        let limits = self.rules().policy.limits_of(&account);
+        let limits = rules.policy.limits_of(&account);
         let limits = limits.filter(|limits| limits.has_budget());
         let limits = limits.ok_or(RefusalKind::BudgetUnknown)?;
         let ledger = self
@@ -114,7 +118,14 @@ impl Service {
             .ok_or(RefusalKind::BudgetUnavailable)?;
         let unix_s = self.clock.now().as_second();
         let identity = Some(&caller.identity);
-        let changed = change_budget(&self.audit, ledger, change, identity, unix_s);
+        let changed = change_budget(
+            &self.audit,
+            ledger,
+            change,
+            identity,
+            rules.checksum(),
+            unix_s,
+        );
         let changed = changed.map_err(|error| {
             log::error!(error:% = error; "a budget was not changed");
             match error {
@@ -127,13 +138,12 @@ impl Service {
         Ok(BudgetReport::new(applied, &changed.after, running))
     }
 
-    /// Whether token and policy both let the caller look after the device.
-    pub(crate) fn may_administer(&self, caller: &Caller) -> bool {
+    /// Whether token and `rules` both let the caller look after the device.
+    pub(crate) fn may_administer(&self, caller: &Caller, rules: &RuleSet) -> bool {
         let identity = &caller.identity;
         let question = Question::Administer { identity };
         let now = self.circumstances(Source::Network);
-        caller.rights.contains(&Right::Administer)
-            && self.rules().authorize(&question, &now).allowed
+        caller.rights.contains(&Right::Administer) && rules.authorize(&question, &now).allowed
     }
 }
 

@@ -88,11 +88,11 @@ impl Service {
     ///
     /// A [`Refusal`] of kind [`RefusalKind::BudgetUnavailable`], recorded.
     pub async fn budgets(self: &Arc<Self>, caller: &Caller) -> Result<Vec<BudgetReport>, Refusal> {
-        self.at_desk(caller, |service, caller| {
-            let applied = if service.may_administer(caller) {
-                service.rules().policy.accounts()
+        self.at_desk(caller, |service, caller, rules| {
+            let applied = if service.may_administer(caller, rules) {
+                rules.policy.accounts()
             } else {
-                service.own_accounts(caller)
+                service.own_accounts(caller, rules)
             };
             service.read_budgets(applied).map_err(|error| {
                 log::error!(error:% = error; "the budgets cannot be read");
@@ -102,12 +102,10 @@ impl Service {
         .await
     }
 
-    fn own_accounts(&self, caller: &Caller) -> Vec<AppliedLimits> {
-        let rules = self.rules();
-        let open = self.templates(caller);
-        let open = open.iter().filter_map(|summary| summary.id.parse().ok());
+    fn own_accounts(&self, caller: &Caller, rules: &RuleSet) -> Vec<AppliedLimits> {
+        let open = self.open_templates(caller, rules);
         let mut applied: Vec<AppliedLimits> = Vec::new();
-        for one in open.flat_map(|id: TemplateId| rules.policy.limits(&caller.identity, &id)) {
+        for one in open.flat_map(|open| rules.policy.limits(&caller.identity, &open.id)) {
             if !applied.iter().any(|known| known.account == one.account) {
                 applied.push(one);
             }

@@ -88,7 +88,8 @@ impl Service {
     /// Takes one call along the path. `desk` is given back once the call is
     /// refused or admitted.
     pub(crate) fn conduct(&self, arrival: Arrival, desk: OwnedSemaphorePermit, reply: Reply) {
-        match unless_panicked(|| self.admit(&arrival)) {
+        let rules = self.rules();
+        match unless_panicked(|| self.admit(&arrival, &rules)) {
             Ok(admission) => {
                 drop(desk);
                 self.serve(admission, reply);
@@ -99,7 +100,7 @@ impl Service {
                     kind,
                 };
                 let identity = Some(&arrival.caller.identity);
-                self.record_refusal(&refusal, identity, Some(&arrival.call.template));
+                self.record_refusal(&refusal, identity, Some(&arrival.call.template), &rules);
                 drop(desk);
                 let _ = reply.send(Err(refusal));
             }
@@ -107,15 +108,14 @@ impl Service {
     }
 
     /// Decides, takes a slot, reserves tokens and writes the admission.
-    fn admit(&self, arrival: &Arrival) -> Result<Admission, RefusalKind> {
+    fn admit(&self, arrival: &Arrival, rules: &Arc<RuleSet>) -> Result<Admission, RefusalKind> {
         if self.phase() != Phase::Open {
             return Err(RefusalKind::ShuttingDown);
         }
         if !self.engine.is_running() {
             return Err(RefusalKind::EngineStopped);
         }
-        let rules = self.rules();
-        let prompt = match decide(&rules, &self.request(arrival)) {
+        let prompt = match decide(rules, &self.request(arrival)) {
             Decision::Allow(prompt) => prompt,
             Decision::Deny(denial) => return Err(RefusalKind::Denied(denial)),
         };
@@ -128,7 +128,7 @@ impl Service {
             None => drawn_seed()?,
         };
         let encoded = self.encode(arrival.id, &prompt)?;
-        let hold = self.reserve(arrival, &rules, &prompt, &encoded)?;
+        let hold = self.reserve(arrival, rules, &prompt, &encoded)?;
         let entry = translate::admitted(arrival, &prompt, seed, self.engine.info(), hold.uses());
         let record = match self.append(arrival.id, &Entry::Admitted(entry)) {
             Ok(record) => record,
@@ -141,7 +141,7 @@ impl Service {
             id: arrival.id,
             arrived: arrival.at,
             identity: arrival.caller.identity.clone(),
-            rules,
+            rules: Arc::clone(rules),
             prompt,
             seed,
             record,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postern_audit::{AuditError, Completed, Entry, Outcome, Receipt, Refused, Timings, Usage};
-use postern_governance::{Identity, TemplateId};
+use postern_governance::{Identity, RuleSet, TemplateId};
 
 use crate::call::{Answer, AnswerEnd, AnswerSource, AnswerTimings, AnswerUsage, AuditReceipt};
 use crate::path::Admission;
@@ -36,13 +36,14 @@ impl Service {
         })
     }
 
-    /// Records a call that was not admitted. The refusal stands even where
-    /// the record fails.
+    /// Records a call that was not admitted under `rules`. The refusal stands
+    /// even where the record fails.
     pub(crate) fn record_refusal(
         &self,
         refusal: &Refusal,
         identity: Option<&Identity>,
         template: Option<&str>,
+        rules: &RuleSet,
     ) {
         let code = refusal.kind.code();
         // Only what has the form of a template's name is kept of it.
@@ -53,11 +54,11 @@ impl Service {
             template: named.as_ref().map(TemplateId::to_string),
             code: code.to_owned(),
             detail: refusal.kind.to_string(),
+            rules_sha256: rules.checksum().to_owned(),
         };
         let recorded = self
             .append(refusal.id, &Entry::Refused(entry.clipped()))
             .is_ok();
-        let rules = self.rules();
         let loaded = template.filter(|name| rules.templates.get(name).is_some());
         self.metrics.count_request(code, loaded);
         log::warn!(

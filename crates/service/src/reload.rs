@@ -54,18 +54,21 @@ impl Service {
     pub fn reload(&self, by: Option<&Identity>) -> Result<Reloaded, RefusalKind> {
         // One at a time, or what was read first could be put in force last.
         let _turn = self.turn();
-        let before = self.rules().checksum().to_owned();
+        let in_force = self.rules();
+        let before = in_force.checksum().to_owned();
         let rules = match self.read_rules() {
             Ok(rules) => rules,
             Err(mut reason) => {
                 reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
                 log::error!(error = reason; "templates, policy and registry were not reloaded; the old ones stay in force");
-                self.record_reload(by, NOT_RELOADED, &before, reason.clone())?;
+                let subject = &before;
+                self.record_reload(by, NOT_RELOADED, subject, reason.clone(), &in_force)?;
                 return Err(RefusalKind::ReloadFailed { reason });
             }
         };
         let rules_sha256 = rules.checksum().to_owned();
-        self.record_reload(by, RELOADED, &rules_sha256, format!("before: {before}"))?;
+        let detail = format!("before: {before}");
+        self.record_reload(by, RELOADED, &rules_sha256, detail, &in_force)?;
         log::info!(rules = rules_sha256; "templates, policy and registry were read again");
         self.replace_rules(rules);
         Ok(Reloaded {
@@ -80,8 +83,8 @@ impl Service {
     ///
     /// A [`Refusal`], recorded: [`RefusalKind::RightMissing`], or as [`Service::reload`].
     pub async fn reload_for(self: &Arc<Self>, caller: &Caller) -> Result<Reloaded, Refusal> {
-        self.at_desk(caller, |service, caller| {
-            if !service.may_administer(caller) {
+        self.at_desk(caller, |service, caller, rules| {
+            if !service.may_administer(caller, rules) {
                 let right = Right::Administer;
                 return Err(RefusalKind::RightMissing { right });
             }
@@ -102,12 +105,14 @@ impl Service {
         action: &str,
         subject: &str,
         detail: String,
+        in_force: &RuleSet,
     ) -> Result<(), RefusalKind> {
         let entry = Entry::Administered(Administered {
             identity: by.map(Identity::to_string),
             action: action.to_owned(),
             subject: subject.to_owned(),
             detail,
+            rules_sha256: in_force.checksum().to_owned(),
         });
         self.append(self.next_request_id(), &entry).map(drop)
     }

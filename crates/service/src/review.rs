@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use postern_audit::{Administered, Entry, Outcome};
-use postern_governance::{Identity, Question, ReviewPlan, ReviewReason, Right, Source, TemplateId};
+use postern_governance::{
+    Identity, Question, ReviewPlan, ReviewReason, Right, RuleSet, Source, TemplateId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::call::{Answer, AnswerEnd, AuditReceipt, Caller};
@@ -261,10 +263,10 @@ impl Service {
     ///
     /// A [`Refusal`], recorded, if what is held cannot be read.
     pub async fn reviews(self: &Arc<Self>, caller: &Caller) -> Result<Vec<ReviewReport>, Refusal> {
-        self.at_desk(caller, |service, caller| {
+        self.at_desk(caller, |service, caller, rules| {
             let held = service.review_ledger()?.all_held(service.now());
             let seen = held.map_err(unavailable)?.into_iter().filter(|output| {
-                output.author == caller.identity || service.may_approve(caller, output)
+                output.author == caller.identity || service.may_approve(caller, rules, output)
             });
             let listed = seen.map(|output| ReviewReport {
                 answer: None,
@@ -286,8 +288,8 @@ impl Service {
         caller: &Caller,
         id: RequestId,
     ) -> Result<ReviewReport, Refusal> {
-        self.at_desk(caller, move |service, caller| {
-            let (output, decides) = service.find_held(caller, id)?;
+        self.at_desk(caller, move |service, caller, rules| {
+            let (output, decides) = service.find_held(caller, rules, id)?;
             Ok(output.report(decides))
         })
         .await
@@ -305,8 +307,8 @@ impl Service {
         id: RequestId,
         verdict: ReviewDecision,
     ) -> Result<ReviewReport, Refusal> {
-        self.at_desk(caller, move |service, caller| {
-            service.decide_held(caller, id, verdict)
+        self.at_desk(caller, move |service, caller, rules| {
+            service.decide_held(caller, rules, id, verdict)
         })
         .await
     }
@@ -314,6 +316,7 @@ impl Service {
     fn decide_held(
         &self,
         caller: &Caller,
+        rules: &RuleSet,
         id: RequestId,
         verdict: ReviewDecision,
     ) -> Result<ReviewReport, RefusalKind> {
@@ -322,7 +325,7 @@ impl Service {
             return Err(RefusalKind::ReviewWhy);
         }
         let _turn = self.turn();
-        let (mut output, decides) = self.find_held(caller, id)?;
+        let (mut output, decides) = self.find_held(caller, rules, id)?;
         if output.author == caller.identity {
             return Err(RefusalKind::ReviewOwn);
         }
@@ -341,6 +344,7 @@ impl Service {
                 action: action.to_owned(),
                 subject: id.to_string(),
                 detail: why.to_owned(),
+                rules_sha256: rules.checksum().to_owned(),
             }),
         )?;
         output.decision = Some(Decided {
@@ -363,27 +367,32 @@ impl Service {
     }
 
     /// A held output that `caller` may know of, and whether they may decide on it.
-    fn find_held(&self, caller: &Caller, id: RequestId) -> Result<(HeldOutput, bool), RefusalKind> {
+    fn find_held(
+        &self,
+        caller: &Caller,
+        rules: &RuleSet,
+        id: RequestId,
+    ) -> Result<(HeldOutput, bool), RefusalKind> {
         let found = self.review_ledger()?.held(id, self.now());
         let output = found
             .map_err(unavailable)?
             .ok_or(RefusalKind::ReviewUnknown)?;
-        let decides = self.may_approve(caller, &output);
+        let decides = self.may_approve(caller, rules, &output);
         if !decides && output.author != caller.identity {
             return Err(RefusalKind::ReviewUnknown);
         }
         Ok((output, decides))
     }
 
-    /// Whether token and policy both let the caller decide; nobody does on a call of their own.
-    fn may_approve(&self, caller: &Caller, output: &HeldOutput) -> bool {
+    /// Whether token and `rules` both let the caller decide; nobody does on a call of their own.
+    fn may_approve(&self, caller: &Caller, rules: &RuleSet, output: &HeldOutput) -> bool {
         let question = Question::Approve {
             identity: &caller.identity,
             template: &output.template,
             author: &output.author,
         };
         let now = self.circumstances(Source::Network);
-        caller.rights.contains(&Right::Approve) && self.rules().authorize(&question, &now).allowed
+        caller.rights.contains(&Right::Approve) && rules.authorize(&question, &now).allowed
     }
 
     fn review_ledger(&self) -> Result<&Ledger, RefusalKind> {

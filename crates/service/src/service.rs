@@ -235,7 +235,7 @@ impl Service {
         let identity = identity.cloned();
         let unrecorded = refusal.clone();
         tokio::task::spawn_blocking(move || {
-            service.record_refusal(&refusal, identity.as_ref(), None);
+            service.record_refusal(&refusal, identity.as_ref(), None, &service.rules());
             drop(desk);
             refusal
         })
@@ -298,22 +298,31 @@ impl Service {
             .expect("the desk is never closed")
     }
 
-    /// Runs blocking work of a caller at the desk, and records a refusal.
+    /// Runs blocking work of a caller at the desk, under the rules that are in force when it begins, and
+    /// records a refusal.
     pub(crate) async fn at_desk<T: Send + 'static>(
         self: &Arc<Self>,
         caller: &Caller,
-        work: impl FnOnce(&Self, &Caller) -> Result<T, RefusalKind> + Send + 'static,
+        work: impl FnOnce(&Self, &Caller, &RuleSet) -> Result<T, RefusalKind> + Send + 'static,
     ) -> Result<T, Refusal> {
         let desk = self.desk().await;
         let (service, by) = (Arc::clone(self), caller.clone());
         let done = tokio::task::spawn_blocking(move || {
-            let done = work(&service, &by);
+            let rules = service.rules();
+            let done = work(&service, &by, &rules).map_err(|kind| {
+                let id = service.ids.next();
+                let refusal = Refusal { id, kind };
+                service.record_refusal(&refusal, Some(&by.identity), None, &rules);
+                refusal
+            });
             drop(desk);
             done
         });
-        match done.await.unwrap_or(Err(RefusalKind::Internal)) {
-            Ok(result) => Ok(result),
-            Err(kind) => Err(self.refuse(Some(&caller.identity), kind).await),
+        match done.await {
+            Ok(done) => done,
+            Err(_) => Err(self
+                .refuse(Some(&caller.identity), RefusalKind::Internal)
+                .await),
         }
     }
 
@@ -327,16 +336,23 @@ impl Service {
     /// The templates that token and policy both open to `caller` now, and that the model is meant for.
     #[must_use]
     pub fn templates(&self, caller: &Caller) -> Vec<TemplateSummary> {
-        let rules = self.rules();
+        self.open_templates(caller, &self.rules())
+            .map(summary)
+            .collect()
+    }
+
+    pub(crate) fn open_templates<'a>(
+        &self,
+        caller: &'a Caller,
+        rules: &'a RuleSet,
+    ) -> impl Iterator<Item = &'a Template> + use<'a> {
         let model = translate::model_ref(self.engine.info());
         let now = self.circumstances(Source::Network);
         rules
             .templates
             .iter()
             .filter(|template| caller.scopes.contains(&template.id))
-            .filter(|template| rules.opens(&caller.identity, template, &model, &now))
-            .map(summary)
-            .collect()
+            .filter(move |template| rules.opens(&caller.identity, template, &model, &now))
     }
 
     /// The models that are loaded.

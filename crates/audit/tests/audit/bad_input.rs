@@ -170,6 +170,7 @@ fn refusals_of_absurd_requests_can_be_clipped() {
         template: Some("🦀".repeat(NAME_BYTES_MAX)),
         code: "template-unknown".to_owned(),
         detail: "€".repeat(DETAIL_BYTES_MAX),
+        rules_sha256: String::new(),
     };
     let dir = TempDir::new().unwrap();
     let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();

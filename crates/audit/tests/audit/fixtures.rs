@@ -82,6 +82,7 @@ pub(crate) fn refused(request_id: &str) -> Entry {
         template: Some("unheard-of.v9".to_owned()),
         code: "template-unknown".to_owned(),
         detail: "no such template: \u{7} \"é\" \\ 🦀".to_owned(),
+        rules_sha256: String::new(),
     })
 }
 

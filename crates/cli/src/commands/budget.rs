@@ -180,7 +180,8 @@ fn figures(arguments: &SetArguments) -> Value {
 fn change(arguments: &SetArguments) -> anyhow::Result<Value> {
     let configuration = Configuration::for_service(&arguments.deployment)?;
     let account = &arguments.account;
-    let limits = load_rules(&configuration)?.policy.limits_of(account);
+    let rules = load_rules(&configuration)?;
+    let limits = rules.policy.limits_of(account);
     let Some(limits) = limits.filter(Limits::has_budget) else {
         anyhow::bail!(
             "the policy gives {account} no budget of a day or month, so there is nothing to set; \
@@ -202,7 +203,7 @@ fn change(arguments: &SetArguments) -> anyhow::Result<Value> {
         },
     };
     let unix_s = Timestamp::now().as_second();
-    let changed = change_budget(&audit, &ledger, &change, None, unix_s)?;
+    let changed = change_budget(&audit, &ledger, &change, None, rules.checksum(), unix_s)?;
     let account = account.clone();
     let applied = AppliedLimits { account, limits };
     Ok(serde_json::to_value(BudgetReport::new(

@@ -2,13 +2,14 @@
 //! is reported as done without its last record.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use postern_audit::{AuditConfig, AuditLog, RECORD_BYTES_FLOOR, SEGMENT_BYTES_FLOOR};
 use postern_service::{Call, NotReady, RefusalKind};
 use postern_testkit::chain;
+use tempfile::TempDir;
 
+use crate::children::{child_folder, limit_file_bytes, passes};
 use crate::house::{House, LONG_CONTEXT, Plan, call, coffee, drain, first_text, short};
 
 /// A record of such a call fills a segment of [`small_segments`] alone, so
@@ -107,29 +108,19 @@ async fn a_call_whose_last_record_cannot_be_written_is_not_done() {
 
 #[test]
 fn a_full_disk_refuses_calls_before_a_token() {
-    // A child may write no file beyond a limit, which fails like a full disk.
-    // The signal that would kill it is ignored first.
-    let limited = "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\"";
-    let test = "disk::child_that_runs_out_of_disk";
-    let output = Command::new("sh")
-        .args(["-c", limited])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}\n{complained}"
-    );
+    let folder = TempDir::new().unwrap();
+    passes("disk::child_that_runs_out_of_disk", folder.path());
 }
 
 #[tokio::test]
-#[ignore = "a_full_disk_refuses_calls_before_a_token runs it with a limit on file sizes"]
+#[ignore = "runs as a child process"]
 async fn child_that_runs_out_of_disk() {
     const CALLS_MAX: usize = 500;
+    if child_folder().is_none() {
+        return;
+    }
     let house = Plan::default().build();
+    limit_file_bytes(64 * 1024);
     let wishes = "quiet ".repeat(100);
     let call = || Call {
         max_tokens: Some(2),

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,39 +15,19 @@ use postern_service::{
     issue,
 };
 use postern_testkit::chain;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use crate::budgets::limited;
+use crate::children::{child, child_folder, limit_file_bytes, passes};
 use crate::house::{claims, drain, short};
 
 const ROUNDS: u64 = 50;
-
-/// Where a child finds its files.
-const FOLDER: &str = "POSTERN_TEST_FOLDER";
 
 /// Tokens that the account may use: so few that the last rounds find it used up.
 const BUDGET: u64 = 10_000;
 
 /// Callers at once in the child.
 const CALLERS: usize = 8;
-
-/// A test of this binary that runs as a process of its own, with its files in `folder`. The signal that a full file
-/// would end it with is ignored.
-fn child(test: &str, folder: &Path) -> Command {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env(FOLDER, folder);
-    command
-}
-
-/// The folder that a child was given, or nothing where a person runs ignored tests.
-fn child_folder() -> Option<PathBuf> {
-    std::env::var_os(FOLDER).map(PathBuf::from)
-}
 
 fn audit_dir(folder: &Path) -> PathBuf {
     folder.join("audit")
@@ -200,26 +180,11 @@ fn say(line: &str) {
 #[test]
 fn a_full_disk_refuses_what_it_cannot_reserve() {
     let folder = prepared_folder();
-    let output = child("killed::child_that_runs_out_of_disk", folder.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}\n{complained}"
-    );
+    passes("killed::child_that_runs_out_of_disk", folder.path());
     // With room again, what could not be settled is charged, and calls go on.
     let (budget, _) = reopened(folder.path());
     assert_eq!(budget.month.reserved, 0);
     assert!((1..=BUDGET).contains(&budget.month.used));
-}
-
-/// Limits the size that files of this process can grow to.
-fn limit_file_bytes(current: u64) {
-    let maximum = getrlimit(Resource::Fsize).maximum;
-    let current = Some(current);
-    setrlimit(Resource::Fsize, Rlimit { current, maximum }).unwrap();
 }
 
 #[tokio::test]
@@ -256,14 +221,7 @@ async fn child_that_runs_out_of_disk() {
 #[test]
 fn a_full_disk_at_the_opening_is_told() {
     let folder = prepared_folder();
-    let output = child("killed::child_that_opens_without_room", folder.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{output:?}"
-    );
+    passes("killed::child_that_opens_without_room", folder.path());
 }
 
 #[test]

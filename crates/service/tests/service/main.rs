@@ -5,6 +5,7 @@
 
 mod answers;
 mod budgets;
+mod children;
 mod disk;
 mod endings;
 mod house;

@@ -106,6 +106,7 @@ async fn what_the_rules_deny_leaves_one_record_each() {
                     && refused.request_id == refusal.id.to_string()
                     && refused.identity.as_deref() == Some(case.identity)
                     && refused.template == Some(template)
+                    && refused.rules_sha256.len() == 64
             }
             _ => false,
         };

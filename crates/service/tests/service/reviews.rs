@@ -7,9 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use postern_audit::{Entry, Outcome};
 use postern_governance::{Policy, Right, RuleSet, TemplateSet};
 use postern_service::{
-    Answer, CallEvent, Caller, Clock, Held, Refusal, ReviewDecision, ReviewReport, ReviewStatus,
+    Answer, CallEvent, Caller, Clock, Held, NotReady, Refusal, ReviewDecision, ReviewReport,
+    ReviewStatus,
 };
+use tempfile::TempDir;
 
+use crate::children::{child_folder, limit_file_bytes, passes};
 use crate::house::{House, Plan, call};
 
 /// Two may call, two may approve; `ann` may both.
@@ -157,6 +160,7 @@ async fn what_the_policy_calls_risky_is_held_and_released_by_somebody_else() {
     assert_eq!(decision.action, "review-approved");
     assert_eq!(decision.subject, held.id.to_string());
     assert_eq!(decision.detail, "read it");
+    assert_eq!(decision.rules_sha256.len(), 64);
 }
 
 #[tokio::test]
@@ -301,4 +305,40 @@ async fn without_a_place_to_hold_it_nothing_is_generated() {
     let house = plan.build();
     let outcome = house.ask(call("short.v1", &[("name", "Ada")])).await;
     assert_eq!(outcome.end.err().unwrap().kind.code(), "review-unavailable");
+}
+
+#[test]
+fn an_output_that_finds_no_room_does_not_go_out() {
+    let folder = TempDir::new().unwrap();
+    passes("reviews::child_that_cannot_hold", folder.path());
+}
+
+#[tokio::test]
+#[ignore = "runs as a child process"]
+async fn child_that_cannot_hold() {
+    if child_folder().is_none() {
+        return;
+    }
+    let (house, _) = house("review: {risk: high}\n");
+    // Room for records of the audit log, but not for a page of the ledger, which lie farther back.
+    limit_file_bytes(8192);
+    let (tokens, last) = ask(&house, "ci-runner", "short.v1").await;
+    assert_eq!(tokens, [""; 0]);
+    let CallEvent::Failed(refusal) = last else {
+        panic!("it is neither kept nor handed out");
+    };
+    assert_eq!(refusal.kind.code(), "review-unavailable");
+    let Some(Entry::Completed(end)) = house.entries().pop() else {
+        panic!("the call has its end");
+    };
+    let code = "review-unavailable".to_owned();
+    assert_eq!(end.outcome, Outcome::Failed { code });
+
+    // The next one is refused before anything is generated for it.
+    let caller = house.caller("ci-runner", &["short.v1"]).await;
+    let next = house
+        .service
+        .generate(caller, call("short.v1", &[("name", "Ada")]));
+    assert_eq!(next.await.unwrap_err().kind.code(), "review-unavailable");
+    assert_eq!(house.service.ready(), Err(NotReady::BudgetUnavailable));
 }
