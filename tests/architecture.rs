@@ -35,6 +35,7 @@ const DEVELOPMENT_ONLY: &[&str] = &[
     "postern-benches",
     "postern-testkit",
     "postern-tests",
+    "postern-lab",
     "xtask",
 ];
 

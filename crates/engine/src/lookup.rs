@@ -14,10 +14,12 @@ const MATCH_TOKENS_MAX: usize = 3;
 const MATCH_TOKENS_MIN: usize = 2;
 /// Tokens of a guess: with the token that they follow as many rows as a pass computes for hardly more than one.
 const GUESS_TOKENS: usize = 3;
+/// Tokens of a guess after as few tokens as may be, with nothing right before it.
+const GUESS_TOKENS_UNSURE: usize = 2;
 /// Tokens of a guess while a text is copied: that pass costs more, and gives more.
 pub(crate) const GUESS_TOKENS_MAX: usize = 7;
 /// So many tokens were right in a row where a text is being copied.
-const COPIED_TOKENS: usize = 6;
+const COPIED_TOKENS: usize = 9;
 /// So many guesses in a row may be wrong from their first token on.
 const MISSES_MAX: usize = 2;
 /// Tokens generated without a guess after one more; doubled each time.
@@ -64,14 +66,17 @@ impl PromptLookup {
         }
         let mut longest_first = self.after.iter().enumerate().rev();
         let found = longest_first.find_map(|(fewer, after)| {
-            after.get(&before(text, text.len(), MATCH_TOKENS_MIN + fewer)?)
+            let matched = MATCH_TOKENS_MIN + fewer;
+            let from = after.get(&before(text, text.len(), matched)?)?;
+            Some((*from, matched))
         });
-        let Some(&from) = found else {
+        let Some((from, matched)) = found else {
             return &[];
         };
-        let wanted = match self.right_in_a_row >= COPIED_TOKENS {
-            true => GUESS_TOKENS_MAX,
-            false => GUESS_TOKENS,
+        let wanted = match self.right_in_a_row {
+            COPIED_TOKENS.. => GUESS_TOKENS_MAX,
+            0 if matched == MATCH_TOKENS_MIN => GUESS_TOKENS_UNSURE,
+            _ => GUESS_TOKENS,
         };
         let count = tokens_max.min(wanted).min(text.len() - from);
         &text[from..from + count]
@@ -180,10 +185,20 @@ mod tests {
         let text = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3];
         assert_eq!(lookup.guess(&text, 7), [4, 5, 6]);
         assert_eq!(lookup.guess(&text, 2), [4, 5]);
-        lookup.learn(3, 3);
-        lookup.learn(3, 3);
+        for _ in 0..3 {
+            lookup.learn(3, 3);
+        }
         assert_eq!(lookup.guess(&text, 7), [4, 5, 6, 7, 8, 1, 2]);
         lookup.learn(7, 1);
+        assert_eq!(lookup.guess(&text, 7), [4, 5, 6]);
+    }
+
+    #[test]
+    fn guesses_less_after_fewer_of_the_same_tokens() {
+        let text = [2, 3, 4, 5, 6, 1, 2, 3];
+        let mut lookup = PromptLookup::new(32);
+        assert_eq!(lookup.guess(&text, 7), [4, 5]);
+        lookup.learn(2, 2);
         assert_eq!(lookup.guess(&text, 7), [4, 5, 6]);
     }
 

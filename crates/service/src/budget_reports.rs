@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use postern_governance::{Account, AppliedLimits, Budget, Limits, Span, TemplateId};
+use postern_governance::{Account, AppliedLimits, Budget, Limits, RuleSet, Span};
 use serde::Serialize;
 
 use crate::call::Caller;

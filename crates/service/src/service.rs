@@ -313,13 +313,13 @@ impl Service {
                 let id = service.ids.next();
                 let refusal = Refusal { id, kind };
                 service.record_refusal(&refusal, Some(&by.identity), None, &rules);
-                refusal
+                Box::new(refusal)
             });
             drop(desk);
             done
         });
         match done.await {
-            Ok(done) => done,
+            Ok(done) => done.map_err(|refusal| *refusal),
             Err(_) => Err(self
                 .refuse(Some(&caller.identity), RefusalKind::Internal)
                 .await),

@@ -2,6 +2,10 @@
 //!
 //! Continuous integration runs this command and, where its tools are there, the kernels' part of `aarch64`. It installs
 //! nothing and reads nothing but the checkout, except the vocabularies that `POSTERN_VOCAB_DIR` may name.
+//!
+//! Invariant: all that is compiled is compiled for the whole workspace. Cargo builds a dependency once more for each
+//! choice of packages that wants other features of it, which would double the time; so what runs `postern` runs the one
+//! that the tests built.
 
 use std::{
     env,
@@ -12,21 +16,31 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// One check: what it is called, the arguments for `cargo`, and an environment variable it needs.
+/// One check: what it is called, what runs it with which arguments, and an environment variable it needs.
 struct Step {
     name: &'static str,
+    program: Program,
     arguments: &'static [&'static str],
     variable: Option<(&'static str, &'static str)>,
+}
+
+#[derive(Clone, Copy)]
+enum Program {
+    Cargo,
+    /// The binary that the tests built.
+    Postern,
 }
 
 const STEPS: &[Step] = &[
     Step {
         name: "format",
+        program: Program::Cargo,
         arguments: &["fmt", "--all", "--check"],
         variable: None,
     },
     Step {
         name: "clippy",
+        program: Program::Cargo,
         arguments: &[
             "clippy",
             "--workspace",
@@ -40,18 +54,14 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "tests",
+        program: Program::Cargo,
         arguments: &["test", "--workspace", "--locked"],
         variable: None,
     },
     Step {
         name: "prompt check",
+        program: Program::Postern,
         arguments: &[
-            "run",
-            "--quiet",
-            "--locked",
-            "-p",
-            "postern-cli",
-            "--",
             "prompt",
             "check",
             "deploy/prompts",
@@ -63,13 +73,8 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "policy check",
+        program: Program::Postern,
         arguments: &[
-            "run",
-            "--quiet",
-            "--locked",
-            "-p",
-            "postern-cli",
-            "--",
             "policy",
             "check",
             "--policy",
@@ -85,13 +90,8 @@ const STEPS: &[Step] = &[
     // The other shipped templates are for models that a device registers itself.
     Step {
         name: "model check",
+        program: Program::Postern,
         arguments: &[
-            "run",
-            "--quiet",
-            "--locked",
-            "-p",
-            "postern-cli",
-            "--",
             "model",
             "check",
             "deploy/policy/models.yaml",
@@ -104,13 +104,8 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "prompt test",
+        program: Program::Postern,
         arguments: &[
-            "run",
-            "--quiet",
-            "--locked",
-            "-p",
-            "postern-cli",
-            "--",
             "prompt",
             "test",
             "deploy/prompts",
@@ -121,6 +116,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "docs",
+        program: Program::Cargo,
         arguments: &["doc", "--workspace", "--no-deps", "--locked"],
         variable: Some(("RUSTDOCFLAGS", "-D warnings")),
     },
@@ -145,7 +141,7 @@ fn run_step(step: &Step) -> Result<Duration> {
     let shown = shown_command(step);
     writeln!(stdout(), "--- {}: {shown}", step.name)?;
     let start = Instant::now();
-    let status = cargo(step)
+    let status = command(step)?
         .status()
         .with_context(|| format!("could not start `{shown}`"))?;
     if !status.success() {
@@ -157,14 +153,19 @@ fn run_step(step: &Step) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-fn cargo(step: &Step) -> Command {
-    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
+fn command(step: &Step) -> Result<Command> {
+    let mut command = match step.program {
+        Program::Cargo => Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
+        Program::Postern => {
+            let this = env::current_exe().context("this program's own path is unknown")?;
+            Command::new(this.with_file_name("postern"))
+        }
+    };
     command.args(step.arguments);
     if let Some((name, value)) = step.variable {
         command.env(name, value);
     }
-    command
+    Ok(command)
 }
 
 fn shown_command(step: &Step) -> String {
@@ -172,5 +173,9 @@ fn shown_command(step: &Step) -> String {
         .variable
         .map(|(name, value)| format!("{name}={value:?} "))
         .unwrap_or_default();
-    format!("{variable}cargo {}", step.arguments.join(" "))
+    let program = match step.program {
+        Program::Cargo => "cargo",
+        Program::Postern => "cargo run -p postern-cli --",
+    };
+    format!("{variable}{program} {}", step.arguments.join(" "))
 }

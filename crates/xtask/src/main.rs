@@ -1,43 +1,31 @@
 //! Chores of the repository: `cargo xtask <chore>`.
 //!
-//! Each chore is a module with a clap argument struct and a `run`; this file only lists them.
+//! Each chore is a module with a clap argument struct and a `run`; this file only lists them. Chores that need the engine
+//! are those of the package `postern-lab`, so that continuous integration does not build the engine before it begins.
 
 mod aarch64;
-mod baseline;
-mod bench;
 mod ci;
-mod coffee;
-mod complete;
-mod gguf_write;
-mod sanitizer;
+mod lab;
+
+use std::ffi::OsString;
 
 use clap::Parser;
 
 /// Chores of the repository.
 #[derive(Parser)]
-#[command(name = "xtask")]
+#[command(name = "xtask", bin_name = "cargo xtask", after_help = lab::CHORES)]
 enum Chore {
-    /// Runs every check that guards the main branch: formatting, clippy, all tests, docs.
+    /// Run every check that guards the main branch: formatting, clippy, all tests, docs
     Ci,
     Aarch64(aarch64::Aarch64),
-    Bench(Box<bench::Bench>),
-    #[command(hide = true)]
-    BenchChild(bench::BenchChild),
-    Complete(complete::Complete),
-    TrainCoffee(coffee::TrainCoffee),
-    EvalCoffee(coffee::EvalCoffee),
-    EvalSanitizer(sanitizer::EvalSanitizer),
+    #[command(external_subcommand)]
+    Lab(Vec<OsString>),
 }
 
 fn main() -> anyhow::Result<()> {
     match Chore::parse() {
         Chore::Ci => ci::run(),
         Chore::Aarch64(chore) => chore.run(),
-        Chore::Bench(chore) => chore.run(),
-        Chore::BenchChild(chore) => chore.run(),
-        Chore::Complete(chore) => chore.run(),
-        Chore::TrainCoffee(chore) => chore.run(),
-        Chore::EvalCoffee(chore) => chore.run(),
-        Chore::EvalSanitizer(chore) => chore.run(),
+        Chore::Lab(arguments) => lab::run(&arguments),
     }
 }

@@ -1,12 +1,11 @@
 //! `cargo xtask bench`: speed and parity of the engine, side by side with llama.cpp on the same files.
 //!
-//! Invariant: what is measured is an optimized build; one that is not hands the chore over to one that is.
+//! Invariant: what is measured is an optimized build, unless a test asks for another.
 //! Absent: the measuring itself, which is the package `benches`.
 
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -69,7 +68,7 @@ pub(crate) struct Bench {
     /// Write the report to this file as JSON, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// The xtask of another build, for --quick to hold this one against
+    /// The postern-lab of another build, for --quick to hold this one against
     #[arg(long, value_name = "PROGRAM", requires = "quick")]
     baseline: Option<PathBuf>,
     /// Where --quick keeps the build of the stored baseline
@@ -107,7 +106,7 @@ impl BenchChild {
 impl Bench {
     pub(crate) fn run(mut self) -> Result<()> {
         if cfg!(debug_assertions) && !self.this_build {
-            return hand_over();
+            bail!("this build is not optimized; use `cargo xtask bench`, or --this-build");
         }
         self.fill_in();
         let peer = match &self.llama_bench {
@@ -276,20 +275,6 @@ impl Bench {
         fs::write(path, text)
             .with_context(|| format!("the report {} cannot be written", path.display()))
     }
-}
-
-/// Runs the same chore in an optimized build.
-fn hand_over() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["run", "--release", "--quiet", "--package", "xtask", "--"])
-        .args(std::env::args_os().skip(1))
-        .status()
-        .context("cargo cannot be started for an optimized build; --this-build needs none")?;
-    if !status.success() {
-        bail!("the optimized build of this chore ended with {status}");
-    }
-    Ok(())
 }
 
 /// Progress, apart from the table.

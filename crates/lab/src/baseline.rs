@@ -18,13 +18,15 @@ pub(crate) struct Baseline {
     pub(crate) commit: String,
     /// When it became the baseline.
     pub(crate) date: String,
+    /// The package, and the program of that name, that measures there.
+    package: String,
 }
 
 impl Baseline {
     /// The one that this repository names.
     pub(crate) fn stored() -> Result<Self> {
         serde_json::from_str(include_str!("../../../benches/baseline.json"))
-            .context("benches/baseline.json names no commit and date")
+            .context("benches/baseline.json names no commit, date and package")
     }
 
     /// This chore's program as the baseline has it, built under `folder` unless it is there.
@@ -32,7 +34,7 @@ impl Baseline {
         // Cargo runs in another folder than this.
         let folder = std::path::absolute(folder)
             .with_context(|| format!("{} is no path", folder.display()))?;
-        let program = folder.join(&self.commit).join("xtask");
+        let program = folder.join(&self.commit).join(&self.package);
         if program.exists() {
             return Ok(program);
         }
@@ -41,7 +43,8 @@ impl Baseline {
         self.check_out(&sources)?;
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--release", "--locked", "--package", "xtask"])
+            .args(["build", "--release", "--locked", "--package"])
+            .arg(&self.package)
             .arg("--target-dir")
             .arg(&targets)
             .current_dir(&sources)
@@ -49,7 +52,7 @@ impl Baseline {
             .context("cargo cannot be started to build the baseline")?;
         ensure!(built.success(), "building the baseline ended with {built}");
         // Under its own name, as the next baseline is built in the same place.
-        std::fs::copy(targets.join("release/xtask"), &program)
+        std::fs::copy(targets.join("release").join(&self.package), &program)
             .with_context(|| format!("{} cannot be written", program.display()))?;
         Ok(program)
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 fn bench(folder: &Path, arguments: &[&str]) -> Result<Output> {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+    let output = Command::new(env!("CARGO_BIN_EXE_postern-lab"))
         .args(["bench", "--this-build", "--models", "tiny", "--rounds", "1"])
         .args(["--prefill", "8,24", "--decode", "4", "--folder"])
         .arg(folder)
@@ -133,7 +133,7 @@ fn a_build_that_is_worse_than_an_earlier_one_fails_and_says_where() -> Result<()
 
 #[test]
 fn an_unknown_model_is_refused_with_the_known_ones() -> Result<()> {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+    let output = Command::new(env!("CARGO_BIN_EXE_postern-lab"))
         .args(["bench", "--this-build", "--models", "gpt-5"])
         .output()?;
     assert!(!output.status.success());
