@@ -125,7 +125,7 @@ fn the_daemon_answers_over_mutual_tls_until_sigterm() {
     assert!(in_use.stderr.contains("in use"), "{in_use:#?}");
     let remote = ["--url", &daemon.url, "--identity", "kiosk"];
     let asked = postern(home.path(), budgets.iter().chain(&remote)).exits(0);
-    assert!(asked.stdout.contains("nothing is limited"), "{asked:#?}");
+    assert!(asked.stdout.contains("identity/kiosk"), "{asked:#?}");
 
     let log = daemon.terminate();
     assert!(log.contains("SIGTERM"), "{log}");
