@@ -9,6 +9,7 @@
 //! | `entry` | what records say |
 //! | `encoding` | records as canonical JSON |
 //! | `chain` | hashes |
+//! | `merkle` | the tree over the records, and proofs |
 //! | `segment` | names, headers, frames, durable files |
 //! | `scan`, `walk` | reading and judging one segment, all segments |
 //! | `calls` | which calls are open; the same rules for writer and verifier |
@@ -29,6 +30,7 @@ mod entry;
 mod error;
 mod lock;
 mod log;
+mod merkle;
 mod presence;
 mod reader;
 mod recovery;
@@ -49,4 +51,8 @@ pub use entry::{
 };
 pub use error::{AuditError, Displacement, EntryProblem, Reason};
 pub use log::{APPENDS_WAITING_MAX, AuditLog, Receipt, Recovery};
+pub use merkle::{
+    ConsistencyProof, EMPTY_ROOT, Frontier, Hash, InclusionProof, Nodes, PATH_HASHES_MAX,
+    ProofError, leaf_hash, node_hash,
+};
 pub use reader::{Reader, Stored, Verified, read, verify, verify_with};
