@@ -10,6 +10,7 @@
 //! | `encoding` | records as canonical JSON |
 //! | `chain` | hashes |
 //! | `merkle` | the tree over the records, and proofs |
+//! | `seal`, `key_file` | contents that only auditors can read; files of keys |
 //! | `segment` | names, headers, frames, durable files |
 //! | `scan`, `walk` | reading and judging one segment, all segments |
 //! | `calls` | which calls are open; the same rules for writer and verifier |
@@ -20,7 +21,7 @@
 //! | `log` | threads that append |
 //!
 //! Invariant: nothing is repaired silently; what is not a torn write at the very end is refused
-//! with its place. Absent: network, async, keys, and any other crate of this workspace.
+//! with its place. Absent: network, async, and any other crate of this workspace.
 
 mod calls;
 mod chain;
@@ -28,6 +29,7 @@ mod config;
 mod encoding;
 mod entry;
 mod error;
+mod key_file;
 mod lock;
 mod log;
 mod merkle;
@@ -35,6 +37,7 @@ mod presence;
 mod reader;
 mod recovery;
 mod scan;
+mod seal;
 mod segment;
 mod walk;
 mod writer;
@@ -50,9 +53,14 @@ pub use entry::{
     VARIABLES_MAX,
 };
 pub use error::{AuditError, Displacement, EntryProblem, Reason};
+pub use key_file::KeyFileError;
 pub use log::{APPENDS_WAITING_MAX, AuditLog, Receipt, Recovery};
 pub use merkle::{
     ConsistencyProof, EMPTY_ROOT, Frontier, Hash, InclusionProof, Nodes, PATH_HASHES_MAX,
     ProofError, leaf_hash, node_hash,
 };
 pub use reader::{Reader, Stored, Verified, read, verify, verify_with};
+pub use seal::{
+    DataKey, IDENTITIES_MAX, Identities, RECIPIENTS_MAX, Recipients, SEAL_TAG_BYTES, SealError,
+    WRAPPED_KEY_BYTES_MAX,
+};
