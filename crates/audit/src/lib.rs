@@ -10,6 +10,7 @@
 //! | `encoding` | records as canonical JSON |
 //! | `chain` | hashes |
 //! | `merkle` | the tree over the records, and proofs |
+//! | `checkpoint` | signed notes over the tree's root, and the key that signs them |
 //! | `seal`, `key_file` | contents that only auditors can read; files of keys |
 //! | `segment` | names, headers, frames, durable files |
 //! | `scan`, `walk` | reading and judging one segment, all segments |
@@ -25,6 +26,7 @@
 
 mod calls;
 mod chain;
+mod checkpoint;
 mod config;
 mod encoding;
 mod entry;
@@ -43,6 +45,10 @@ mod walk;
 mod writer;
 
 pub use calls::{CallProblem, OPEN_CALLS_MAX, OpenCall};
+pub use checkpoint::{
+    Checkpoint, KEY_NAME_BYTES_MAX, KeyError, KeyName, NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX,
+    NoteError, SigningKey, VerifierKey,
+};
 pub use config::{
     AuditConfig, RECORD_BYTES_FLOOR, RECORD_BYTES_LIMIT, SEGMENT_BYTES_FLOOR, SEGMENT_BYTES_LIMIT,
 };
