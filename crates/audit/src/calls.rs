@@ -188,11 +188,7 @@ impl OpenCalls {
         Ok(Undo::Close(index))
     }
 
-    fn end(
-        &mut self,
-        request_id: Option<&str>,
-        admitted_index: u64,
-    ) -> Result<Undo, CallProblem> {
+    fn end(&mut self, request_id: Option<&str>, admitted_index: u64) -> Result<Undo, CallProblem> {
         let Some(expected) = self.id_by_admitted.get(&admitted_index) else {
             return Err(CallProblem::NotOpen { admitted_index });
         };

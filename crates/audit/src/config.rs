@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::KeyName;
 use crate::error::AuditError;
+use crate::seal::RECIPIENTS_MAX;
 
 /// Largest frame body the format allows, in bytes: bounds what a reader allocates.
 pub const RECORD_BYTES_LIMIT: u32 = 16 * 1024 * 1024;
@@ -23,10 +25,6 @@ pub const SEGMENT_BYTES_FLOOR: u64 = 4 * 1024;
 pub const CHECKPOINT_RECORDS_LIMIT: u32 = 1_000_000;
 /// Largest value of `checkpoint-seconds`: one day.
 pub const CHECKPOINT_SECONDS_LIMIT: u32 = 24 * 60 * 60;
-/// Most auditors that one log is sealed to.
-pub const RECIPIENTS_MAX: usize = 64;
-/// Longest origin, in bytes.
-pub const ORIGIN_BYTES_MAX: usize = 128;
 
 const KEY_EXTENSION: &str = "key";
 
@@ -106,12 +104,20 @@ impl AuditConfig {
             self.recipients.len() as u64,
             (0, RECIPIENTS_MAX as u64),
         )?;
-        check_origin(&self.origin)?;
+        self.key_name()?;
         match (self.plaintext, self.recipients.is_empty()) {
             (false, true) => Err(AuditError::NoRecipients),
             (true, false) => Err(AuditError::PlaintextWithRecipients),
             _ => Ok(()),
         }
+    }
+
+    /// The origin as the name of a key.
+    pub(crate) fn key_name(&self) -> Result<KeyName, AuditError> {
+        KeyName::new(&*self.origin).map_err(|error| AuditError::Origin {
+            found: self.origin.clone(),
+            detail: error.to_string(),
+        })
     }
 
     /// Path of the signing key's file for a log in this directory.
@@ -124,18 +130,6 @@ impl AuditConfig {
             dir.with_file_name(name)
         })
     }
-}
-
-/// An origin is also the name of its key in a signed note, which has neither spaces nor `+`.
-fn check_origin(origin: &str) -> Result<(), AuditError> {
-    let is_plain = |char: char| !char.is_whitespace() && !char.is_control() && char != '+';
-    if origin.is_empty() || origin.len() > ORIGIN_BYTES_MAX || !origin.chars().all(is_plain) {
-        return Err(AuditError::Origin {
-            found: origin.to_owned(),
-            bytes_max: ORIGIN_BYTES_MAX,
-        });
-    }
-    Ok(())
 }
 
 fn check_range(field: &'static str, found: u64, (min, max): (u64, u64)) -> Result<(), AuditError> {

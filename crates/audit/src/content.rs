@@ -90,11 +90,7 @@ impl Contents {
         Ok(Content::Entry(name_call(entry, calls)))
     }
 
-    fn open(
-        &mut self,
-        scan: &mut SegmentScan,
-        record: &Record,
-    ) -> Result<Option<Entry>, Reason> {
+    fn open(&mut self, scan: &mut SegmentScan, record: &Record) -> Result<Option<Entry>, Reason> {
         let entry = if scan.header().keys.is_none() {
             decode_entry(scan.content_mut())
         } else {
@@ -135,10 +131,7 @@ impl Contents {
 }
 
 /// What the seal of a record covers beside its content.
-pub(crate) fn associated_data(
-    segment: u32,
-    clear: &[u8; CLEAR_BYTES],
-) -> [u8; ASSOCIATED_BYTES] {
+pub(crate) fn associated_data(segment: u32, clear: &[u8; CLEAR_BYTES]) -> [u8; ASSOCIATED_BYTES] {
     let mut bytes = [0; ASSOCIATED_BYTES];
     let (first, rest) = bytes.split_at_mut(SEGMENT_BYTES);
     first.copy_from_slice(&segment.to_be_bytes());

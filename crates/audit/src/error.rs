@@ -27,14 +27,12 @@ pub enum AuditError {
         max: u64,
     },
     /// The origin cannot be the name of a key.
-    #[error(
-        "audit.origin is {found:?}, but must be from 1 to {bytes_max} bytes without spaces and without `+`; correct the configuration"
-    )]
+    #[error("audit.origin is {found:?}: {detail}; correct the configuration")]
     Origin {
         /// Its value.
         found: String,
-        /// The bound in bytes.
-        bytes_max: usize,
+        /// What is wrong with it.
+        detail: String,
     },
     /// Nothing says how content is to be written.
     #[error(
@@ -45,7 +43,9 @@ pub enum AuditError {
     #[error("audit.plaintext = true contradicts audit.recipients; remove one of them")]
     PlaintextWithRecipients,
     /// A configured public key does not read.
-    #[error("audit.recipients does not read: {detail}; each is a public key as `age-keygen` prints it")]
+    #[error(
+        "audit.recipients does not read: {detail}; each is a public key as `age-keygen` prints it"
+    )]
     Recipients {
         /// What the parser says.
         detail: String,
@@ -352,7 +352,9 @@ pub enum Reason {
         class: Class,
     },
     /// The header's tree is not that of the records before.
-    #[error("the header's tree has {found} leaves or other hashes than the tree of the {expected} records before")]
+    #[error(
+        "the header's tree has {found} leaves or other hashes than the tree of the {expected} records before"
+    )]
     Tree {
         /// Records before this segment.
         expected: u64,
@@ -480,7 +482,9 @@ pub enum Reason {
         expected: u64,
     },
     /// Content is gone, and nothing in the log says that it was to go.
-    #[error("content of {class} in segment {segment} is gone, and no later record says that it expired")]
+    #[error(
+        "content of {class} in segment {segment} is gone, and no later record says that it expired"
+    )]
     ExpiredUnrecorded {
         /// The segment.
         segment: u32,

@@ -117,7 +117,7 @@ pub(crate) fn read_header(
     check_joint(&body, segment, tip)?;
     let signer = body.signer.parse::<VerifierKey>();
     let signer = signer.map_err(|error| header_body(format!("signer: {error}")))?;
-    if signer.name() != body.origin {
+    if signer.name().as_str() != body.origin {
         return Err(header_body("the signer's name is not the origin".to_owned()).into());
     }
     let keys = read_keys(body.keys.as_ref(), &area)?;

@@ -210,9 +210,6 @@ impl History {
         let header = scan.header();
         let checkpoint = header.signer.open(&note.text);
         let checkpoint = checkpoint.map_err(|error| checkpoint_reason(&error.to_string()))?;
-        if checkpoint.origin != header.body.origin {
-            return Err(checkpoint_reason("its origin is not that of the segment"));
-        }
         let tree = &scan.tip().tree;
         if checkpoint.size != tree.size() {
             return Err(Reason::CheckpointPlace {

@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::CallStep;
-use crate::config::AuditConfig;
 use crate::clear::Subject;
+use crate::config::AuditConfig;
 use crate::encoding::encode_entry;
 use crate::entry::Entry;
 use crate::error::{AuditError, EntryProblem};

@@ -48,10 +48,11 @@ struct Survey {
 /// given another.
 pub(crate) fn signing_key(dir: &Path, config: &AuditConfig) -> Result<SigningKey, AuditError> {
     let path = config.signing_key_path(dir);
+    let name = config.key_name()?;
     let key = if count_segments(dir)? == 0 {
-        SigningKey::load_or_generate(&path, &config.origin)
+        SigningKey::load_or_create(&path, name).map(|(key, _)| key)
     } else {
-        SigningKey::load(&path, &config.origin)
+        SigningKey::load(&path, name)
     };
     key.map_err(|error| AuditError::SigningKey {
         path,
@@ -147,7 +148,10 @@ fn finish_staged(
     }
     match Staged::read(&path, survey) {
         Ok(staged) => {
-            recovery.torn_bytes = survey.torn.as_ref().map_or(staged.cut_bytes, |cut| cut.bytes);
+            recovery.torn_bytes = survey
+                .torn
+                .as_ref()
+                .map_or(staged.cut_bytes, |cut| cut.bytes);
             recovery.interrupted = staged.interrupted;
             cut_tail(dir, survey.torn.take())?;
             publish(dir, survey.joint.segment)

@@ -207,8 +207,8 @@ impl SegmentScan {
         if kind == KIND_CHECKPOINT {
             return self.read_note(body).map(Frame::Checkpoint);
         }
-        let clear = Clear::decode(&self.clear_bytes())
-            .map_err(|detail| Reason::RecordBody { detail })?;
+        let clear =
+            Clear::decode(&self.clear_bytes()).map_err(|detail| Reason::RecordBody { detail })?;
         if clear.index != self.tip.index() {
             return Err(Reason::RecordIndex { found: clear.index });
         }
@@ -300,12 +300,8 @@ fn frame_digest(body: &[u8]) -> Result<Hash, Reason> {
         found: body.len(),
     };
     match (kind, clear) {
-        (KIND_RECORD, Some(clear)) => {
-            Ok(record_leaf(clear, &content_digest(&body[CLEAR_BYTES..])))
-        }
-        (KIND_CHECKPOINT, _) if body.len() > CHECKPOINT_PREFIX_BYTES => {
-            Ok(checkpoint_digest(body))
-        }
+        (KIND_RECORD, Some(clear)) => Ok(record_leaf(clear, &content_digest(&body[CLEAR_BYTES..]))),
+        (KIND_CHECKPOINT, _) if body.len() > CHECKPOINT_PREFIX_BYTES => Ok(checkpoint_digest(body)),
         (KIND_EXPIRED, Some(clear)) if body.len() == EXPIRED_BYTES => {
             let digest = body[CLEAR_BYTES..].try_into();
             Ok(record_leaf(clear, &digest.expect("the length was judged")))

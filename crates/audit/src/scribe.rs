@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::chain::{content_digest, hex, record_leaf, checkpoint_digest};
+use crate::chain::{checkpoint_digest, content_digest, hex, record_leaf};
 use crate::checkpoint::{Checkpoint, SigningKey};
 use crate::clear::{CLEAR_BYTES, Clear, KIND_CHECKPOINT, Subject};
 use crate::clock::monotonic_us;
@@ -107,14 +107,17 @@ impl Scribe {
         };
         let named = area.as_ref().map(|area| {
             let named = |class: Class| (class, WrappedKey::of(&area[class.place()]));
-            Class::ALL.map(named).into_iter().collect::<BTreeMap<_, _>>()
+            Class::ALL
+                .map(named)
+                .into_iter()
+                .collect::<BTreeMap<_, _>>()
         });
         let (header, head) = encode_header(
             &Header {
                 boot: self.boot.clone(),
                 first_index: tip.index(),
                 keys: named,
-                origin: self.signing.name().to_owned(),
+                origin: self.signing.name().to_string(),
                 previous_head: tip.head.to_string(),
                 segment,
                 signer: self.signer(),
@@ -164,7 +167,7 @@ impl Scribe {
     /// and gives its note.
     pub(crate) fn checkpoint(&self, tip: &mut Tip, out: &mut Vec<u8>) -> String {
         let note = self.signing.sign(&Checkpoint {
-            origin: self.signing.name().to_owned(),
+            origin: self.signing.name().clone(),
             size: tip.tree.size(),
             root: tip.tree.root(),
         });
@@ -178,7 +181,7 @@ impl Scribe {
 
     /// Most bytes of a checkpoint's frame.
     pub(crate) fn checkpoint_bytes_max(&self) -> u64 {
-        let note = 2 * self.signing.name().len() + NOTE_BYTES_MAX;
+        let note = 2 * self.signing.name().as_str().len() + NOTE_BYTES_MAX;
         (FRAME_BYTES + CHECKPOINT_PREFIX_BYTES + note) as u64
     }
 }

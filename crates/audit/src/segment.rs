@@ -264,7 +264,10 @@ pub(crate) fn save_checkpoint(dir: &Path, note: &str) {
         std::fs::rename(&staged, dir.join(CHECKPOINT_NAME))
     };
     if let Err(error) = save() {
-        ::log::warn!("cannot keep the newest checkpoint in {}: {error}", staged.display());
+        ::log::warn!(
+            "cannot keep the newest checkpoint in {}: {error}",
+            staged.display()
+        );
     }
 }
 

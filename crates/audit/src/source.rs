@@ -33,8 +33,7 @@ pub(crate) enum SourceError {
 
 impl Source {
     pub(crate) fn open(path: PathBuf) -> Result<Self, SourceError> {
-        let failed =
-            |action, error| Err(SourceError::Io(AuditError::io(action, &path, error)));
+        let failed = |action, error| Err(SourceError::Io(AuditError::io(action, &path, error)));
         let file = match open_to_read(&path) {
             Ok(file) => file,
             Err(error) => {

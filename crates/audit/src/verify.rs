@@ -150,9 +150,8 @@ fn summary(
     (first_us, last_us): (i64, i64),
     head: String,
 ) -> Result<Verified, AuditError> {
-    let time = |wall_us| {
-        wall_time(wall_us).map_err(|detail| walk.broken(Reason::RecordBody { detail }))
-    };
+    let time =
+        |wall_us| wall_time(wall_us).map_err(|detail| walk.broken(Reason::RecordBody { detail }));
     let history = walk.history();
     Ok(Verified {
         records: walk.tip().index(),
@@ -161,7 +160,10 @@ fn summary(
         root: hex(&walk.tip().tree.root()),
         first_time: time(first_us)?,
         last_time: time(last_us)?,
-        signer: history.signer().map(ToString::to_string).unwrap_or_default(),
+        signer: history
+            .signer()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         checkpoint: history.newest.as_ref().map(VerifiedCheckpoint::of),
         after_checkpoint: history.after_checkpoint,
         expired_records: history.expired_records,
@@ -217,8 +219,7 @@ impl<'a> Expected<'a> {
         while let Some(receipt) = self.receipts.last()
             && receipt.index == record.clear.index
         {
-            check_receipt(record, receipt)
-                .map_err(|reason| walk.broken_record(record, reason))?;
+            check_receipt(record, receipt).map_err(|reason| walk.broken_record(record, reason))?;
             self.receipts.pop();
         }
         while let Some(checkpoint) = self.checkpoints.last()

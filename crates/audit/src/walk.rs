@@ -71,12 +71,8 @@ impl Walk {
             };
             match scan.next()? {
                 Frame::Record(record) => {
-                    let content = take_record(
-                        &mut self.history,
-                        self.contents.as_mut(),
-                        scan,
-                        &record,
-                    )?;
+                    let content =
+                        take_record(&mut self.history, self.contents.as_mut(), scan, &record)?;
                     return Ok(Step::Record(record, content));
                 }
                 Frame::Checkpoint(note) => {
@@ -105,7 +101,9 @@ impl Walk {
 
     /// The log up to here.
     pub(crate) fn tip(&self) -> &Tip {
-        self.current.as_ref().map_or(&self.genesis, SegmentScan::tip)
+        self.current
+            .as_ref()
+            .map_or(&self.genesis, SegmentScan::tip)
     }
 
     /// Where a segment after the last would go on, once the walk is at its end.

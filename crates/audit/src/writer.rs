@@ -28,9 +28,7 @@ use crate::log::Receipt;
 use crate::merkle::Hash;
 use crate::presence::{Identity, check_directory, check_segment};
 use crate::scribe::{Draft, Scribe, Sealer, frame_bytes_max};
-use crate::segment::{
-    SEGMENTS_MAX, publish, remove_staged, save_checkpoint, segment_path, stage,
-};
+use crate::segment::{SEGMENTS_MAX, publish, remove_staged, save_checkpoint, segment_path, stage};
 
 /// Most bytes of frames in one write; a single longer record still gets a write of its own.
 const GROUP_BYTES_MAX: u64 = 4 * 1024 * 1024;

@@ -1,4 +1,5 @@
-"""Verifies an audit log from FORMAT.md alone: python3 verify.py DIR prints records, head and root.
+"""Verifies an audit log from FORMAT.md alone: python3 verify.py DIR prints how many records
+there are, the head of the last one and the root of the tree.
 
 Signatures of checkpoints are not checked, because Python has no Ed25519 of its own; what they
 sign is."""
@@ -117,6 +118,7 @@ class Log:
         else:
             self.record(body, at)
             self.push(digest)
+            self.record_head = head
         self.head = head
         return end
 
@@ -168,7 +170,7 @@ def verify(directory):
         sys.exit(f"{segment:08}.seg byte {at} record {index}: content of {name} is gone without a record")
     if log.size == 0:
         sys.exit(f"{directory} has no record")
-    return log.size, log.head.hex(), root(log.peaks).hex()
+    return log.size, log.record_head.hex(), root(log.peaks).hex()
 
 
 if __name__ == "__main__":

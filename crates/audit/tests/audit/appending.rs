@@ -10,7 +10,9 @@ use postern_audit::{
 };
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, completed, open, plain, refused, sample, segments, small_segments};
+use crate::fixtures::{
+    admitted, completed, open, plain, refused, sample, segments, small_segments,
+};
 
 fn stored(dir: &TempDir) -> Vec<Stored> {
     read(dir.path()).unwrap().map(Result::unwrap).collect()
@@ -30,7 +32,10 @@ fn entries_come_back_as_they_were_appended() {
     drop(log);
 
     let records = stored(&dir);
-    assert!(matches!(records[0].entry(), Some(Entry::Opened { cut: None, .. })));
+    assert!(matches!(
+        records[0].entry(),
+        Some(Entry::Opened { cut: None, .. })
+    ));
     for (at, (entry, receipt)) in entries.iter().zip(&receipts).enumerate() {
         let record = &records[at + 1];
         assert_eq!(record.entry(), Some(entry));

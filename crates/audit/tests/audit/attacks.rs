@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::fixtures::{
     admitted, broken, completed, copy, frame_offsets, open, plain, record_offsets, refused,
-    sample_with, sealed, segments, signing_key,
+    sample_with, sealed, segments, signing_key, unmade_key,
 };
 
 const ORIGIN: &str = "postern";
@@ -197,29 +197,36 @@ fn attacks_on_the_files_are_told_with_their_place() {
 fn swapped_and_destroyed_keys_are_told() {
     let swap_classes: fn(&Victim) = |victim| {
         let path = victim.segment(1);
-        let mut bytes = fs::read(&path).unwrap();
-        let keys = key_places(&bytes);
-        let first = bytes[keys[0].clone()].to_vec();
-        let second = bytes[keys[1].clone()].to_vec();
-        bytes[keys[0].clone()].copy_from_slice(&second);
-        bytes[keys[1].clone()].copy_from_slice(&first);
-        fs::write(path, bytes).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let mut keys = keys_of(&bytes);
+        keys.swap(0, 1);
+        fs::write(path, with_keys(&bytes, &keys)).unwrap();
     };
     let swap_segments: fn(&Victim) = |victim| {
-        let from = fs::read(victim.segment(0)).unwrap();
+        let other = keys_of(&fs::read(victim.segment(0)).unwrap());
         let path = victim.segment(1);
-        let mut bytes = fs::read(&path).unwrap();
-        let key = from[key_places(&from)[1].clone()].to_vec();
-        let place = key_places(&bytes)[1].clone();
-        bytes[place].copy_from_slice(&key);
-        fs::write(path, bytes).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let mut keys = keys_of(&bytes);
+        keys[1].clone_from(&other[1]);
+        fs::write(path, with_keys(&bytes, &keys)).unwrap();
     };
-    let destroy: fn(&Victim) = |victim| destroy_key(&victim.segment(1), 1);
+    let destroy: fn(&Victim) = |victim| {
+        let path = victim.segment(1);
+        let bytes = fs::read(&path).unwrap();
+        let mut keys = keys_of(&bytes);
+        keys[1].clear();
+        fs::write(path, with_keys(&bytes, &keys)).unwrap();
+    };
     let expected = |class| Reason::WrappedKey { class };
     for (act, expected) in [
         (swap_classes, expected(Class::Administration)),
         (swap_segments, expected(Class::Calls)),
-        (destroy, Reason::ExpiredPartly { class: Class::Calls }),
+        (
+            destroy,
+            Reason::ExpiredPartly {
+                class: Class::Calls,
+            },
+        ),
     ] {
         let victim = victim(sealed());
         act(&victim);
@@ -252,7 +259,11 @@ fn a_tail_that_was_cut_shows_to_every_witness() {
             });
             if missing == 0 {
                 let whole = frames[cut] == bytes.len();
-                assert_eq!(found.after_checkpoint == 0, whole, "an end without checkpoint");
+                assert_eq!(
+                    found.after_checkpoint == 0,
+                    whole,
+                    "an end without checkpoint"
+                );
                 of_checkpoint.unwrap();
                 of_receipt.unwrap();
                 continue;
@@ -262,7 +273,10 @@ fn a_tail_that_was_cut_shows_to_every_witness() {
             assert_eq!(place.reason, Reason::CheckpointMissing { expected });
             assert_eq!(place.offset, frames[cut] as u64);
             let expected = victim.last.index;
-            assert_eq!(broken(of_receipt).reason, Reason::ReceiptMissing { expected });
+            assert_eq!(
+                broken(of_receipt).reason,
+                Reason::ReceiptMissing { expected }
+            );
         }
     }
 }
@@ -287,7 +301,10 @@ fn another_continuation_of_the_same_log_contradicts_a_checkpoint() {
     };
     verify_against(victim.dir.path(), &witness).unwrap();
     let place = broken(verify_against(fork.path(), &witness));
-    assert!(matches!(place.reason, Reason::CheckpointRoot { .. }), "{place:?}");
+    assert!(
+        matches!(place.reason, Reason::CheckpointRoot { .. }),
+        "{place:?}"
+    );
 }
 
 #[test]
@@ -337,7 +354,6 @@ fn a_log_is_not_continued_under_another_key_or_name() {
         signing_key: Some(signing_key("replaced.key")),
         ..victim.config.clone()
     };
-    drop(stranger("replaced.key"));
     let other_name = AuditConfig {
         origin: "another-device".to_owned(),
         ..victim.config.clone()
@@ -348,23 +364,23 @@ fn a_log_is_not_continued_under_another_key_or_name() {
         assert!(is_told, "{error:?}");
     }
     let lost = AuditConfig {
-        signing_key: Some(signing_key("never-made.key")),
+        signing_key: Some(unmade_key("never-made.key")),
         ..victim.config.clone()
     };
     let error = AuditLog::open(victim.dir.path(), &lost).unwrap_err();
     let is_told = matches!(error, postern_audit::AuditError::SigningKey { .. });
     assert!(is_told, "{error:?}");
-    assert!(!signing_key("never-made.key").exists());
+    assert!(!unmade_key("never-made.key").exists());
     assert_eq!(segments(victim.dir.path()), before);
 }
 
 fn stranger(name: &str) -> SigningKey {
-    SigningKey::load_or_generate(&signing_key(name), ORIGIN).unwrap()
+    SigningKey::load(&signing_key(name), ORIGIN.parse().unwrap()).unwrap()
 }
 
 /// As if somebody who has the device's key forged with it.
 fn own_key() -> SigningKey {
-    SigningKey::load(&signing_key("signing.key"), ORIGIN).unwrap()
+    SigningKey::load(&signing_key("signing.key"), ORIGIN.parse().unwrap()).unwrap()
 }
 
 fn remove_frame(path: &Path, frame: usize) {
@@ -421,30 +437,35 @@ fn expire_frames(path: &Path) {
     fs::write(path, rebuilt).unwrap();
 }
 
-/// Where the wrapped keys of a segment lie, in the order of their classes.
-fn key_places(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let length = u32::from_be_bytes(bytes[12..16].try_into().unwrap()) as usize;
-    let header: serde_json::Value = serde_json::from_slice(&bytes[16..16 + length]).unwrap();
-    let mut at = 16 + length + 4 + 3;
+/// Where the key area of a segment begins.
+fn key_area(bytes: &[u8]) -> usize {
+    20 + u32::from_be_bytes(bytes[12..16].try_into().unwrap()) as usize
+}
+
+/// The wrapped keys of a segment, in the order of their classes.
+fn keys_of(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let area = key_area(bytes);
+    let header: serde_json::Value = serde_json::from_slice(&bytes[16..area - 4]).unwrap();
+    let mut at = area + 3;
     ["administration", "calls", "refusals"]
         .iter()
         .map(|class| {
             let begin = at;
             at += header["keys"][class]["bytes"].as_u64().unwrap() as usize;
-            begin..at
+            bytes[begin..at].to_vec()
         })
         .collect()
 }
 
-fn destroy_key(path: &Path, place: usize) {
-    let mut bytes = fs::read(path).unwrap();
-    let keys = key_places(&bytes);
-    let area = keys[0].start - 3;
-    bytes[area + place] = 0;
-    let key = keys[place].clone();
-    let length = u32::from_be_bytes(bytes[area - 4..area].try_into().unwrap());
-    let shorter = length - key.len() as u32;
-    bytes[area - 4..area].copy_from_slice(&shorter.to_be_bytes());
-    bytes.drain(key);
-    fs::write(path, bytes).unwrap();
+/// The segment with other keys in its key area; an empty one counts as destroyed.
+fn with_keys(bytes: &[u8], keys: &[Vec<u8>]) -> Vec<u8> {
+    let area = key_area(bytes);
+    let length = u32::from_be_bytes(bytes[area - 4..area].try_into().unwrap()) as usize;
+    let flags: Vec<u8> = keys.iter().map(|key| u8::from(!key.is_empty())).collect();
+    let new_area = [flags, keys.concat()].concat();
+    let mut rebuilt = bytes[..area - 4].to_vec();
+    rebuilt.extend((new_area.len() as u32).to_be_bytes());
+    rebuilt.extend(new_area);
+    rebuilt.extend(&bytes[area + length..]);
+    rebuilt
 }

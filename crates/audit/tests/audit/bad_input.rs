@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use postern_audit::{
-    AuditConfig, AuditError, AuditLog, CallProblem, Class, DETAIL_BYTES_MAX, Entry, EntryProblem, Expired,
-    NAME_BYTES_MAX, OPEN_CALLS_MAX, REDACTIONS_MAX, RedactionCount, Refused, VARIABLES_MAX, verify,
+    AuditConfig, AuditError, AuditLog, CallProblem, Class, DETAIL_BYTES_MAX, Entry, EntryProblem,
+    Expired, NAME_BYTES_MAX, OPEN_CALLS_MAX, REDACTIONS_MAX, RedactionCount, Refused,
+    VARIABLES_MAX, verify,
 };
 use tempfile::TempDir;
 
@@ -114,7 +115,10 @@ fn entries_that_do_not_fit_the_open_calls_are_refused() {
                 found: "b".to_owned(),
             },
         ),
-        (completed("a", 2), CallProblem::NotOpen { admitted_index: 2 }),
+        (
+            completed("a", 2),
+            CallProblem::NotOpen { admitted_index: 2 },
+        ),
     ];
     for (entry, expected) in cases {
         match log.append(&entry) {
@@ -252,7 +256,8 @@ fn configurations_out_of_range_are_refused() {
 
 #[test]
 fn how_content_is_written_has_to_be_said() {
-    let open = |config: &AuditConfig| AuditLog::open(Path::new("/nonexistent"), config).unwrap_err();
+    let open =
+        |config: &AuditConfig| AuditLog::open(Path::new("/nonexistent"), config).unwrap_err();
     let silent = AuditConfig::default();
     let error = open(&silent);
     assert!(matches!(error, AuditError::NoRecipients), "{error:?}");
@@ -264,8 +269,11 @@ fn how_content_is_written_has_to_be_said() {
         ..plain()
     };
     let error = open(&both);
-    assert!(matches!(error, AuditError::PlaintextWithRecipients), "{error:?}");
-    for origin in ["", "a b", "a+b", "a\nb", &"x".repeat(129)] {
+    assert!(
+        matches!(error, AuditError::PlaintextWithRecipients),
+        "{error:?}"
+    );
+    for origin in ["", "a b", "a+b", "a\nb", &"x".repeat(1000)] {
         let named = AuditConfig {
             origin: origin.to_owned(),
             ..plain()

@@ -10,7 +10,9 @@ use postern_audit::{AuditError, AuditLog, verify, verify_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, child, child_dir, completed, plain, refused, segments, small_segments};
+use crate::fixtures::{
+    admitted, child, child_dir, completed, plain, refused, segments, small_segments,
+};
 
 fn check_in_child(test: &str) {
     let dir = TempDir::new().unwrap();

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 use postern_audit::{
-    Admitted, AuditConfig, AuditError, AuditLog, Completed, Entry, Identities, ModelRef, Outcome, Parameters,
-    Reason, Receipt, Recovery, RedactionCount, Refused, TemplateRef, Timings, Usage,
+    Admitted, AuditConfig, AuditError, AuditLog, Completed, Entry, Identities, ModelRef, Outcome,
+    Parameters, Reason, Receipt, Recovery, RedactionCount, Refused, SigningKey, TemplateRef,
+    Timings, Usage,
 };
 use tempfile::TempDir;
 
@@ -113,6 +114,17 @@ pub(crate) fn auditor() -> &'static Identities {
 
 /// Path of a signing key that all processes of the tests share.
 pub(crate) fn signing_key(name: &str) -> PathBuf {
+    let path = unmade_key(name);
+    // Two tests may make it at once; one of them is the first.
+    let origin = AuditConfig::default().origin.parse().unwrap();
+    if SigningKey::load_or_create(&path, origin).is_err() {
+        assert!(path.exists());
+    }
+    path
+}
+
+/// Path of a signing key that nobody has made.
+pub(crate) fn unmade_key(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 

@@ -8,7 +8,9 @@ use std::process::Command;
 use postern_audit::{AuditConfig, SigningKey, VerifierKey, verify};
 use tempfile::TempDir;
 
-use crate::fixtures::{open, record_offsets, refused, sample_with, sealed, segments, signing_key, small_segments};
+use crate::fixtures::{
+    open, record_offsets, refused, sample_with, sealed, segments, signing_key, small_segments,
+};
 
 #[test]
 fn stored_bytes_are_as_documented() {
@@ -57,11 +59,14 @@ fn stored_bytes_are_as_documented() {
     let note = String::from_utf8(last[25..last.len() - 32].to_vec()).unwrap();
     let signer: VerifierKey = signer.parse().unwrap();
     assert_eq!(signer.open(&note).unwrap().size, 2);
-    assert_eq!(fs::read_to_string(dir.path().join("checkpoint")).unwrap(), note);
+    assert_eq!(
+        fs::read_to_string(dir.path().join("checkpoint")).unwrap(),
+        note
+    );
 }
 
 fn own_signer() -> String {
-    let key = SigningKey::load(&signing_key("signing.key"), "postern").unwrap();
+    let key = SigningKey::load(&signing_key("signing.key"), "postern".parse().unwrap()).unwrap();
     key.verifier().to_string()
 }
 
@@ -94,7 +99,13 @@ fn check_python(config: &AuditConfig) {
         println!("no python3 here, nothing compared");
         return;
     };
-    assert_eq!(said, Ok(format!("{} {} {}", verified.records, verified.head, verified.root)));
+    assert_eq!(
+        said,
+        Ok(format!(
+            "{} {} {}",
+            verified.records, verified.head, verified.root
+        ))
+    );
 
     let path = &segments(dir.path())[1];
     let original = fs::read(path).unwrap();

@@ -49,16 +49,31 @@ fn proofs_hold_against_the_roots_of_the_log_and_no_others() {
     assert_eq!(leaves.len() as u64, RECORDS);
     let root = |size: u64| {
         let mut tree = Frontier::new();
-        leaves[..size as usize].iter().for_each(|leaf| tree.push(*leaf));
+        leaves[..size as usize]
+            .iter()
+            .for_each(|leaf| tree.push(*leaf));
         tree.root()
     };
-    for (index, size) in [(0, 1), (0, RECORDS), (4095, 4096), (4096, 4097), (5000, 8500), (9000, RECORDS)] {
+    for (index, size) in [
+        (0, 1),
+        (0, RECORDS),
+        (4095, 4096),
+        (4096, 4097),
+        (5000, 8500),
+        (9000, RECORDS),
+    ] {
         let proof = log.inclusion_proof(index, size).unwrap();
         proof.verify(&leaves[index as usize], &root(size)).unwrap();
         proof.verify(&leaves[index as usize], &[0; 32]).unwrap_err();
         assert_eq!(inclusion_proof(dir.path(), index, size).unwrap(), proof);
     }
-    for (old, new) in [(1, 2), (4096, 8192), (4097, RECORDS), (8192, 8193), (9000, RECORDS)] {
+    for (old, new) in [
+        (1, 2),
+        (4096, 8192),
+        (4097, RECORDS),
+        (8192, 8193),
+        (9000, RECORDS),
+    ] {
         let proof = log.consistency_proof(old, new).unwrap();
         proof.verify(&root(old), &root(new)).unwrap();
         assert_eq!(consistency_proof(dir.path(), old, new).unwrap(), proof);
@@ -101,7 +116,9 @@ fn checkpoints_stand_where_the_configuration_wants_them() {
     let (log, _) = open(dir.path(), &config).unwrap();
     let signer: VerifierKey = log.signer().parse().unwrap();
     let size = |note: &str| signer.open(note).unwrap().size;
-    let receipts: Vec<Receipt> = (0..10).map(|_| log.append(&refused("r")).unwrap()).collect();
+    let receipts: Vec<Receipt> = (0..10)
+        .map(|_| log.append(&refused("r")).unwrap())
+        .collect();
     let sizes: Vec<u64> = receipts.iter().map(|one| size(&one.checkpoint)).collect();
     assert_eq!(sizes, [1, 1, 1, 5, 5, 5, 5, 9, 9, 9]);
     assert_eq!(verify(dir.path()).unwrap().after_checkpoint, 2);

@@ -6,7 +6,10 @@ use std::path::Path;
 use postern_audit::{Content, Cut, Entry, Reason, read, verify};
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, broken, completed, copy, frame_offsets, open, record_offsets, uncheckpointed, plain, refused, sample, segments, small_segments};
+use crate::fixtures::{
+    admitted, broken, completed, copy, frame_offsets, open, plain, record_offsets, refused, sample,
+    segments, small_segments, uncheckpointed,
+};
 
 fn cuts(dir: &Path) -> Vec<Cut> {
     read(dir)
@@ -118,10 +121,7 @@ fn check_refused(tail: impl FnOnce(&[u8]) -> Vec<u8>) {
         !matches!(place.reason, Reason::TornTail { .. }),
         "{place:?}"
     );
-    assert_eq!(
-        broken(open(dir.path(), &plain())).reason,
-        place.reason
-    );
+    assert_eq!(broken(open(dir.path(), &plain())).reason, place.reason);
     assert_eq!(fs::read(path).unwrap(), before);
     assert_eq!(segments(dir.path()).len(), 1);
 }

@@ -10,9 +10,7 @@ use postern_audit::{
 };
 use tempfile::TempDir;
 
-use crate::fixtures::{
-    admitted, auditor, completed, open, refused, sample_with, sealed, segments,
-};
+use crate::fixtures::{admitted, auditor, completed, open, refused, sample_with, sealed, segments};
 
 const SECRET: &str = "what nobody but an auditor may read";
 
@@ -21,7 +19,10 @@ fn contents(dir: &Path, identities: Option<Identities>) -> Vec<Content> {
         Some(identities) => read_with(dir, identities),
         None => read(dir),
     };
-    reader.unwrap().map(|stored| stored.unwrap().content).collect()
+    reader
+        .unwrap()
+        .map(|stored| stored.unwrap().content)
+        .collect()
 }
 
 fn copy_of(identities: &Identities) -> Identities {
@@ -32,7 +33,11 @@ fn copy_of(identities: &Identities) -> Identities {
 fn only_an_auditor_reads_what_was_sealed() {
     let dir = TempDir::new().unwrap();
     let (log, _) = open(dir.path(), &sealed()).unwrap();
-    let entries = [admitted("call", SECRET), refused("refused"), completed("call", 1)];
+    let entries = [
+        admitted("call", SECRET),
+        refused("refused"),
+        completed("call", 1),
+    ];
     for entry in &entries {
         log.append(entry).unwrap();
     }
@@ -40,7 +45,9 @@ fn only_an_auditor_reads_what_was_sealed() {
     for path in segments(dir.path()) {
         let bytes = fs::read(path).unwrap();
         for secret in [SECRET, "kiosk", "template-unknown", "request_id"] {
-            let found = bytes.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
+            let found = bytes
+                .windows(secret.len())
+                .any(|bytes| bytes == secret.as_bytes());
             assert!(!found, "{secret:?} lies open");
         }
     }
@@ -123,7 +130,11 @@ fn wrapped_keys(bytes: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn a_stock_age_opens_the_keys_of_a_segment() {
     let dir = TempDir::new().unwrap();
-    sample_with(dir.path(), &sealed());
+    let config = AuditConfig {
+        segment_bytes_max: 6000,
+        ..sealed()
+    };
+    sample_with(dir.path(), &config);
     let identity = dir.path().join("identity");
     fs::write(&identity, auditor().to_text().as_bytes()).unwrap();
     for key in wrapped_keys(&fs::read(&segments(dir.path())[0]).unwrap()) {
