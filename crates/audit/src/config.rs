@@ -7,10 +7,12 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::KeyName;
 use crate::error::AuditError;
+use crate::kind::Class;
 use crate::seal::RECIPIENTS_MAX;
 
 /// Largest frame body the format allows, in bytes: bounds what a reader allocates.
@@ -53,6 +55,59 @@ pub struct AuditConfig {
     /// A checkpoint is written with the first record that comes this many seconds after the one
     /// before, or by [`AuditLog::checkpoint_if_due`](crate::AuditLog::checkpoint_if_due).
     pub checkpoint_seconds: u32,
+    /// How long content is kept.
+    pub retention: Retention,
+}
+
+/// How long content is kept, by class. What is older is destroyed, one class of one finished
+/// segment at a time; leaf hashes, checkpoints and clear parts stay.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Retention {
+    /// Of what was done to the daemon.
+    pub administration: Keep,
+    /// Of calls.
+    pub calls: Keep,
+    /// Of refusals.
+    pub refusals: Keep,
+    /// Legal holds: nothing that was written in one of these times is destroyed.
+    pub holds: Vec<Hold>,
+}
+
+/// Bounds for the content of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Keep {
+    /// Days after which content is destroyed; 0 for never.
+    pub days: u32,
+    /// Bytes of all content of the class, beyond which the oldest is destroyed; 0 for no bound.
+    pub bytes: u64,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { days: 90, bytes: 0 }
+    }
+}
+
+/// A time from which everything is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Hold {
+    /// The first moment.
+    pub from: Timestamp,
+    /// The last moment.
+    pub until: Timestamp,
+}
+
+impl Retention {
+    pub(crate) fn of(&self, class: Class) -> Keep {
+        match class {
+            Class::Administration => self.administration,
+            Class::Calls => self.calls,
+            Class::Refusals => self.refusals,
+        }
+    }
 }
 
 impl Default for AuditConfig {
@@ -66,6 +121,7 @@ impl Default for AuditConfig {
             signing_key: None,
             checkpoint_records: 1000,
             checkpoint_seconds: 60,
+            retention: Retention::default(),
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::chain::{HASH_BYTES, Head, hex, segment_head};
+use crate::chain::{HASH_BYTES, Head, hex, parse_hash, segment_head};
 use crate::checkpoint::VerifierKey;
 use crate::error::{AuditError, Reason};
 use crate::kind::{CLASSES, Class};
@@ -88,12 +88,13 @@ impl From<Reason> for HeaderError {
     }
 }
 
-/// Reads the header of segment number `segment`, which has to go on from `tip`.
+/// Reads the header of segment number `segment`, which has to go on from `tip`, or by itself; gives
+/// the log before it, too.
 pub(crate) fn read_header(
     source: &mut Source,
     segment: u32,
-    tip: &Tip,
-) -> Result<SegmentHeader, HeaderError> {
+    tip: Option<Tip>,
+) -> Result<(SegmentHeader, Tip), HeaderError> {
     let hashed = read_hashed(source)?;
     let head = segment_head(&hashed);
     let mut prefix = [0; KEY_AREA_PREFIX_BYTES];
@@ -114,7 +115,11 @@ pub(crate) fn read_header(
         return Err(Reason::HeaderHash.into());
     }
     let body = parse_body(&hashed[HEADER_PREFIX_BYTES..])?;
-    check_joint(&body, segment, tip)?;
+    let tip = match tip {
+        Some(tip) => tip,
+        None => tip_before(&body)?,
+    };
+    check_joint(&body, segment, &tip)?;
     let signer = body.signer.parse::<VerifierKey>();
     let signer = signer.map_err(|error| header_body(format!("signer: {error}")))?;
     if signer.name().as_str() != body.origin {
@@ -122,12 +127,28 @@ pub(crate) fn read_header(
     }
     let keys = read_keys(body.keys.as_ref(), &area)?;
     let bytes = hashed.len() + KEY_AREA_PREFIX_BYTES + area.len() + HASH_BYTES;
-    Ok(SegmentHeader {
+    let header = SegmentHeader {
         body,
         signer,
         keys,
         head,
         bytes: bytes as u64,
+    };
+    Ok((header, tip))
+}
+
+/// The log before a segment, as the segment tells it.
+fn tip_before(header: &Header) -> Result<Tip, Reason> {
+    let head = parse_hash(&header.previous_head);
+    let peaks = header.tree.peaks.iter().map(|peak| parse_hash(peak));
+    let peaks = peaks.collect::<Option<Vec<_>>>();
+    let (Some(head), Some(peaks)) = (head, peaks) else {
+        return Err(header_body("a hash is not in hex".to_owned()));
+    };
+    let tree = Frontier::from_peaks(header.tree.size, peaks);
+    Ok(Tip {
+        head: Head(head),
+        tree: tree.map_err(|error| header_body(error.to_string()))?,
     })
 }
 

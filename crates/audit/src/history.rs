@@ -51,7 +51,6 @@ pub(crate) struct NewestCheckpoint {
     pub(crate) note: String,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) time: Timestamp,
-    pub(crate) monotonic_us: u64,
 }
 
 /// Where something stands in its segment.
@@ -238,7 +237,6 @@ impl History {
             note: note.text,
             checkpoint,
             time,
-            monotonic_us: note.monotonic_us,
         });
         Ok(())
     }

@@ -22,6 +22,7 @@
 //! | `verify`, `proof`, `leaves` | verifying a log, proofs from it, and the leaf hashes for them |
 //! | `scribe` | making headers, records and checkpoints |
 //! | `writer` | group, write, sync, cut back, rotate |
+//! | `retention`, `expiry` | which content has to go, and how it is destroyed |
 //! | `presence` | whether the open files still are the log |
 //! | `recovery`, `lock` | opening for writing |
 //! | `log` | threads that append |
@@ -39,6 +40,7 @@ mod content;
 mod encoding;
 mod entry;
 mod error;
+mod expiry;
 mod header;
 mod history;
 mod key_file;
@@ -51,6 +53,7 @@ mod presence;
 mod proof;
 mod reader;
 mod recovery;
+mod retention;
 mod scan;
 mod scribe;
 mod seal;
@@ -67,8 +70,8 @@ pub use checkpoint::{
 };
 pub use clock::{CLOCK_STEPS_MAX, ClockStep};
 pub use config::{
-    AuditConfig, CHECKPOINT_RECORDS_LIMIT, CHECKPOINT_SECONDS_LIMIT, RECORD_BYTES_FLOOR,
-    RECORD_BYTES_LIMIT, SEGMENT_BYTES_FLOOR, SEGMENT_BYTES_LIMIT,
+    AuditConfig, CHECKPOINT_RECORDS_LIMIT, CHECKPOINT_SECONDS_LIMIT, Hold, Keep,
+    RECORD_BYTES_FLOOR, RECORD_BYTES_LIMIT, Retention, SEGMENT_BYTES_FLOOR, SEGMENT_BYTES_LIMIT,
 };
 pub use content::Content;
 pub use entry::{

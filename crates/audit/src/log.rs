@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::calls::CallStep;
 use crate::clear::Subject;
-use crate::config::AuditConfig;
+use crate::config::{AuditConfig, Retention};
 use crate::encoding::encode_entry;
-use crate::entry::Entry;
+use crate::entry::{Entry, Expired};
 use crate::error::{AuditError, EntryProblem};
+use crate::expiry;
 use crate::lock::DirectoryLock;
 use crate::merkle::{ConsistencyProof, InclusionProof};
 use crate::recovery::{recover, signing_key};
@@ -37,6 +38,7 @@ pub struct AuditLog {
     record_bytes_max: u32,
     signer: String,
     leaves: SharedLeaves,
+    expiring: Mutex<()>,
     state: Mutex<State>,
     answered: Condvar,
     _lock: DirectoryLock,
@@ -117,6 +119,7 @@ impl AuditLog {
             record_bytes_max: config.record_bytes_max,
             signer,
             leaves: writer.leaves(),
+            expiring: Mutex::new(()),
             state: Mutex::new(State {
                 writer: Some(writer),
                 queue: Vec::new(),
@@ -150,6 +153,29 @@ impl AuditLog {
                 problem: EntryProblem::Reserved,
             });
         }
+        self.append_any(entry)
+    }
+
+    /// Destroys the content that is kept no longer, and tells which; each after its record. Call it
+    /// once a day or so. May take as long as reading the segments anew; appends go on meanwhile.
+    ///
+    /// # Errors
+    /// As [`AuditLog::append`], and [`AuditError::Io`] and [`AuditError::Broken`] where a segment
+    /// cannot be written anew. What was recorded by then is destroyed when the log is next opened.
+    pub fn expire(&self, retention: &Retention) -> Result<Vec<Expired>, AuditError> {
+        let one_at_a_time = self.expiring.lock();
+        let _one_at_a_time = one_at_a_time.unwrap_or_else(PoisonError::into_inner);
+        let due = self.with_writer(|writer| writer.due(retention))?;
+        for expired in &due {
+            self.append_any(&Entry::Expired(expired.clone()))?;
+            let key = (expired.segment, expired.class);
+            expiry::destroy(&self.dir, key)?;
+            self.with_writer(|writer| writer.forget(key))?;
+        }
+        Ok(due)
+    }
+
+    fn append_any(&self, entry: &Entry) -> Result<Receipt, AuditError> {
         entry.check()?;
         let json = encode_entry(entry);
         self.check_record_bytes(&json)?;

@@ -21,13 +21,13 @@ use crate::content::{Content, Contents};
 use crate::encoding::encode_entry;
 use crate::entry::{Cut, Entry};
 use crate::error::AuditError;
-use crate::header::Tip;
+use crate::expiry;
 use crate::history::History;
 use crate::leaves::LeafCache;
 use crate::log::Recovery;
-use crate::merkle::Hash;
 use crate::presence::Identity;
-use crate::scan::{Frame, Joint, SegmentScan};
+use crate::retention::Inventory;
+use crate::scan::{Frame, Joint, Record, SegmentScan};
 use crate::scribe::{Draft, Scribe};
 use crate::segment::{
     SEGMENTS_MAX, STAGED_NAME, count_segments, open_to_read, publish, remove_staged, segment_path,
@@ -42,6 +42,7 @@ struct Survey {
     history: History,
     torn: Option<Cut>,
     leaves: LeafCache,
+    inventory: Inventory,
 }
 
 /// The key that signs the log in `dir`. It is made with the log; a log that is there already is not
@@ -68,6 +69,7 @@ pub(crate) fn recover(
     scribe: Scribe,
 ) -> Result<(Writer, Recovery), AuditError> {
     settle(dir)?;
+    expiry::finish(dir)?;
     let mut survey = survey(dir)?;
     check_signer(dir, &survey.history, &scribe)?;
     let mut recovery = Recovery {
@@ -75,6 +77,7 @@ pub(crate) fn recover(
         ..Recovery::default()
     };
     finish_staged(dir, &mut survey, &mut recovery)?;
+    finish_expiries(dir, &mut survey)?;
     recovery.records = survey.joint.tip.index();
     let writer = begin((dir, directory), config, scribe, survey, &mut recovery)?;
     Ok((writer, recovery))
@@ -102,10 +105,17 @@ fn settle(dir: &Path) -> Result<(), AuditError> {
 
 fn survey(dir: &Path) -> Result<Survey, AuditError> {
     let mut leaves = LeafCache::open(dir);
+    let mut inventory = Inventory::default();
     let mut walk = Walk::open(dir, History::default(), None)?;
     let torn = loop {
         match walk.next()? {
-            Step::Record(record, _) => leaves.push(record.leaf),
+            Step::Record(record, _) => {
+                leaves.push(record.leaf);
+                if record.has_content {
+                    let key = (walk.segment(), record.clear.entry_type.class());
+                    inventory.add(key, record.clear.wall_us, record.bytes);
+                }
+            }
             Step::Checkpoint => {}
             Step::Torn(cut) => break Some(cut),
             Step::End => break None,
@@ -117,7 +127,17 @@ fn survey(dir: &Path) -> Result<Survey, AuditError> {
         history: walk.into_history(),
         torn,
         leaves,
+        inventory,
     })
+}
+
+/// Destroys content that was recorded as expired by a process that did not get to it.
+fn finish_expiries(dir: &Path, survey: &mut Survey) -> Result<(), AuditError> {
+    for key in std::mem::take(&mut survey.history.to_destroy) {
+        expiry::destroy(dir, key)?;
+        survey.inventory.remove(key);
+    }
+    Ok(())
 }
 
 fn check_signer(dir: &Path, history: &History, scribe: &Scribe) -> Result<(), AuditError> {
@@ -156,10 +176,15 @@ fn finish_staged(
             cut_tail(dir, survey.torn.take())?;
             publish(dir, survey.joint.segment)
                 .map_err(|error| AuditError::io("publish", &path, error))?;
+            for record in staged.records {
+                survey.leaves.push(record.leaf);
+                let key = (survey.joint.segment, record.clear.entry_type.class());
+                survey
+                    .inventory
+                    .add(key, record.clear.wall_us, record.bytes);
+            }
             survey.joint = staged.joint;
             survey.history = staged.history;
-            let leaves = &mut survey.leaves;
-            staged.leaves.into_iter().for_each(|leaf| leaves.push(leaf));
             Ok(())
         }
         Err(AuditError::Broken { reason, .. }) => {
@@ -174,7 +199,7 @@ fn finish_staged(
 struct Staged {
     joint: Joint,
     history: History,
-    leaves: Vec<Hash>,
+    records: Vec<Record>,
     interrupted: Vec<u64>,
     /// What it says was cut, where that can be read.
     cut_bytes: u64,
@@ -187,7 +212,7 @@ impl Staged {
         let mut staged = Self {
             joint: survey.joint.clone(),
             history: survey.history.clone(),
-            leaves: Vec::new(),
+            records: Vec::new(),
             interrupted: Vec::new(),
             cut_bytes: 0,
         };
@@ -197,7 +222,7 @@ impl Staged {
                 Frame::Record(record) => {
                     let history = &mut staged.history;
                     let content = take_record(history, Some(&mut contents), &mut scan, &record)?;
-                    staged.leaves.push(record.leaf);
+                    staged.records.push(record);
                     if let Subject::Call(admitted_index) = record.clear.subject {
                         staged.interrupted.push(admitted_index);
                     }
@@ -242,6 +267,7 @@ fn begin(
         mut history,
         torn,
         mut leaves,
+        mut inventory,
     } = survey;
     let path = segment_path(dir, segment);
     let failed = |error| AuditError::io("begin segment", &path, error);
@@ -254,8 +280,9 @@ fn begin(
         let step = CallStep::of(&entry);
         let applied = history.calls.apply(&step, tip.index());
         applied.expect("only open calls are closed");
-        let leaf = scribe.record(&mut sealer, &mut tip, &draft(&entry), &mut bytes)?;
-        leaves.push(leaf);
+        let written = scribe.record(&mut sealer, &mut tip, &draft(&entry), &mut bytes)?;
+        leaves.push(written.leaf);
+        inventory.add((segment, written.class), written.wall_us, written.bytes);
         if let Entry::Interrupted { admitted_index, .. } = entry {
             recovery.interrupted.push(admitted_index);
         }
@@ -283,6 +310,7 @@ fn begin(
         scribe,
         note,
         leaves: Arc::new(Mutex::new(leaves)),
+        inventory,
     };
     Ok(Writer::new(config, beginning))
 }

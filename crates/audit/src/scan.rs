@@ -33,6 +33,8 @@ pub(crate) struct Record {
     pub(crate) leaf: Hash,
     /// Whether its content is there.
     pub(crate) has_content: bool,
+    /// Length of its frame.
+    pub(crate) bytes: u64,
 }
 
 /// A checkpoint whose place in the chain is verified, and not yet its signature.
@@ -78,21 +80,36 @@ impl SegmentScan {
     /// Opens the segment at `path` and verifies its header. `is_last` says that no segment
     /// follows, so that its end may be torn.
     pub(crate) fn open(path: PathBuf, joint: Joint, is_last: bool) -> Result<Self, AuditError> {
-        let Joint { segment, mut tip } = joint;
+        Self::open_after(path, joint.segment, Some(joint.tip), is_last)
+    }
+
+    /// The same of a finished segment by itself, whatever stands before it.
+    pub(crate) fn open_alone(path: PathBuf, segment: u32) -> Result<Self, AuditError> {
+        Self::open_after(path, segment, None, false)
+    }
+
+    fn open_after(
+        path: PathBuf,
+        segment: u32,
+        tip: Option<Tip>,
+        is_last: bool,
+    ) -> Result<Self, AuditError> {
+        let index = tip.as_ref().map_or(0, Tip::index);
         let broken = |reason| AuditError::Broken {
             file: path.clone(),
             offset: 0,
-            index: tip.index(),
+            index,
             reason,
         };
         let mut source = Source::open(path.clone()).map_err(|error| match error {
             SourceError::Broken(reason) => broken(reason),
             SourceError::Io(error) => error,
         })?;
-        let header = read_header(&mut source, segment, &tip).map_err(|error| match error {
+        let read = read_header(&mut source, segment, tip).map_err(|error| match error {
             HeaderError::Broken(reason) => broken(reason),
             HeaderError::Io(error) => error,
         })?;
+        let (header, mut tip) = read;
         tip.head = header.head;
         Ok(Self {
             source,
@@ -145,11 +162,6 @@ impl SegmentScan {
         &self.header
     }
 
-    /// Where the next frame begins, in bytes.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
-    }
-
     /// The log up to here.
     pub(crate) fn tip(&self) -> &Tip {
         &self.tip
@@ -159,6 +171,11 @@ impl SegmentScan {
     pub(crate) fn content_mut(&mut self) -> &mut [u8] {
         let end = self.body.len() - HASH_BYTES;
         &mut self.body[CLEAR_BYTES..end]
+    }
+
+    /// Body of the frame that was read last.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body[..self.body.len() - HASH_BYTES]
     }
 
     /// Clear part of the record that was read last, as stored.
@@ -218,6 +235,7 @@ impl SegmentScan {
             head,
             leaf: digest,
             has_content: kind == KIND_RECORD,
+            bytes: (FRAME_BYTES + length) as u64,
         }))
     }
 

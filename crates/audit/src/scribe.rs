@@ -21,9 +21,7 @@ use crate::kind::{CLASSES, Class, EntryType};
 use crate::merkle::Hash;
 use crate::scan::CHECKPOINT_PREFIX_BYTES;
 use crate::seal::{DataKey, Recipients, SEAL_TAG_BYTES, SealError};
-use crate::segment::{
-    FRAME_BYTES, FRAME_PREFIX_BYTES, Header, KeyArea, WrappedKey, encode_frame, encode_header,
-};
+use crate::segment::{FRAME_BYTES, Header, KeyArea, WrappedKey, encode_frame, encode_header};
 
 /// Most bytes of a record's body that are not the entry's.
 pub(crate) const ENVELOPE_BYTES: usize = CLEAR_BYTES + SEAL_TAG_BYTES;
@@ -43,6 +41,16 @@ pub(crate) struct Draft {
     pub(crate) subject: Subject,
     /// The entry as canonical JSON.
     pub(crate) json: String,
+}
+
+/// A record that was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    pub(crate) leaf: Hash,
+    pub(crate) class: Class,
+    pub(crate) wall_us: i64,
+    /// Length of its frame.
+    pub(crate) bytes: u64,
 }
 
 /// Who writes, seals and signs.
@@ -134,18 +142,23 @@ impl Scribe {
         Ok((header, sealer))
     }
 
-    /// Appends the frame of the next record to `out`, moves `tip` after it, and tells its leaf.
+    /// What time it is.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Appends the frame of the next record to `out` and moves `tip` after it.
     pub(crate) fn record(
         &self,
         sealer: &mut Sealer,
         tip: &mut Tip,
         draft: &Draft,
         out: &mut Vec<u8>,
-    ) -> Result<Hash, AuditError> {
+    ) -> Result<Written, AuditError> {
         let clear = Clear {
             entry_type: draft.entry_type,
             index: tip.index(),
-            wall_us: (self.clock)().as_microsecond(),
+            wall_us: self.now().as_microsecond(),
             monotonic_us: monotonic_us(),
             subject: draft.subject,
             counter: sealer.next_counter(),
@@ -160,7 +173,12 @@ impl Scribe {
         let leaf = record_leaf(&bytes, &content_digest(&body[CLEAR_BYTES..]));
         tip.head = encode_frame(out, &tip.head, &body, &leaf);
         tip.tree.push(leaf);
-        Ok(leaf)
+        Ok(Written {
+            leaf,
+            class: draft.entry_type.class(),
+            wall_us: clear.wall_us,
+            bytes: (FRAME_BYTES + body.len()) as u64,
+        })
     }
 
     /// Appends the frame of a checkpoint over all records so far to `out`, moves `tip` after it,
@@ -172,7 +190,7 @@ impl Scribe {
             root: tip.tree.root(),
         });
         let mut body = vec![KIND_CHECKPOINT];
-        body.extend_from_slice(&(self.clock)().as_microsecond().to_be_bytes());
+        body.extend_from_slice(&self.now().as_microsecond().to_be_bytes());
         body.extend_from_slice(&monotonic_us().to_be_bytes());
         body.extend_from_slice(note.as_bytes());
         tip.head = encode_frame(out, &tip.head, &body, &checkpoint_digest(&body));

@@ -17,6 +17,10 @@ use crate::segment::{count_segments, segment_path};
 
 /// What stands next in the log.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and most are the large one"
+)]
 pub(crate) enum Step {
     /// A record, and its content if contents are read.
     Record(Record, Option<Content>),

@@ -20,14 +20,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::calls::{CallStep, OpenCalls, Undo};
 use crate::chain::hex;
 use crate::clock::monotonic_us;
-use crate::config::AuditConfig;
+use crate::config::{AuditConfig, Retention};
+use crate::entry::Expired;
 use crate::error::AuditError;
 use crate::header::Tip;
+use crate::history::ContentKey;
 use crate::leaves::LeafCache;
 use crate::log::Receipt;
-use crate::merkle::Hash;
 use crate::presence::{Identity, check_directory, check_segment};
-use crate::scribe::{Draft, Scribe, Sealer, frame_bytes_max};
+use crate::retention::Inventory;
+use crate::scribe::{Draft, Scribe, Sealer, Written, frame_bytes_max};
 use crate::segment::{SEGMENTS_MAX, publish, remove_staged, save_checkpoint, segment_path, stage};
 
 /// Most bytes of frames in one write; a single longer record still gets a write of its own.
@@ -63,6 +65,8 @@ pub(crate) struct Beginning {
     /// The checkpoint's note.
     pub(crate) note: String,
     pub(crate) leaves: SharedLeaves,
+    /// The content that is there.
+    pub(crate) inventory: Inventory,
 }
 
 /// The segment in work.
@@ -89,6 +93,7 @@ pub(crate) struct Writer {
     calls: OpenCalls,
     scribe: Scribe,
     leaves: SharedLeaves,
+    inventory: Inventory,
     newest: Newest,
     stopped: Option<AuditError>,
 }
@@ -112,7 +117,7 @@ struct Group {
     /// The log with them.
     tip: Tip,
     receipts: Vec<(u64, Receipt)>,
-    leaves: Vec<Hash>,
+    records: Vec<Written>,
     undo: Vec<Undo>,
     /// Note of the checkpoint that ends the group, if one does.
     note: Option<String>,
@@ -133,6 +138,7 @@ impl Writer {
             calls: beginning.calls,
             scribe: beginning.scribe,
             leaves: beginning.leaves,
+            inventory: beginning.inventory,
             newest: Newest {
                 note: beginning.note,
                 at_us: monotonic_us(),
@@ -182,6 +188,17 @@ impl Writer {
     /// The leaves, to be read beside the writer.
     pub(crate) fn leaves(&self) -> SharedLeaves {
         Arc::clone(&self.leaves)
+    }
+
+    /// Content that has to be destroyed by now.
+    pub(crate) fn due(&self, retention: &Retention) -> Vec<Expired> {
+        let now = self.scribe.now();
+        self.inventory.due(retention, self.segment.number, now)
+    }
+
+    /// Takes note that content was destroyed.
+    pub(crate) fn forget(&mut self, key: ContentKey) {
+        self.inventory.remove(key);
     }
 
     /// Why the writer has stopped, if it has.
@@ -249,8 +266,8 @@ impl Writer {
                 answers.push((pending.ticket, Err(error)));
             }
         }
-        let records_after = self.newest.records_after + group.leaves.len() as u64;
-        if !group.leaves.is_empty() && self.is_due_after(records_after) {
+        let records_after = self.newest.records_after + group.records.len() as u64;
+        if !group.records.is_empty() && self.is_due_after(records_after) {
             let note = self.scribe.checkpoint(&mut group.tip, &mut group.frames);
             group.note = Some(note);
         }
@@ -277,21 +294,21 @@ impl Writer {
         let made = self
             .scribe
             .record(sealer, &mut group.tip, &pending.draft, &mut group.frames);
-        let leaf = match made {
-            Ok(leaf) => leaf,
+        let written = match made {
+            Ok(written) => written,
             Err(error) => {
                 self.calls.undo(undo);
                 return Err(error);
             }
         };
         group.undo.push(undo);
-        group.leaves.push(leaf);
         let receipt = Receipt {
             index,
             head: group.tip.head.to_string(),
-            leaf: hex(&leaf),
+            leaf: hex(&written.leaf),
             checkpoint: String::new(),
         };
+        group.records.push(written);
         group.receipts.push((pending.ticket, receipt));
         Ok(())
     }
@@ -299,9 +316,13 @@ impl Writer {
     /// Takes in a group that is durable.
     fn settle(&mut self, group: Group, answers: &mut Vec<Answer>) {
         self.tip = group.tip;
-        self.newest.records_after += group.leaves.len() as u64;
+        self.newest.records_after += group.records.len() as u64;
         let mut leaves = lock(&self.leaves);
-        group.leaves.into_iter().for_each(|leaf| leaves.push(leaf));
+        for record in &group.records {
+            leaves.push(record.leaf);
+            let key = (self.segment.number, record.class);
+            self.inventory.add(key, record.wall_us, record.bytes);
+        }
         drop(leaves);
         if let Some(note) = group.note {
             self.set_newest(note);
@@ -428,7 +449,7 @@ impl Group {
             frames: Vec::new(),
             tip: tip.clone(),
             receipts: Vec::new(),
-            leaves: Vec::new(),
+            records: Vec::new(),
             undo: Vec::new(),
             note: None,
         }

@@ -16,4 +16,6 @@ mod fixtures;
 mod format;
 mod proofs;
 mod recovery;
+mod retention;
 mod sealing;
+mod speed;
