@@ -182,6 +182,16 @@ pub enum AuditError {
         /// The bound.
         max: usize,
     },
+    /// The disk is nearly full, so no call is admitted; what is no call can still be recorded.
+    #[error(
+        "the call was not recorded: the audit log's disk has {free} bytes free, less than audit.disk-free-bytes-min = {min}; make room, shorten audit.retention, or say audit.disk-full = \"expire\""
+    )]
+    DiskNearlyFull {
+        /// Free room in bytes.
+        free: u64,
+        /// The configured bound in bytes.
+        min: u64,
+    },
     /// The write failed. The file was cut back to its last whole record; a later append can work.
     #[error(
         "the entry was not recorded: cannot {action} {path}: {source}; make room, then try again"
