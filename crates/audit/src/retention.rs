@@ -43,6 +43,12 @@ impl Inventory {
         share.bytes += bytes;
     }
 
+    /// Whether there is such content.
+    pub(crate) fn has(&self, (segment, class): ContentKey) -> bool {
+        let shares = self.segments.get(&segment);
+        shares.is_some_and(|shares| shares[class.place()].is_some())
+    }
+
     /// Forgets content that was destroyed.
     pub(crate) fn remove(&mut self, (segment, class): ContentKey) {
         let Some(shares) = self.segments.get_mut(&segment) else {

@@ -1,6 +1,7 @@
 //! Content that is kept no longer: what goes, what stays, and what a crash in between leaves.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -144,6 +145,9 @@ fn an_expiry_that_was_cut_off_is_finished() {
         verify(crashed.path()).unwrap();
         assert!(!old.exists());
         assert!(!crashed.path().join("expiring.new").exists());
+        let done = fs::metadata(&segment).unwrap().ino();
+        drop(AuditLog::open_with_clock(crashed.path(), &sealed(), at(32)).unwrap());
+        assert_eq!(fs::metadata(&segment).unwrap().ino(), done, "and only once");
     }
 }
 
