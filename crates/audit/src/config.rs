@@ -146,13 +146,12 @@ impl Default for AuditConfig {
 }
 
 impl AuditConfig {
-    /// Checks each value against the limits of the format, and that the configuration says how
-    /// content is written.
+    /// Checks each value against the limits of the format. What only opening a log needs, as who
+    /// can read it, is left to [`AuditConfig::check_sealing`].
     ///
     /// # Errors
     /// [`AuditError::Config`] names the first field out of its range, [`AuditError::Origin`] an
-    /// origin that cannot name a key; [`AuditError::NoRecipients`] and
-    /// [`AuditError::PlaintextWithRecipients`] where it is not said whether content is sealed.
+    /// origin that cannot name a key.
     pub fn check(&self) -> Result<(), AuditError> {
         check_range(
             "segment-bytes-max",
@@ -175,11 +174,18 @@ impl AuditConfig {
             (1, u64::from(CHECKPOINT_SECONDS_LIMIT)),
         )?;
         check_range(
-            "recipients (their number)",
+            "recipients",
             self.recipients.len() as u64,
             (0, RECIPIENTS_MAX as u64),
         )?;
-        self.key_name()?;
+        self.key_name().map(drop)
+    }
+
+    /// Checks that the configuration says how content is written.
+    ///
+    /// # Errors
+    /// [`AuditError::NoRecipients`] and [`AuditError::PlaintextWithRecipients`].
+    pub fn check_sealing(&self) -> Result<(), AuditError> {
         match (self.plaintext, self.recipients.is_empty()) {
             (false, true) => Err(AuditError::NoRecipients),
             (true, false) => Err(AuditError::PlaintextWithRecipients),

@@ -113,6 +113,7 @@ impl AuditLog {
         clock: impl Fn() -> Timestamp + Send + 'static,
     ) -> Result<(Self, Recovery), AuditError> {
         config.check()?;
+        config.check_sealing()?;
         let lock = DirectoryLock::take(dir)?;
         let clock: Clock = Box::new(clock);
         let scribe = Scribe::new(config, signing_key(dir, config)?, clock)?;
