@@ -3,11 +3,16 @@
 //! Invariant: an error that concerns the disk names the file, and one that concerns the log's
 //! contents also names offset and index.
 
+mod reason;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::calls::CallProblem;
+use crate::merkle::ProofError;
+
+pub use reason::Reason;
 
 /// What went wrong. Cloneable, because one failed write answers every append that shared it.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,6 +28,67 @@ pub enum AuditError {
         min: u64,
         /// Largest allowed value.
         max: u64,
+    },
+    /// The origin cannot be the name of a key.
+    #[error("audit.origin is {found:?}: {detail}; correct the configuration")]
+    Origin {
+        /// Its value.
+        found: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Nothing says how content is to be written.
+    #[error(
+        "no auditor's public key is configured, so nobody could ever read the audit log; make one with `age-keygen` and name its public half in audit.recipients, or say audit.plaintext = true to write content for all to read who have the files"
+    )]
+    NoRecipients,
+    /// The configuration says both that content is sealed and that it is not.
+    #[error("audit.plaintext = true contradicts audit.recipients; remove one of them")]
+    PlaintextWithRecipients,
+    /// A configured public key does not read.
+    #[error(
+        "audit.recipients does not read: {detail}; each is a public key as `age-keygen` prints it"
+    )]
+    Recipients {
+        /// What the parser says.
+        detail: String,
+    },
+    /// The signing key's file cannot be read, made or understood.
+    #[error("the audit log's signing key {path} cannot be used: {detail}")]
+    SigningKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The signing key or the origin is not the one that the log began with.
+    #[error(
+        "the audit log {dir} is signed by {expected}, but this device now signs as {found}; put the old key file and origin back, or move the log's folder away and begin a new log"
+    )]
+    OtherSigner {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// Verifier key in the log's headers.
+        expected: String,
+        /// Verifier key of the configured signing key.
+        found: String,
+    },
+    /// A checkpoint or a verifier key that was handed in is of no use for this log.
+    #[error("the {what} that was given is not usable: {detail}")]
+    Witness {
+        /// What was given.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A proof cannot be made.
+    #[error("no proof: {0}")]
+    Proof(#[from] ProofError),
+    /// Sealing failed; nothing was written.
+    #[error("the entry was not recorded: it cannot be sealed: {detail}")]
+    Seal {
+        /// What the cryptography says.
+        detail: String,
     },
     /// A file operation failed, and nothing of the log was changed by it.
     #[error("cannot {action} {path}: {source}; check that it exists, its owner and its room")]
@@ -118,6 +184,16 @@ pub enum AuditError {
     Busy {
         /// The bound.
         max: usize,
+    },
+    /// The disk is nearly full, so no call is admitted; what is no call can still be recorded.
+    #[error(
+        "the call was not recorded: the audit log's disk has {free} bytes free, less than audit.disk-free-bytes-min = {min}; make room, shorten audit.retention, or say audit.disk-full = \"expire\""
+    )]
+    DiskNearlyFull {
+        /// Free room in bytes.
+        free: u64,
+        /// The configured bound in bytes.
+        min: u64,
     },
     /// The write failed. The file was cut back to its last whole record; a later append can work.
     #[error(
@@ -232,143 +308,4 @@ pub enum EntryProblem {
     /// Only the log itself writes this kind of entry.
     #[error("names a kind of entry that only the log itself writes")]
     Reserved,
-}
-
-/// What is wrong with the stored log at one place.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
-    /// A segment number is not there although a higher one is.
-    #[error("the segment is missing")]
-    SegmentMissing,
-    /// A file ends in `.seg` but is not named by eight digits.
-    #[error("the name is not that of a segment (eight digits and .seg)")]
-    SegmentName,
-    /// A link, a directory or another thing with the name of a segment.
-    #[error("it is not a regular file")]
-    NotAFile,
-    /// The file does not begin as a segment does.
-    #[error("the file does not begin with the magic bytes of a segment")]
-    Magic,
-    /// The format's version is not known.
-    #[error("format version {found} is not known, this reader knows version {known}")]
-    Version {
-        /// The version in the file.
-        found: u32,
-        /// The version of this reader.
-        known: u32,
-    },
-    /// The header's length is out of bounds.
-    #[error("the header claims {found} bytes, more than {max}")]
-    HeaderLength {
-        /// The claimed length in bytes.
-        found: u32,
-        /// The bound in bytes.
-        max: u32,
-    },
-    /// The header's hash is wrong.
-    #[error("the header's bytes do not have the stored hash")]
-    HeaderHash,
-    /// The header has the right hash but does not read.
-    #[error("the header does not read: {detail}")]
-    HeaderBody {
-        /// What the parser says.
-        detail: String,
-    },
-    /// The header names another segment than the file's name.
-    #[error("the header belongs to segment {found}, not {expected}")]
-    SegmentNumber {
-        /// From the file's name.
-        expected: u32,
-        /// From the header.
-        found: u32,
-    },
-    /// The segment does not go on where the one before ends.
-    #[error(
-        "the segment begins at record {found}, but the one before ends with record {expected} to come"
-    )]
-    FirstIndex {
-        /// Next index after the segment before.
-        expected: u64,
-        /// From the header.
-        found: u64,
-    },
-    /// The segment follows another history than the one before.
-    #[error("the segment follows head {found}, but the one before ends with {expected}")]
-    PreviousHead {
-        /// Head of the segment before, lower-case hex.
-        expected: String,
-        /// From the header, lower-case hex.
-        found: String,
-    },
-    /// The file ends within its header or, where others follow it, within a record.
-    #[error("the file ends within a header or record that {missing} more bytes would complete")]
-    EndsWithin {
-        /// How many bytes are missing at least.
-        missing: u64,
-    },
-    /// The last segment ends as a write that was broken off would leave it. Opening the log for
-    /// writing would cut these bytes and record the cut.
-    #[error(
-        "the last {bytes} bytes are a torn write, as a kill, a power loss or a write in progress leaves it"
-    )]
-    TornTail {
-        /// How many bytes follow the last whole record.
-        bytes: u64,
-    },
-    /// The two copies of a record's length differ.
-    #[error("the two copies of the record's length contradict each other")]
-    LengthCopies,
-    /// A record's length is out of bounds.
-    #[error("the record claims {found} bytes, but must have from 1 to {max}")]
-    RecordLength {
-        /// The claimed length in bytes.
-        found: u32,
-        /// The bound in bytes.
-        max: u32,
-    },
-    /// The record's hash does not follow from its bytes and the head before.
-    #[error("the record's bytes and the head before give {computed}, but {stored} is stored")]
-    RecordHash {
-        /// Computed head, lower-case hex.
-        computed: String,
-        /// Stored head, lower-case hex.
-        stored: String,
-    },
-    /// The record has the right hash but does not read.
-    #[error("the record does not read: {detail}")]
-    RecordBody {
-        /// What the parser says.
-        detail: String,
-    },
-    /// The record carries another index than its place.
-    #[error("the record carries index {found}")]
-    RecordIndex {
-        /// From the record.
-        found: u64,
-    },
-    /// The record does not fit the calls in flight.
-    #[error("the entry of call {request_id} does not fit: {problem}")]
-    Call {
-        /// The call.
-        request_id: String,
-        /// What is wrong with it.
-        problem: CallProblem,
-    },
-    /// There is not one record in the log, although every log begins with one.
-    #[error("the log holds no record")]
-    NoRecords,
-    /// The log ends before the record that a receipt names.
-    #[error("the log ends here, but a receipt names record {expected}")]
-    ReceiptMissing {
-        /// Index of the receipt.
-        expected: u64,
-    },
-    /// The record is not the one that a receipt names.
-    #[error("the record's head is {found}, but its receipt says {expected}")]
-    ReceiptHead {
-        /// Head of the receipt, lower-case hex.
-        expected: String,
-        /// Head of the record, lower-case hex.
-        found: String,
-    },
 }

@@ -6,11 +6,14 @@
 use std::fs;
 use std::path::Path;
 
-use postern_audit::{AuditConfig, AuditError, AuditLog, verify, verify_with};
+use postern_audit::{AuditError, AuditLog, verify, verify_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, child, child_dir, completed, refused, segments, small_segments};
+use crate::fixtures::{
+    admitted, child, child_dir, completed, plain, record_offsets, refused, sealed, segments,
+    small_segments,
+};
 
 fn check_in_child(test: &str) {
     let dir = TempDir::new().unwrap();
@@ -40,7 +43,7 @@ fn a_full_disk_refuses_and_later_goes_on() {
 #[ignore = "runs as a child process"]
 fn child_append() {
     let Some(dir) = child_dir() else { return };
-    let (log, _) = AuditLog::open(&dir, &AuditConfig::default()).unwrap();
+    let (log, _) = AuditLog::open(&dir, &plain()).unwrap();
     let first = log.append(&admitted("before", "")).unwrap();
     let bytes = last_bytes(&dir);
     for room in [0, 1, 8, 9, 300] {
@@ -69,7 +72,7 @@ fn a_full_disk_refuses_a_new_segment_and_later_goes_on() {
 fn child_rotate() {
     let Some(dir) = child_dir() else { return };
     let (log, _) = AuditLog::open(&dir, &small_segments()).unwrap();
-    while last_bytes(&dir) < 3800 {
+    while last_bytes(&dir) < 2800 {
         log.append(&refused("fill")).unwrap();
     }
     limit_file_bytes(Some(20));
@@ -93,7 +96,7 @@ fn a_full_disk_at_opening_changes_nothing() {
 #[ignore = "runs as a child process"]
 fn child_open() {
     let Some(dir) = child_dir() else { return };
-    let (log, _) = AuditLog::open(&dir, &AuditConfig::default()).unwrap();
+    let (log, _) = AuditLog::open(&dir, &plain()).unwrap();
     log.append(&admitted("unfinished", "")).unwrap();
     drop(log);
     // A torn tail, so that there is something to cut.
@@ -103,7 +106,7 @@ fn child_open() {
     fs::write(&path, &bytes).unwrap();
 
     limit_file_bytes(Some(40));
-    let opened = AuditLog::open(&dir, &AuditConfig::default());
+    let opened = AuditLog::open(&dir, &plain());
     assert!(matches!(opened, Err(AuditError::Io { .. })), "{opened:?}");
     assert_eq!(
         fs::read(&path).unwrap(),
@@ -111,8 +114,37 @@ fn child_open() {
         "nothing was cut unrecorded"
     );
     limit_file_bytes(None);
-    let (_log, recovery) = AuditLog::open(&dir, &AuditConfig::default()).unwrap();
+    let (_log, recovery) = AuditLog::open(&dir, &plain()).unwrap();
     assert_eq!(recovery.torn_bytes, 3);
-    assert_eq!(recovery.interrupted, ["unfinished"]);
+    assert_eq!(recovery.interrupted, [1]);
+    verify(&dir).unwrap();
+}
+
+#[test]
+fn a_sealed_record_that_failed_to_be_written_is_sealed_anew() {
+    check_in_child("disk_full::child_seal");
+}
+
+/// The sealing counter makes the nonce, so it may not come back for other content.
+#[test]
+#[ignore = "runs as a child process"]
+fn child_seal() {
+    const FAILURES: u64 = 3;
+    let Some(dir) = child_dir() else { return };
+    let (log, _) = AuditLog::open(&dir, &sealed()).unwrap();
+    log.append(&refused("before")).unwrap();
+    limit_file_bytes(Some(last_bytes(&dir) + 9));
+    for attempt in 0..FAILURES {
+        log.append(&refused(&format!("attempt-{attempt}")))
+            .unwrap_err();
+    }
+    limit_file_bytes(None);
+    log.append(&refused("after")).unwrap();
+    let bytes = fs::read(&segments(&dir)[0]).unwrap();
+    let counters: Vec<u64> = record_offsets(&bytes)
+        .into_iter()
+        .map(|at| u64::from_be_bytes(bytes[at + 42..at + 50].try_into().unwrap()))
+        .collect();
+    assert_eq!(counters, [1, 2, 3 + FAILURES]);
     verify(&dir).unwrap();
 }
