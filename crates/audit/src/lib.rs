@@ -22,6 +22,7 @@
 //! | `filter` | what a query is about |
 //! | `export` | records as lines of JSON, for other systems |
 //! | `cursor` | how far a log was delivered elsewhere |
+//! | `stats` | figures, as JSON, as text and as a page |
 //!
 //! Invariant: nothing is repaired silently; what is not a torn write at the very end is refused
 //! with its place. Absent: network, async, keys, and any other crate of this workspace.
@@ -45,6 +46,7 @@ mod record;
 mod recovery;
 mod scan;
 mod segment;
+mod stats;
 mod verdict;
 mod walk;
 mod whole_calls;
@@ -68,5 +70,10 @@ pub use log::{APPENDS_WAITING_MAX, AuditLog, Receipt, Recovery};
 pub use outcome_kind::{OutcomeKind, OutcomePattern};
 pub use reader::{Reader, Stored, Verified, read, verify, verify_with};
 pub use record::Record;
+pub use stats::{
+    Collector, Count, Counts, DAYS_MAX, DURATION_US_MAX, Day, DayFigures, Distribution, Latency,
+    NAMES_MAX, RELATIVE_ERROR_MAX, REVIEWS_PENDING_MAX, ReviewFigures, Stats, Totals, UsageFigures,
+    UsageOfName, Usages,
+};
 pub use verdict::{REVIEW_APPROVED, REVIEW_REJECTED};
 pub use whole_calls::{Call, CallEnd, Calls, EndManner, Event, OPEN_CALLS_BYTES_MAX};

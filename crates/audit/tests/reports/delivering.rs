@@ -4,8 +4,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use postern_audit::{AuditError, CURSOR_BYTES_MAX, Cursor, CursorProblem, Delivery};
+use postern_audit::{
+    AuditConfig, AuditError, AuditLog, CURSOR_BYTES_MAX, Cursor, CursorProblem, Delivery, Entry,
+    Exporter, Format, Outcome, Record,
+};
+use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::records::{admitted, completed, refused};
 
 /// Heads of a log of five records.
 const LOG: [&str; 5] = ["h0", "h1", "h2", "h3", "h4"];
@@ -146,6 +152,62 @@ fn what_is_not_a_cursor_is_left_alone() {
     fs::remove_dir(&path).unwrap();
     symlink(dir.path().join("elsewhere"), &path).unwrap();
     assert_eq!(problem(Cursor::open(&path)), CursorProblem::NotAFile);
+}
+
+/// Delivers a real log as lines, and says which records they are of.
+fn deliver_lines(log: &Path, cursor: &Path) -> Result<Vec<u64>, AuditError> {
+    let mut cursor = Cursor::open(cursor)?;
+    let mut exporter = Exporter::new(Format::JsonLines, "pi-5", Vec::new());
+    let mut marks = Vec::new();
+    for stored in postern_audit::read(log)? {
+        let stored = stored?;
+        let delivery = cursor.judge(stored.index, &stored.head)?;
+        let record = Record::from(stored);
+        match delivery {
+            Delivery::Done => exporter.skip(&record),
+            Delivery::Due(mark) => {
+                exporter.write(&record).unwrap();
+                marks.push(mark);
+            }
+        }
+    }
+    cursor.judge_end()?;
+    let lines = String::from_utf8(exporter.finish().unwrap()).unwrap();
+    if let Some(last) = marks.pop() {
+        cursor.note_delivered(last)?;
+    }
+    let values = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    Ok(values
+        .map(|value| value["index"].as_u64().unwrap())
+        .collect())
+}
+
+#[test]
+fn a_real_log_is_delivered_in_parts() {
+    let dir = TempDir::new().unwrap();
+    let (log_path, path) = (dir.path().join("log"), cursor_path(&dir));
+    let (log, _) = AuditLog::open(&log_path, &AuditConfig::default()).unwrap();
+    let admission = Entry::Admitted(admitted("a", "kiosk", "coffee.v1"));
+    let receipt = log.append(&admission).unwrap();
+    assert_eq!(deliver_lines(&log_path, &path).unwrap(), [0, 1]);
+    let end = completed("a", receipt.index, Outcome::Completed);
+    log.append(&Entry::Completed(end)).unwrap();
+    assert_eq!(deliver_lines(&log_path, &path).unwrap(), [2]);
+    drop(log);
+    // Another log in the same place has another history, even with the same entries.
+    fs::remove_dir_all(&log_path).unwrap();
+    let (log, _) = AuditLog::open(&log_path, &AuditConfig::default()).unwrap();
+    for _ in 0..3 {
+        log.append(&Entry::Refused(refused("r", None, "token-missing")))
+            .unwrap();
+    }
+    let found = problem(deliver_lines(&log_path, &path));
+    assert!(
+        matches!(found, CursorProblem::OtherHistory { index: 2, .. }),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -7,7 +7,9 @@
 mod delivering;
 mod ecs;
 mod exporting;
+mod figures;
 mod filtering;
 mod joining;
 mod ocsf;
+mod page;
 mod records;

@@ -25,7 +25,7 @@ pub(crate) fn record(index: u64, entry: Entry) -> Record {
 }
 
 pub(crate) fn opened(cut: Option<Cut>) -> Entry {
-    let version = "0.1.0".to_owned();
+    let version = "0.0.9".to_owned();
     Entry::Opened { version, cut }
 }
 
