@@ -1,27 +1,12 @@
-//! Records as canonical JSON.
+//! Entries as canonical JSON.
 //!
 //! Invariant: an object's keys are sorted by their UTF-8 bytes and nothing stands between tokens,
 //! so equal entries have equal bytes. Hashes are over stored bytes, so a reader never needs to
-//! encode anything. Absent: how bodies are framed and chained.
+//! encode anything. Absent: how entries are sealed, framed and chained.
 
-use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::entry::Entry;
-
-/// Most bytes of a record's body that are not the entry's: `{"entry":`, `,"index":`, 20 digits,
-/// `,"time":"`, the time and `"}`.
-pub(crate) const ENVELOPE_BYTES_MAX: usize = 80;
-
-/// What a record's body holds.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Body {
-    pub(crate) entry: Entry,
-    pub(crate) index: u64,
-    pub(crate) time: Timestamp,
-}
 
 /// The entry alone, canonical.
 pub(crate) fn encode_entry(entry: &Entry) -> String {
@@ -31,14 +16,9 @@ pub(crate) fn encode_entry(entry: &Entry) -> String {
     out
 }
 
-/// The body of a record around a canonical entry. The keys are in order as they stand.
-pub(crate) fn encode_body(entry: &str, index: u64, time: Timestamp) -> String {
-    format!(r#"{{"entry":{entry},"index":{index},"time":"{time:.6}"}}"#)
-}
-
-/// Reads a record's body; the error is the parser's own text.
-pub(crate) fn decode_body(body: &[u8]) -> Result<Body, String> {
-    serde_json::from_slice(body).map_err(|error| error.to_string())
+/// Reads an entry; the error is the parser's own text.
+pub(crate) fn decode_entry(content: &[u8]) -> Result<Entry, String> {
+    serde_json::from_slice(content).map_err(|error| error.to_string())
 }
 
 /// Appends a value, canonical.
@@ -98,13 +78,6 @@ mod tests {
             let mut out = String::new();
             write_canonical(&mut out, &serde_json::from_str(source).unwrap());
             assert_eq!(out, canonical);
-        }
-    }
-
-    #[test]
-    fn envelope_is_bounded_for_every_time() {
-        for time in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
-            assert!(encode_body("", u64::MAX, time).len() <= ENVELOPE_BYTES_MAX);
         }
     }
 }

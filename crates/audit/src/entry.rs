@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::{AuditError, EntryProblem};
+use crate::kind::Class;
 
 /// Longest request id, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -52,11 +53,28 @@ pub enum Entry {
     Administered(Administered),
     /// An admitted call had no end when the log was opened again. Written by the log itself.
     Interrupted {
-        /// The call.
+        /// The call. Stored empty, because a log cannot read what it wrote; a reader that has read
+        /// the `Admitted` record fills it in.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
         request_id: String,
         /// Index of its `Admitted` record.
         admitted_index: u64,
     },
+    /// The content of one class in one finished segment is destroyed. Written by the log itself,
+    /// before it is done.
+    Expired(Expired),
+}
+
+/// Content that is destroyed, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expired {
+    /// Number of the segment.
+    pub segment: u32,
+    /// What of it is destroyed.
+    pub class: Class,
+    /// Why, as a stable kebab-case code: `age`, `bytes` or `disk-full`.
+    pub reason: String,
 }
 
 /// The remains of a write that power loss or a kill broke off, as recovery removed them.
@@ -311,7 +329,9 @@ impl Entry {
             Self::Refused(refused) => refused.check(),
             Self::Completed(completed) => completed.check(),
             Self::Administered(administered) => administered.check(),
+            Self::Interrupted { request_id, .. } if request_id.is_empty() => Ok(()),
             Self::Interrupted { request_id, .. } => check_request_id(request_id),
+            Self::Expired(expired) => check_name("reason", &expired.reason),
         }
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::calls::CallProblem;
+use crate::kind::Class;
+use crate::merkle::ProofError;
 use crate::outcome_kind::OutcomeKind;
 
 /// What went wrong. Cloneable, because one failed write answers every append that shared it.
@@ -24,6 +26,67 @@ pub enum AuditError {
         min: u64,
         /// Largest allowed value.
         max: u64,
+    },
+    /// The origin cannot be the name of a key.
+    #[error("audit.origin is {found:?}: {detail}; correct the configuration")]
+    Origin {
+        /// Its value.
+        found: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Nothing says how content is to be written.
+    #[error(
+        "no auditor's public key is configured, so nobody could ever read the audit log; make one with `age-keygen` and name its public half in audit.recipients, or say audit.plaintext = true to write content for all to read who have the files"
+    )]
+    NoRecipients,
+    /// The configuration says both that content is sealed and that it is not.
+    #[error("audit.plaintext = true contradicts audit.recipients; remove one of them")]
+    PlaintextWithRecipients,
+    /// A configured public key does not read.
+    #[error(
+        "audit.recipients does not read: {detail}; each is a public key as `age-keygen` prints it"
+    )]
+    Recipients {
+        /// What the parser says.
+        detail: String,
+    },
+    /// The signing key's file cannot be read, made or understood.
+    #[error("the audit log's signing key {path} cannot be used: {detail}")]
+    SigningKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The signing key or the origin is not the one that the log began with.
+    #[error(
+        "the audit log {dir} is signed by {expected}, but this device now signs as {found}; put the old key file and origin back, or move the log's folder away and begin a new log"
+    )]
+    OtherSigner {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// Verifier key in the log's headers.
+        expected: String,
+        /// Verifier key of the configured signing key.
+        found: String,
+    },
+    /// A checkpoint or a verifier key that was handed in is of no use for this log.
+    #[error("the {what} that was given is not usable: {detail}")]
+    Witness {
+        /// What was given.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A proof cannot be made.
+    #[error("no proof: {0}")]
+    Proof(#[from] ProofError),
+    /// Sealing failed; nothing was written.
+    #[error("the entry was not recorded: it cannot be sealed: {detail}")]
+    Seal {
+        /// What the cryptography says.
+        detail: String,
     },
     /// A file operation failed, and nothing of the log was changed by it.
     #[error("cannot {action} {path}: {source}; check that it exists, its owner and its room")]
@@ -331,7 +394,7 @@ pub enum Reason {
     #[error("the file does not begin with the magic bytes of a segment")]
     Magic,
     /// The format's version is not known.
-    #[error("format version {found} is not known, this reader knows version {known}")]
+    #[error("format version {found} is not known, this reader knows version {known}{}", version_advice(*.found))]
     Version {
         /// The version in the file.
         found: u32,
@@ -354,6 +417,38 @@ pub enum Reason {
     HeaderBody {
         /// What the parser says.
         detail: String,
+    },
+    /// The key area's length is out of bounds.
+    #[error("the header claims {found} bytes of wrapped keys, more than {max}")]
+    KeyAreaLength {
+        /// The claimed length in bytes.
+        found: u32,
+        /// The bound in bytes.
+        max: u32,
+    },
+    /// A wrapped key is not the one that the header names.
+    #[error("the wrapped key of {class} is not the one that the header names")]
+    WrappedKey {
+        /// Whose key.
+        class: Class,
+    },
+    /// The header's tree is not that of the records before.
+    #[error(
+        "the header's tree has {found} leaves or other hashes than the tree of the {expected} records before"
+    )]
+    Tree {
+        /// Records before this segment.
+        expected: u64,
+        /// From the header.
+        found: u64,
+    },
+    /// The segment is signed by another key than those before, or than was asked for.
+    #[error("checkpoints of this segment are signed by {found}, but must be by {expected}")]
+    Signer {
+        /// The key that must sign.
+        expected: String,
+        /// From the header.
+        found: String,
     },
     /// The header names another segment than the file's name.
     #[error("the header belongs to segment {found}, not {expected}")]
@@ -415,6 +510,94 @@ pub enum Reason {
         /// Stored head, lower-case hex.
         stored: String,
     },
+    /// The frame is of a kind that does not exist.
+    #[error("a frame of kind {found} is not known")]
+    FrameKind {
+        /// From the frame.
+        found: u8,
+    },
+    /// The frame is shorter than its kind needs, or longer.
+    #[error("a frame of kind {kind} cannot have {found} bytes")]
+    FrameBytes {
+        /// From the frame.
+        kind: u8,
+        /// Length of its body in bytes.
+        found: usize,
+    },
+    /// The sealing counter did not go up, so that a nonce could have been used twice.
+    #[error("the record has sealing counter {found}, which must be greater than {before}")]
+    Counter {
+        /// Counter of the sealing before.
+        before: u64,
+        /// From the record.
+        found: u64,
+    },
+    /// The checkpoint has the right hash but is none of this log's signer.
+    #[error("the checkpoint does not hold: {detail}")]
+    Checkpoint {
+        /// What is wrong with the note.
+        detail: String,
+    },
+    /// The checkpoint is well signed, but the records before it give another tree.
+    #[error("a checkpoint of {size} records has root {expected}, but the records give {found}")]
+    CheckpointRoot {
+        /// How many records the checkpoint covers.
+        size: u64,
+        /// Its root, lower-case hex.
+        expected: String,
+        /// Root of the tree over as many records of this log, lower-case hex.
+        found: String,
+    },
+    /// The checkpoint stands at another place than it says.
+    #[error("the checkpoint covers {found} records, but stands after {expected}")]
+    CheckpointPlace {
+        /// Records before it.
+        expected: u64,
+        /// From the note.
+        found: u64,
+    },
+    /// The log ends before the records that an outside checkpoint covers.
+    #[error("the log ends here, but a checkpoint covers {expected} records")]
+    CheckpointMissing {
+        /// Size of the checkpoint.
+        expected: u64,
+    },
+    /// Content is gone, and nothing in the log says that it was to go.
+    #[error(
+        "content of {class} in segment {segment} is gone, and no later record says that it expired"
+    )]
+    ExpiredUnrecorded {
+        /// The segment.
+        segment: u32,
+        /// What of it is gone.
+        class: Class,
+    },
+    /// A record says that content of a segment expired that was not finished.
+    #[error("the record expires content of segment {segment}, which is not finished")]
+    ExpiredUnfinished {
+        /// The segment.
+        segment: u32,
+    },
+    /// In one segment, content of one class is partly gone, or its key is and it is not.
+    #[error("content of {class} in this segment is destroyed in part")]
+    ExpiredPartly {
+        /// What of it.
+        class: Class,
+    },
+    /// The content is not what was sealed: another key, or altered before it was hashed.
+    #[error("the content does not open with its segment's key: {detail}")]
+    Content {
+        /// What the cryptography says.
+        detail: String,
+    },
+    /// Clear part and content of a record contradict each other.
+    #[error("the clear part says {clear}, but the content {content}")]
+    ClearPart {
+        /// What the clear part says.
+        clear: String,
+        /// What the content says.
+        content: String,
+    },
     /// The record has the right hash but does not read.
     #[error("the record does not read: {detail}")]
     RecordBody {
@@ -452,4 +635,20 @@ pub enum Reason {
         /// Head of the record, lower-case hex.
         found: String,
     },
+    /// The record has the head that a receipt names, and another leaf hash.
+    #[error("the record's leaf hash is {found}, but its receipt says {expected}")]
+    ReceiptLeaf {
+        /// Leaf hash of the receipt, lower-case hex.
+        expected: String,
+        /// Leaf hash of the record, lower-case hex.
+        found: String,
+    },
+}
+
+fn version_advice(found: u32) -> &'static str {
+    if found == 1 {
+        ": it was written by an older Postern; move the log's folder away"
+    } else {
+        ""
+    }
 }

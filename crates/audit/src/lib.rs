@@ -1,19 +1,28 @@
-//! Remembers every call in an append-only, hash-chained log.
+//! Remembers every call in an append-only log that proves itself.
 //!
 //! [`AuditLog`] writes: an entry is on the disk when [`AuditLog::append`] returns, so a caller who
-//! appends before it acts never acts unrecorded. [`read`] and [`verify`] need nothing but the
-//! files. The on-disk format is described in `FORMAT.md`, beside this crate's manifest.
+//! appends before it acts never acts unrecorded. Contents are sealed to auditors, and the writer
+//! cannot read them again. [`read`] and [`verify`] need nothing but the files, [`read_with`] an
+//! auditor's identity. The on-disk format is described in `FORMAT.md`, beside this crate's manifest.
 //!
 //! | module | knows |
 //! |---|---|
-//! | `entry` | what records say |
-//! | `encoding` | records as canonical JSON |
-//! | `chain` | hashes |
+//! | `entry`, `kind` | what records say, of which types and classes they are |
+//! | `encoding` | entries as canonical JSON |
+//! | `clear` | what of a record is never sealed |
+//! | `seal` | data keys, sealed contents, auditors |
+//! | `chain`, `merkle` | hashes in a row, hashes in a tree, proofs |
+//! | `checkpoint` | signed notes over the tree |
 //! | `segment` | names, headers, frames, durable files |
-//! | `scan`, `walk` | reading and judging one segment, all segments |
-//! | `calls` | which calls are open; the same rules for writer and verifier |
-//! | `reader` | the public side of reading |
+//! | `source`, `header`, `scan` | reading and judging one segment |
+//! | `history` | what frames say about each other; the same rules for verifier and recovery |
+//! | `calls`, `clock` | which calls are open, which clocks were set back |
+//! | `walk` | all segments in order |
+//! | `content`, `reader` | reading what records say |
+//! | `verify`, `proof`, `leaves` | verifying a log, proofs from it, and the leaf hashes for them |
+//! | `scribe` | making headers, records and checkpoints |
 //! | `writer` | group, write, sync, cut back, rotate |
+//! | `retention`, `expiry` | which content has to go, and how it is destroyed |
 //! | `presence` | whether the open files still are the log |
 //! | `recovery`, `lock` | opening for writing |
 //! | `log` | threads that append |
@@ -25,55 +34,91 @@
 //! | `stats` | figures, as JSON, as text and as a page |
 //!
 //! Invariant: nothing is repaired silently; what is not a torn write at the very end is refused
-//! with its place. Absent: network, async, keys, and any other crate of this workspace.
+//! with its place. Absent: network, async, and any other crate of this workspace.
 
 mod calls;
 mod chain;
+mod checkpoint;
+mod clear;
+mod clock;
 mod config;
+mod content;
 mod cursor;
 mod encoding;
 mod entry;
 mod error;
+mod expiry;
 mod export;
 mod filter;
+mod header;
+mod history;
 mod in_flight;
+mod key_file;
+mod kind;
+mod leaves;
 mod lock;
 mod log;
+mod merkle;
 mod outcome_kind;
 mod presence;
+mod proof;
 mod reader;
 mod record;
 mod recovery;
+mod retention;
 mod scan;
+mod scribe;
+mod seal;
 mod segment;
+mod source;
 mod stats;
 mod verdict;
+mod verify;
 mod walk;
 mod whole_calls;
 mod writer;
 
 pub use calls::{CallProblem, OPEN_CALLS_MAX, OpenCall};
-pub use config::{
-    AuditConfig, RECORD_BYTES_FLOOR, RECORD_BYTES_LIMIT, SEGMENT_BYTES_FLOOR, SEGMENT_BYTES_LIMIT,
+pub use checkpoint::{
+    Checkpoint, KEY_NAME_BYTES_MAX, KeyError, KeyName, NOTE_BYTES_MAX, NOTE_SIGNATURES_MAX,
+    NoteError, SigningKey, VerifierKey,
 };
+pub use clock::{CLOCK_STEPS_MAX, ClockStep};
+pub use config::{
+    AuditConfig, CHECKPOINT_RECORDS_LIMIT, CHECKPOINT_SECONDS_LIMIT, Hold, Keep,
+    RECORD_BYTES_FLOOR, RECORD_BYTES_LIMIT, Retention, SEGMENT_BYTES_FLOOR, SEGMENT_BYTES_LIMIT,
+};
+pub use content::Content;
 pub use cursor::{CURSOR_BYTES_MAX, Cursor, Delivery, Mark};
 pub use entry::{
     Administered, Admitted, BUDGETS_MAX, BudgetUse, Completed, Cut, DETAIL_BYTES_MAX, Entry,
-    ModelRef, NAME_BYTES_MAX, Outcome, Parameters, REASONS_MAX, REDACTIONS_MAX,
+    Expired, ModelRef, NAME_BYTES_MAX, Outcome, Parameters, REASONS_MAX, REDACTIONS_MAX,
     REQUEST_ID_BYTES_MAX, RULES_MAX, RedactionCount, Refused, TemplateRef, Timings, Usage,
     VARIABLES_MAX,
 };
 pub use error::{AuditError, CursorProblem, Displacement, EntryProblem, Reason};
 pub use export::{Exporter, Format};
 pub use filter::{Criteria, Filter};
+pub use key_file::KeyFileError;
+pub use kind::{Class, EntryType};
 pub use log::{APPENDS_WAITING_MAX, AuditLog, Receipt, Recovery};
+pub use merkle::{
+    ConsistencyProof, EMPTY_ROOT, Frontier, Hash, InclusionProof, Nodes, PATH_HASHES_MAX,
+    ProofError, leaf_hash, node_hash,
+};
 pub use outcome_kind::{OutcomeKind, OutcomePattern};
-pub use reader::{Reader, Stored, Verified, read, verify, verify_with};
+pub use proof::{consistency_proof, inclusion_proof};
+pub use reader::{Reader, Stored, read, read_with};
 pub use record::Record;
+pub use seal::{
+    DataKey, IDENTITIES_MAX, Identities, RECIPIENTS_MAX, Recipients, SEAL_TAG_BYTES, SealError,
+    WRAPPED_KEY_BYTES_MAX,
+};
 pub use stats::{
     Collector, Count, Counts, DAYS_MAX, DURATION_US_MAX, Day, DayFigures, Distribution, Latency,
     NAMES_MAX, RELATIVE_ERROR_MAX, REVIEWS_PENDING_MAX, ReviewFigures, Stats, Totals, UsageFigures,
     UsageOfName, Usages,
 };
 pub use verdict::{REVIEW_APPROVED, REVIEW_REJECTED};
+pub use verify::{Verified, VerifiedCheckpoint, Witness, verify, verify_against, verify_with};
 pub use whole_calls::{Call, CallEnd, Calls, EndManner, Event, OPEN_CALLS_BYTES_MAX};

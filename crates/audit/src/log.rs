@@ -3,7 +3,8 @@
 //! Invariant: [`AuditLog::append`] returns a receipt only after its record is durable, and records
 //! are chained in the order in which they were queued. The first thread that finds the writer idle
 //! takes it and writes everything that is queued, with one sync (group commit); the others sleep
-//! until their answer is there. Absent: a thread of its own; timers.
+//! until their answer is there. Absent: a thread of its own; timers. So a checkpoint that falls due
+//! while nothing is appended is written when somebody asks for it, or at the end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,13 +16,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::calls::CallStep;
-use crate::config::AuditConfig;
-use crate::encoding::{ENVELOPE_BYTES_MAX, encode_entry};
-use crate::entry::Entry;
+use crate::clear::Subject;
+use crate::config::{AuditConfig, Retention};
+use crate::encoding::encode_entry;
+use crate::entry::{Entry, Expired};
 use crate::error::{AuditError, EntryProblem};
+use crate::expiry;
 use crate::lock::DirectoryLock;
-use crate::recovery::recover;
-use crate::writer::{Answer, Clock, Pending, Writer};
+use crate::merkle::{ConsistencyProof, InclusionProof};
+use crate::recovery::{recover, signing_key};
+use crate::scribe::{Clock, Draft, ENVELOPE_BYTES, Scribe};
+use crate::writer::{Answer, Pending, SharedLeaves, Writer, lock};
 
 /// Most appends that may wait for the disk at once.
 pub const APPENDS_WAITING_MAX: usize = 1024;
@@ -31,13 +36,15 @@ pub const APPENDS_WAITING_MAX: usize = 1024;
 pub struct AuditLog {
     dir: PathBuf,
     record_bytes_max: u32,
+    signer: String,
+    leaves: SharedLeaves,
+    expiring: Mutex<()>,
     state: Mutex<State>,
     answered: Condvar,
     _lock: DirectoryLock,
 }
 
-/// Where an entry is stored, and the chain's hash up to it: what a client keeps to witness the
-/// log later.
+/// Where an entry is stored, and what binds it there: what a client keeps to witness the log later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
@@ -45,6 +52,13 @@ pub struct Receipt {
     pub index: u64,
     /// The record's chain hash, lower-case hex.
     pub head: String,
+    /// The record's leaf hash in the Merkle tree, lower-case hex; empty where it was not kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub leaf: String,
+    /// The newest checkpoint (a signed note) when the record was durable, which may not cover it
+    /// yet; empty where it was not kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checkpoint: String,
 }
 
 /// What opening the log found and repaired.
@@ -52,10 +66,13 @@ pub struct Receipt {
 pub struct Recovery {
     /// Bytes of a torn write that were cut from the end.
     pub torn_bytes: u64,
-    /// Request ids of calls that had no end and were closed as interrupted, oldest first.
-    pub interrupted: Vec<String>,
+    /// Calls that had no end and were closed as interrupted, by the indices of their `Admitted`
+    /// records, oldest first.
+    pub interrupted: Vec<u64>,
     /// Whole records that were in the log before.
     pub records: u64,
+    /// How many of them stood after the newest checkpoint: none, if the log was closed in order.
+    pub after_checkpoint: u64,
 }
 
 struct State {
@@ -72,7 +89,9 @@ impl AuditLog {
     /// verified first, so this takes as long as reading it.
     ///
     /// # Errors
-    /// [`AuditError::Locked`] while another writer has it, [`AuditError::WritableDirectory`] and
+    /// [`AuditError::NoRecipients`] where nothing says how content is written,
+    /// [`AuditError::SigningKey`] and [`AuditError::OtherSigner`] where the key that signs cannot be
+    /// had or is not this log's; [`AuditError::Locked`] while another writer has it, [`AuditError::WritableDirectory`] and
     /// [`AuditError::ForeignDirectory`] where other users could change it, [`AuditError::Broken`]
     /// where it was altered, [`AuditError::Config`] for bounds out of range, [`AuditError::Io`]
     /// where a file cannot be read or written.
@@ -92,10 +111,15 @@ impl AuditLog {
         config.check()?;
         let lock = DirectoryLock::take(dir)?;
         let clock: Clock = Box::new(clock);
-        let (writer, recovery) = recover(dir, lock.identity(), config, clock)?;
+        let scribe = Scribe::new(config, signing_key(dir, config)?, clock)?;
+        let signer = scribe.signer();
+        let (writer, recovery) = recover(dir, lock.identity(), config, scribe)?;
         let log = Self {
             dir: dir.to_owned(),
             record_bytes_max: config.record_bytes_max,
+            signer,
+            leaves: writer.leaves(),
+            expiring: Mutex::new(()),
             state: Mutex::new(State {
                 writer: Some(writer),
                 queue: Vec::new(),
@@ -120,17 +144,48 @@ impl AuditLog {
     /// replaced or cut, and after [`AuditError::Stopped`], every append fails until the log is
     /// opened again; only after the latter is it open whether the entry is on the disk.
     pub fn append(&self, entry: &Entry) -> Result<Receipt, AuditError> {
-        if matches!(entry, Entry::Opened { .. } | Entry::Interrupted { .. }) {
+        if matches!(
+            entry,
+            Entry::Opened { .. } | Entry::Interrupted { .. } | Entry::Expired(_)
+        ) {
             return Err(AuditError::InvalidEntry {
                 field: "type",
                 problem: EntryProblem::Reserved,
             });
         }
+        self.append_any(entry)
+    }
+
+    /// Destroys the content that is kept no longer, and tells which; each after its record. Call it
+    /// once a day or so. May take as long as reading the segments anew; appends go on meanwhile.
+    ///
+    /// # Errors
+    /// As [`AuditLog::append`], and [`AuditError::Io`] and [`AuditError::Broken`] where a segment
+    /// cannot be written anew. What was recorded by then is destroyed when the log is next opened.
+    pub fn expire(&self, retention: &Retention) -> Result<Vec<Expired>, AuditError> {
+        let one_at_a_time = self.expiring.lock();
+        let _one_at_a_time = one_at_a_time.unwrap_or_else(PoisonError::into_inner);
+        let due = self.with_writer(|writer| writer.due(retention))?;
+        for expired in &due {
+            self.append_any(&Entry::Expired(expired.clone()))?;
+            let key = (expired.segment, expired.class);
+            expiry::destroy(&self.dir, key)?;
+            self.with_writer(|writer| writer.forget(key))?;
+        }
+        Ok(due)
+    }
+
+    fn append_any(&self, entry: &Entry) -> Result<Receipt, AuditError> {
         entry.check()?;
         let json = encode_entry(entry);
         self.check_record_bytes(&json)?;
         let mut state = self.state();
-        let ticket = state.enqueue(CallStep::of(entry), json)?;
+        let draft = Draft {
+            entry_type: entry.entry_type(),
+            subject: Subject::of(entry),
+            json,
+        };
+        let ticket = state.enqueue(CallStep::of(entry), draft)?;
         loop {
             if let Some(answer) = state.answers.remove(&ticket) {
                 return answer;
@@ -146,6 +201,58 @@ impl AuditLog {
                     .unwrap_or_else(PoisonError::into_inner),
             };
         }
+    }
+
+    /// Makes sure that a checkpoint covers all records, and gives the newest one as a signed note.
+    /// Blocks as [`AuditLog::append`] does.
+    ///
+    /// # Errors
+    /// [`AuditError::Write`], [`AuditError::Displaced`] and [`AuditError::Stopped`], as for an append.
+    pub fn checkpoint(&self) -> Result<String, AuditError> {
+        self.with_writer(Writer::checkpoint)?
+    }
+
+    /// The same, if there are records that wait longer for a checkpoint than the configuration
+    /// allows: what a daemon calls now and then, so that a quiet log does not stay without.
+    ///
+    /// # Errors
+    /// As [`AuditLog::checkpoint`].
+    pub fn checkpoint_if_due(&self) -> Result<String, AuditError> {
+        self.with_writer(|writer| {
+            if writer.is_checkpoint_due() {
+                return writer.checkpoint();
+            }
+            Ok(writer.newest_checkpoint().to_owned())
+        })?
+    }
+
+    /// The key that checks this log's checkpoints, as `name+hash+key`: what an auditor is given.
+    #[must_use]
+    pub fn signer(&self) -> &str {
+        &self.signer
+    }
+
+    /// Proves that record `index` is in the tree of the first `size` records.
+    ///
+    /// # Errors
+    /// [`AuditError::Proof`] where there is no such record or size, or where the cache of leaf
+    /// hashes was altered.
+    pub fn inclusion_proof(&self, index: u64, size: u64) -> Result<InclusionProof, AuditError> {
+        let nodes = lock(&self.leaves).view();
+        Ok(InclusionProof::build(&nodes, index, size)?)
+    }
+
+    /// Proves that the first `new_size` records begin with the first `old_size`.
+    ///
+    /// # Errors
+    /// As [`AuditLog::inclusion_proof`].
+    pub fn consistency_proof(
+        &self,
+        old_size: u64,
+        new_size: u64,
+    ) -> Result<ConsistencyProof, AuditError> {
+        let nodes = lock(&self.leaves).view();
+        Ok(ConsistencyProof::build(&nodes, old_size, new_size)?)
     }
 
     /// Whether the log has stopped after a failure and must be opened again.
@@ -178,8 +285,34 @@ impl AuditLog {
         self.state()
     }
 
+    /// Does something with the writer, once no other thread has it.
+    fn with_writer<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Result<T, AuditError> {
+        let mut state = self.state();
+        loop {
+            if let Some(stopped) = &state.stopped {
+                return Err(stopped.clone());
+            }
+            if let Some(writer) = state.writer.take() {
+                drop(state);
+                let mut lead = Lead {
+                    log: self,
+                    writer: Some(writer),
+                    answers: None,
+                };
+                let done = lead.writer.as_mut().map(act);
+                lead.answers = Some(Vec::new());
+                drop(lead);
+                return Ok(done.expect("the writer was there"));
+            }
+            state = self
+                .answered
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn check_record_bytes(&self, entry: &str) -> Result<(), AuditError> {
-        let found = (entry.len() + ENVELOPE_BYTES_MAX) as u64;
+        let found = (entry.len() + ENVELOPE_BYTES) as u64;
         let max = u64::from(self.record_bytes_max);
         if found > max {
             return Err(AuditError::RecordTooLarge { found, max });
@@ -193,6 +326,23 @@ impl AuditLog {
     }
 }
 
+impl Drop for AuditLog {
+    /// Ends a log that is closed in order with a checkpoint over all of it.
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        let Some(writer) = &mut state.writer else {
+            return;
+        };
+        if writer.stopped().is_some() {
+            return;
+        }
+        if let Err(error) = writer.checkpoint() {
+            ::log::warn!("the audit log ends without a checkpoint: {error}");
+        }
+    }
+}
+
 impl fmt::Debug for AuditLog {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -203,7 +353,7 @@ impl fmt::Debug for AuditLog {
 }
 
 impl State {
-    fn enqueue(&mut self, step: CallStep, entry: String) -> Result<u64, AuditError> {
+    fn enqueue(&mut self, step: CallStep, draft: Draft) -> Result<u64, AuditError> {
         if let Some(stopped) = &self.stopped {
             return Err(stopped.clone());
         }
@@ -217,7 +367,7 @@ impl State {
         self.queue.push(Pending {
             ticket,
             step,
-            entry,
+            draft,
         });
         Ok(ticket)
     }
@@ -261,7 +411,7 @@ mod tests {
 
     use super::*;
     use crate::entry::Refused;
-    use crate::reader::verify;
+    use crate::verify::verify;
 
     fn refused(request_id: &str) -> Entry {
         Entry::Refused(Refused {
@@ -276,9 +426,13 @@ mod tests {
 
     /// Has the log write to a device that fails in its own way, until the log is opened again.
     fn check_stops(device: &str, expected_action: &str) {
-        let dir = tempfile::tempdir().unwrap();
-        let config = AuditConfig::default();
-        let (log, _) = AuditLog::open(dir.path(), &config).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("audit");
+        let config = AuditConfig {
+            plaintext: true,
+            ..AuditConfig::default()
+        };
+        let (log, _) = AuditLog::open(&dir, &config).unwrap();
         log.append(&refused("before")).unwrap();
         let failing = OpenOptions::new().write(true).open(device).unwrap();
         let mut state = log.state();
@@ -293,10 +447,10 @@ mod tests {
             assert!(log.is_stopped());
         }
         drop(log);
-        let (log, recovery) = AuditLog::open(dir.path(), &config).unwrap();
+        let (log, recovery) = AuditLog::open(&dir, &config).unwrap();
         assert_eq!(recovery.records, 2);
         assert_eq!(log.append(&refused("after")).unwrap().index, 3);
-        verify(dir.path()).unwrap();
+        verify(&dir).unwrap();
     }
 
     #[test]

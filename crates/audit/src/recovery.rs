@@ -9,29 +9,56 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{Advice, fadvise};
 
-use crate::calls::{CallStep, OpenCalls};
+use crate::calls::CallStep;
+use crate::checkpoint::SigningKey;
+use crate::clear::Subject;
 use crate::config::AuditConfig;
-use crate::encoding::{encode_body, encode_entry};
+use crate::content::{Content, Contents};
+use crate::encoding::encode_entry;
 use crate::entry::{Cut, Entry};
 use crate::error::AuditError;
+use crate::expiry;
+use crate::history::History;
+use crate::leaves::LeafCache;
 use crate::log::Recovery;
 use crate::presence::Identity;
-use crate::scan::{Frame, Joint, SegmentScan};
+use crate::retention::Inventory;
+use crate::scan::{Frame, Joint, Record, SegmentScan};
+use crate::scribe::{Draft, Scribe};
 use crate::segment::{
-    Header, SEGMENTS_MAX, STAGED_NAME, count_segments, encode_frame, encode_header, open_to_read,
-    publish, remove_staged, segment_path, stage, sync_directory, truncate,
+    SEGMENTS_MAX, STAGED_NAME, count_segments, open_to_read, publish, remove_staged, segment_path,
+    stage, sync_directory, truncate,
 };
-use crate::walk::{Step, Walk, apply};
-use crate::writer::{Clock, Writer};
+use crate::walk::{Step, Walk, take_record};
+use crate::writer::{Beginning, SegmentFile, Writer};
 
 /// The log as it was found.
 struct Survey {
     joint: Joint,
-    calls: OpenCalls,
+    history: History,
     torn: Option<Cut>,
+    leaves: LeafCache,
+    inventory: Inventory,
+}
+
+/// The key that signs the log in `dir`. It is made with the log; a log that is there already is not
+/// given another.
+pub(crate) fn signing_key(dir: &Path, config: &AuditConfig) -> Result<SigningKey, AuditError> {
+    let path = config.signing_key_path(dir);
+    let name = config.key_name()?;
+    let key = if count_segments(dir)? == 0 {
+        SigningKey::load_or_create(&path, name).map(|(key, _)| key)
+    } else {
+        SigningKey::load(&path, name)
+    };
+    key.map_err(|error| AuditError::SigningKey {
+        path,
+        detail: error.to_string(),
+    })
 }
 
 /// Recovers the log in `dir`, whose lock the caller holds, and goes on with it.
@@ -39,14 +66,20 @@ pub(crate) fn recover(
     dir: &Path,
     directory: Identity,
     config: &AuditConfig,
-    clock: Clock,
+    scribe: Scribe,
 ) -> Result<(Writer, Recovery), AuditError> {
     settle(dir)?;
+    expiry::finish(dir)?;
     let mut survey = survey(dir)?;
-    let mut recovery = Recovery::default();
+    check_signer(dir, &survey.history, &scribe)?;
+    let mut recovery = Recovery {
+        after_checkpoint: survey.history.after_checkpoint,
+        ..Recovery::default()
+    };
     finish_staged(dir, &mut survey, &mut recovery)?;
-    recovery.records = survey.joint.index;
-    let writer = begin((dir, directory), config, clock, survey, &mut recovery)?;
+    finish_expiries(dir, &mut survey)?;
+    recovery.records = survey.joint.tip.index();
+    let writer = begin((dir, directory), config, scribe, survey, &mut recovery)?;
     Ok((writer, recovery))
 }
 
@@ -71,18 +104,54 @@ fn settle(dir: &Path) -> Result<(), AuditError> {
 }
 
 fn survey(dir: &Path) -> Result<Survey, AuditError> {
-    let mut walk = Walk::open(dir)?;
+    let mut leaves = LeafCache::open(dir);
+    let mut inventory = Inventory::default();
+    let mut walk = Walk::open(dir, History::default(), None)?;
     let torn = loop {
         match walk.next()? {
-            Step::Record(_) => {}
+            Step::Record(record, _) => {
+                leaves.push(record.leaf);
+                if record.has_content {
+                    let key = (walk.segment(), record.clear.entry_type.class());
+                    inventory.add(key, record.clear.wall_us, record.bytes);
+                }
+            }
+            Step::Checkpoint => {}
             Step::Torn(cut) => break Some(cut),
             Step::End => break None,
         }
     };
+    walk.check_unexplained()?;
     Ok(Survey {
         joint: walk.joint(),
-        calls: walk.calls().clone(),
+        history: walk.into_history(),
         torn,
+        leaves,
+        inventory,
+    })
+}
+
+/// Destroys content that was recorded as expired by a process that did not get to it.
+fn finish_expiries(dir: &Path, survey: &mut Survey) -> Result<(), AuditError> {
+    for key in std::mem::take(&mut survey.history.to_destroy) {
+        expiry::destroy(dir, key)?;
+        survey.inventory.remove(key);
+    }
+    Ok(())
+}
+
+fn check_signer(dir: &Path, history: &History, scribe: &Scribe) -> Result<(), AuditError> {
+    let Some(signer) = history.signer() else {
+        return Ok(());
+    };
+    let (expected, found) = (signer.to_string(), scribe.signer());
+    if expected == found {
+        return Ok(());
+    }
+    Err(AuditError::OtherSigner {
+        dir: dir.to_owned(),
+        expected,
+        found,
     })
 }
 
@@ -97,16 +166,25 @@ fn finish_staged(
     if !path.exists() {
         return Ok(());
     }
-    let mut calls = survey.calls.clone();
-    let mut told = Recovery::default();
-    match read_staged(&path, survey.joint, &mut calls, &mut told) {
-        Ok(joint) => {
+    match Staged::read(&path, survey) {
+        Ok(staged) => {
+            recovery.torn_bytes = survey
+                .torn
+                .as_ref()
+                .map_or(staged.cut_bytes, |cut| cut.bytes);
+            recovery.interrupted = staged.interrupted;
             cut_tail(dir, survey.torn.take())?;
             publish(dir, survey.joint.segment)
                 .map_err(|error| AuditError::io("publish", &path, error))?;
-            survey.joint = joint;
-            survey.calls = calls;
-            *recovery = told;
+            for record in staged.records {
+                survey.leaves.push(record.leaf);
+                let key = (survey.joint.segment, record.clear.entry_type.class());
+                survey
+                    .inventory
+                    .add(key, record.clear.wall_us, record.bytes);
+            }
+            survey.joint = staged.joint;
+            survey.history = staged.history;
             Ok(())
         }
         Err(AuditError::Broken { reason, .. }) => {
@@ -117,22 +195,51 @@ fn finish_staged(
     }
 }
 
-fn read_staged(
-    path: &Path,
+/// A whole segment that follows the log and has no name yet.
+struct Staged {
     joint: Joint,
-    calls: &mut OpenCalls,
-    told: &mut Recovery,
-) -> Result<Joint, AuditError> {
-    let mut scan = SegmentScan::open(path.to_owned(), joint, false)?;
-    while let Frame::Record(record) = scan.next()? {
-        apply(calls, &scan, &record)?;
-        match record.entry {
-            Entry::Opened { cut: Some(cut), .. } => told.torn_bytes = cut.bytes,
-            Entry::Interrupted { request_id, .. } => told.interrupted.push(request_id),
-            _ => {}
+    history: History,
+    records: Vec<Record>,
+    interrupted: Vec<u64>,
+    /// What it says was cut, where that can be read.
+    cut_bytes: u64,
+}
+
+impl Staged {
+    fn read(path: &Path, survey: &Survey) -> Result<Self, AuditError> {
+        let mut scan = SegmentScan::open(path.to_owned(), survey.joint.clone(), false)?;
+        let mut contents = Contents::new(None);
+        let mut staged = Self {
+            joint: survey.joint.clone(),
+            history: survey.history.clone(),
+            records: Vec::new(),
+            interrupted: Vec::new(),
+            cut_bytes: 0,
+        };
+        staged.history.begin_segment(&scan)?;
+        loop {
+            match scan.next()? {
+                Frame::Record(record) => {
+                    let history = &mut staged.history;
+                    let content = take_record(history, Some(&mut contents), &mut scan, &record)?;
+                    staged.records.push(record);
+                    if let Subject::Call(admitted_index) = record.clear.subject {
+                        staged.interrupted.push(admitted_index);
+                    }
+                    if let Some(Content::Entry(Entry::Opened { cut: Some(cut), .. })) = content {
+                        staged.cut_bytes = cut.bytes;
+                    }
+                }
+                Frame::Checkpoint(note) => staged.history.checkpoint(&scan, note)?,
+                Frame::Torn(_) | Frame::End => break,
+            }
         }
+        staged.joint = Joint {
+            segment: survey.joint.segment + 1,
+            tip: scan.tip().clone(),
+        };
+        Ok(staged)
     }
-    Ok(scan.joint())
 }
 
 fn cut_tail(dir: &Path, torn: Option<Cut>) -> Result<(), AuditError> {
@@ -147,68 +254,84 @@ fn cut_tail(dir: &Path, torn: Option<Cut>) -> Result<(), AuditError> {
     truncate(&path, cut.offset).map_err(|error| AuditError::io("cut", &path, error))
 }
 
-/// Begins the segment of this run, with the records that tell how it was found.
+/// Begins the segment of this run, with the records that tell how it was found, and a checkpoint.
 fn begin(
     (dir, directory): (&Path, Identity),
     config: &AuditConfig,
-    clock: Clock,
+    scribe: Scribe,
     survey: Survey,
     recovery: &mut Recovery,
 ) -> Result<Writer, AuditError> {
     let Survey {
-        mut joint,
-        mut calls,
+        joint: Joint { segment, mut tip },
+        mut history,
         torn,
+        mut leaves,
+        mut inventory,
     } = survey;
-    let segment = joint.segment;
     let path = segment_path(dir, segment);
     let failed = |error| AuditError::io("begin segment", &path, error);
     if segment >= SEGMENTS_MAX {
         return Err(failed(io::Error::other("all segment numbers are used")));
     }
-    let (mut bytes, head) = encode_header(&Header {
-        first_index: joint.index,
-        previous_head: joint.head.to_string(),
-        segment,
-    });
+    let (mut bytes, mut sealer) = scribe.begin_segment(segment, &mut tip)?;
     let header_bytes = bytes.len() as u64;
-    joint.segment = segment + 1;
-    joint.head = head;
-    for entry in opening_entries(&calls, torn.clone()) {
-        let body = encode_body(&encode_entry(&entry), joint.index, clock());
-        joint.head = encode_frame(&mut bytes, &joint.head, body.as_bytes());
-        calls
-            .apply(&CallStep::of(&entry), joint.index)
-            .expect("only open calls are closed");
-        joint.index += 1;
-        if let Entry::Interrupted { request_id, .. } = entry {
-            recovery.interrupted.push(request_id);
+    for entry in opening_entries(&history, torn.clone()) {
+        let step = CallStep::of(&entry);
+        let applied = history.calls.apply(&step, tip.index());
+        applied.expect("only open calls are closed");
+        let written = scribe.record(&mut sealer, &mut tip, &draft(&entry), &mut bytes)?;
+        leaves.push(written.leaf);
+        inventory.add((segment, written.class), written.wall_us, written.bytes);
+        if let Entry::Interrupted { admitted_index, .. } = entry {
+            recovery.interrupted.push(admitted_index);
         }
     }
-    let staged = stage(dir, &bytes).map_err(failed)?;
+    let note = scribe.checkpoint(&mut tip, &mut bytes);
+    let (file, identity) = stage(dir, &bytes).map_err(failed)?;
     recovery.torn_bytes += torn.as_ref().map_or(0, |cut| cut.bytes);
     cut_tail(dir, torn)?;
     publish(dir, segment).map_err(failed)?;
-    let lengths = (header_bytes, bytes.len() as u64);
-    Ok(Writer::new(
-        (dir, directory),
-        config.segment_bytes_max,
-        staged,
-        lengths,
-        joint,
-        calls,
-        clock,
-    ))
+    let segment = SegmentFile {
+        number: segment,
+        file,
+        identity,
+        path,
+        bytes: bytes.len() as u64,
+        header_bytes,
+        sealer,
+    };
+    let beginning = Beginning {
+        dir: dir.to_owned(),
+        directory,
+        segment,
+        tip,
+        calls: history.calls,
+        scribe,
+        note,
+        leaves: Arc::new(Mutex::new(leaves)),
+        inventory,
+    };
+    Ok(Writer::new(config, beginning))
 }
 
-fn opening_entries(calls: &OpenCalls, cut: Option<Cut>) -> Vec<Entry> {
+fn opening_entries(history: &History, cut: Option<Cut>) -> Vec<Entry> {
     let opened = Entry::Opened {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         cut,
     };
-    let interrupted = calls.list().into_iter().map(|call| Entry::Interrupted {
-        request_id: call.request_id,
+    let interrupted = history.calls.list().into_iter();
+    let interrupted = interrupted.map(|call| Entry::Interrupted {
+        request_id: String::new(),
         admitted_index: call.admitted_index,
     });
     std::iter::once(opened).chain(interrupted).collect()
+}
+
+fn draft(entry: &Entry) -> Draft {
+    Draft {
+        entry_type: entry.entry_type(),
+        subject: Subject::of(entry),
+        json: encode_entry(entry),
+    }
 }

@@ -4,67 +4,75 @@
 //! Damage is called torn only at the end of the last segment and only in a form that a broken-off
 //! write leaves: the file ends within a frame, or the end of the frame and all that follows are
 //! zero bytes, as a file system leaves blocks it never wrote. Everything else is broken.
-//! Absent: any write. Memory is one frame, whatever the file's length.
+//! Absent: any write, any key; what one frame means for the others, which is `history`'s. Memory
+//! is one frame, whatever the file's length.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use rustix::io::Errno;
-use sha2::{Digest, Sha256};
-
-use crate::chain::{HASH_BYTES, Head, hex, record_head, segment_head};
+use crate::chain::{HASH_BYTES, Head, checkpoint_digest, content_digest, hex, record_leaf};
+use crate::clear::{CLEAR_BYTES, Clear, KIND_CHECKPOINT, KIND_EXPIRED, KIND_RECORD};
 use crate::config::RECORD_BYTES_LIMIT;
-use crate::encoding::decode_body;
-use crate::entry::{Cut, Entry};
+use crate::entry::Cut;
 use crate::error::{AuditError, Reason};
-use crate::segment::{
-    FRAME_BYTES, FRAME_PREFIX_BYTES, HEADER_BODY_BYTES_MAX, HEADER_PREFIX_BYTES, Header, MAGIC,
-    VERSION, open_to_read,
-};
+use crate::header::{HeaderError, SegmentHeader, Tip, read_header};
+use crate::merkle::Hash;
+use crate::segment::{FRAME_BYTES, FRAME_PREFIX_BYTES};
+use crate::source::{Source, SourceError};
 
-const READ_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes of a checkpoint's frame before the note: kind, wall time, monotonic time.
+pub(crate) const CHECKPOINT_PREFIX_BYTES: usize = 17;
+const EXPIRED_BYTES: usize = CLEAR_BYTES + HASH_BYTES;
 
 /// A record whose place in the chain is verified.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
-    pub(crate) index: u64,
+    pub(crate) clear: Clear,
     /// Where its frame begins in the segment, in bytes.
     pub(crate) offset: u64,
-    pub(crate) time: Timestamp,
     pub(crate) head: Head,
-    pub(crate) entry: Entry,
+    pub(crate) leaf: Hash,
+    /// Whether its content is there.
+    pub(crate) has_content: bool,
+    /// Length of its frame.
+    pub(crate) bytes: u64,
+}
+
+/// A checkpoint whose place in the chain is verified, and not yet its signature.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredNote {
+    /// Where its frame begins in the segment, in bytes.
+    pub(crate) offset: u64,
+    pub(crate) wall_us: i64,
+    pub(crate) monotonic_us: u64,
+    pub(crate) text: String,
 }
 
 /// What stands next in a segment.
 #[derive(Debug)]
 pub(crate) enum Frame {
-    Record(Box<Record>),
+    Record(Record),
+    Checkpoint(StoredNote),
     Torn(Cut),
     End,
 }
 
 /// Where a segment has to go on from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Joint {
     pub(crate) segment: u32,
-    pub(crate) index: u64,
-    pub(crate) head: Head,
+    pub(crate) tip: Tip,
 }
 
 /// One segment, read from its beginning.
 #[derive(Debug)]
 pub(crate) struct SegmentScan {
-    path: PathBuf,
-    source: BufReader<File>,
+    source: Source,
     is_last: bool,
+    header: SegmentHeader,
     segment: u32,
     /// Where the next frame begins.
     offset: u64,
-    /// Index of the next record.
-    index: u64,
-    head: Head,
+    tip: Tip,
     body: Vec<u8>,
 }
 
@@ -72,42 +80,52 @@ impl SegmentScan {
     /// Opens the segment at `path` and verifies its header. `is_last` says that no segment
     /// follows, so that its end may be torn.
     pub(crate) fn open(path: PathBuf, joint: Joint, is_last: bool) -> Result<Self, AuditError> {
+        Self::open_after(path, joint.segment, Some(joint.tip), is_last)
+    }
+
+    /// The same of a finished segment by itself, whatever stands before it.
+    pub(crate) fn open_alone(path: PathBuf, segment: u32) -> Result<Self, AuditError> {
+        Self::open_after(path, segment, None, false)
+    }
+
+    fn open_after(
+        path: PathBuf,
+        segment: u32,
+        tip: Option<Tip>,
+        is_last: bool,
+    ) -> Result<Self, AuditError> {
+        let index = tip.as_ref().map_or(0, Tip::index);
         let broken = |reason| AuditError::Broken {
             file: path.clone(),
             offset: 0,
-            index: joint.index,
+            index,
             reason,
         };
-        let file = open_to_read(&path).map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::NOENT) => broken(Reason::SegmentMissing),
-            Some(Errno::LOOP) => broken(Reason::NotAFile),
-            _ => AuditError::io("open", &path, error),
+        let mut source = Source::open(path.clone()).map_err(|error| match error {
+            SourceError::Broken(reason) => broken(reason),
+            SourceError::Io(error) => error,
         })?;
-        let metadata = file.metadata();
-        if !metadata
-            .map_err(|error| AuditError::io("inspect", &path, error))?
-            .is_file()
-        {
-            return Err(broken(Reason::NotAFile));
-        }
-        let mut scan = Self {
-            source: BufReader::with_capacity(READ_BUFFER_BYTES, file),
+        let read = read_header(&mut source, segment, tip).map_err(|error| match error {
+            HeaderError::Broken(reason) => broken(reason),
+            HeaderError::Io(error) => error,
+        })?;
+        let (header, mut tip) = read;
+        tip.head = header.head;
+        Ok(Self {
+            source,
             is_last,
-            segment: joint.segment,
-            offset: 0,
-            index: joint.index,
-            head: joint.head,
+            segment,
+            offset: header.bytes,
+            header,
+            tip,
             body: Vec::new(),
-            path,
-        };
-        scan.read_header()?;
-        Ok(scan)
+        })
     }
 
     /// Reads and judges the next frame.
     pub(crate) fn next(&mut self) -> Result<Frame, AuditError> {
         let mut prefix = [0; FRAME_PREFIX_BYTES];
-        match self.fill(&mut prefix)? {
+        match self.source.fill(&mut prefix)? {
             0 => return Ok(Frame::End),
             FRAME_PREFIX_BYTES => {}
             found => return self.ends_within(FRAME_PREFIX_BYTES - found),
@@ -126,231 +144,193 @@ impl SegmentScan {
                 max: RECORD_BYTES_LIMIT,
             }));
         }
-        self.read_record(length as usize)
+        self.read_frame(length as usize)
     }
 
     /// Path of the file.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.source.path()
     }
 
-    /// Where the next frame begins, in bytes.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
+    /// Number of the segment.
+    pub(crate) fn segment(&self) -> u32 {
+        self.segment
     }
 
-    /// Where the next segment has to go on, once this one is at its end.
-    pub(crate) fn joint(&self) -> Joint {
-        Joint {
-            segment: self.segment + 1,
-            index: self.index,
-            head: self.head,
-        }
+    /// What the segment says of itself.
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        &self.header
     }
 
-    fn read_header(&mut self) -> Result<(), AuditError> {
-        let mut bytes = vec![0; HEADER_PREFIX_BYTES];
-        let found = self.fill(&mut bytes)?;
-        let magic_found = found.min(MAGIC.len());
-        if bytes[..magic_found] != MAGIC[..magic_found] {
-            return Err(self.broken(Reason::Magic));
-        }
-        if found < HEADER_PREFIX_BYTES {
-            return Err(self.header_ends(HEADER_PREFIX_BYTES - found));
-        }
-        let lengths: [u8; 8] = bytes[8..].try_into().expect("the prefix has 16 bytes");
-        let [version, length] = big_endian_pair(lengths);
-        if version != VERSION {
-            return Err(self.broken(Reason::Version {
-                found: version,
-                known: VERSION,
-            }));
-        }
-        if length > HEADER_BODY_BYTES_MAX {
-            return Err(self.broken(Reason::HeaderLength {
-                found: length,
-                max: HEADER_BODY_BYTES_MAX,
-            }));
-        }
-        bytes.resize(HEADER_PREFIX_BYTES + length as usize + HASH_BYTES, 0);
-        let found = self.fill(&mut bytes[HEADER_PREFIX_BYTES..])?;
-        let wanted = length as usize + HASH_BYTES;
-        if found < wanted {
-            return Err(self.header_ends(wanted - found));
-        }
-        let (hashed, stored) = bytes.split_at(HEADER_PREFIX_BYTES + length as usize);
-        let head = segment_head(hashed);
-        if head.0 != *stored {
-            return Err(self.broken(Reason::HeaderHash));
-        }
-        self.check_joint(&hashed[HEADER_PREFIX_BYTES..])?;
-        self.head = head;
-        self.offset = bytes.len() as u64;
-        Ok(())
+    /// The log up to here.
+    pub(crate) fn tip(&self) -> &Tip {
+        &self.tip
     }
 
-    fn check_joint(&self, body: &[u8]) -> Result<(), AuditError> {
-        let header: Header = serde_json::from_slice(body).map_err(|error| {
-            self.broken(Reason::HeaderBody {
-                detail: error.to_string(),
-            })
-        })?;
-        if header.segment != self.segment {
-            return Err(self.broken(Reason::SegmentNumber {
-                expected: self.segment,
-                found: header.segment,
-            }));
-        }
-        if header.first_index != self.index {
-            return Err(self.broken(Reason::FirstIndex {
-                expected: self.index,
-                found: header.first_index,
-            }));
-        }
-        let expected = self.head.to_string();
-        if header.previous_head != expected {
-            return Err(self.broken(Reason::PreviousHead {
-                expected,
-                found: header.previous_head,
-            }));
-        }
-        Ok(())
+    /// The stored content of the record that was read last, which has content.
+    pub(crate) fn content_mut(&mut self) -> &mut [u8] {
+        let end = self.body.len() - HASH_BYTES;
+        &mut self.body[CLEAR_BYTES..end]
     }
 
-    fn read_record(&mut self, length: usize) -> Result<Frame, AuditError> {
+    /// Body of the frame that was read last.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body[..self.body.len() - HASH_BYTES]
+    }
+
+    /// Clear part of the record that was read last, as stored.
+    pub(crate) fn clear_bytes(&self) -> [u8; CLEAR_BYTES] {
+        let clear = self.body[..CLEAR_BYTES].try_into();
+        clear.expect("a record has a clear part")
+    }
+
+    fn read_frame(&mut self, length: usize) -> Result<Frame, AuditError> {
         let mut bytes = std::mem::take(&mut self.body);
         bytes.resize(length + HASH_BYTES, 0);
-        let found = self.fill(&mut bytes)?;
-        if found < bytes.len() {
-            return self.ends_within(bytes.len() - found);
-        }
-        let (body, stored) = bytes.split_at(length);
-        let head = record_head(&self.head, body);
-        if head.0 != *stored {
-            return self.wrong_hash(head, stored);
-        }
-        let body =
-            decode_body(body).map_err(|detail| self.broken(Reason::RecordBody { detail }))?;
-        if body.index != self.index {
-            return Err(self.broken(Reason::RecordIndex { found: body.index }));
-        }
-        let offset = self.offset;
-        self.head = head;
-        self.index += 1;
-        self.offset += (FRAME_BYTES + length) as u64;
+        let found = self.source.fill(&mut bytes)?;
         self.body = bytes;
-        Ok(Frame::Record(Box::new(Record {
-            index: body.index,
-            offset,
-            time: body.time,
-            head,
-            entry: body.entry,
-        })))
+        if found < length + HASH_BYTES {
+            return self.ends_within(length + HASH_BYTES - found);
+        }
+        let (body, stored) = self.body.split_at(length);
+        let (digest, stored) = (frame_digest(body), head_of(stored));
+        let computed = match digest {
+            Ok(digest) => self.tip.head.after(&digest),
+            Err(reason) => return self.torn_or(stored, reason),
+        };
+        if computed != stored {
+            let reason = Reason::RecordHash {
+                computed: computed.to_string(),
+                stored: stored.to_string(),
+            };
+            return self.torn_or(stored, reason);
+        }
+        let digest = digest.unwrap_or_default();
+        let frame = self
+            .judge(length, stored, digest)
+            .map_err(|reason| self.broken(reason))?;
+        self.tip.head = stored;
+        if let Frame::Record(_) = frame {
+            self.tip.tree.push(digest);
+        }
+        self.offset += (FRAME_BYTES + length) as u64;
+        Ok(frame)
     }
 
-    fn wrong_hash(&mut self, computed: Head, stored: &[u8]) -> Result<Frame, AuditError> {
-        if stored == [0; HASH_BYTES] && self.unwritten_to_the_end()? {
+    /// Reads a frame whose hash is right.
+    fn judge(&self, length: usize, head: Head, digest: Hash) -> Result<Frame, Reason> {
+        let body = &self.body[..length];
+        let kind = body[0];
+        if kind == KIND_CHECKPOINT {
+            return self.read_note(body).map(Frame::Checkpoint);
+        }
+        let clear =
+            Clear::decode(&self.clear_bytes()).map_err(|detail| Reason::RecordBody { detail })?;
+        if clear.index != self.tip.index() {
+            return Err(Reason::RecordIndex { found: clear.index });
+        }
+        Ok(Frame::Record(Record {
+            clear,
+            offset: self.offset,
+            head,
+            leaf: digest,
+            has_content: kind == KIND_RECORD,
+            bytes: (FRAME_BYTES + length) as u64,
+        }))
+    }
+
+    fn read_note(&self, body: &[u8]) -> Result<StoredNote, Reason> {
+        let (times, text) = body[1..].split_at(CHECKPOINT_PREFIX_BYTES - 1);
+        let text = std::str::from_utf8(text).map_err(|error| Reason::Checkpoint {
+            detail: error.to_string(),
+        })?;
+        let number = |bytes: &[u8]| {
+            let eight = bytes.try_into();
+            u64::from_be_bytes(eight.expect("eight bytes are taken"))
+        };
+        Ok(StoredNote {
+            offset: self.offset,
+            wall_us: number(&times[..8]).cast_signed(),
+            monotonic_us: number(&times[8..]),
+            text: text.to_owned(),
+        })
+    }
+
+    /// A torn write, if the stored hash and all that follows were never written.
+    fn torn_or(&mut self, stored: Head, reason: Reason) -> Result<Frame, AuditError> {
+        if stored.0 == [0; HASH_BYTES] && self.unwritten_to_the_end()? {
             return self.torn();
         }
-        Err(self.broken(Reason::RecordHash {
-            computed: computed.to_string(),
-            stored: hex(stored),
-        }))
+        Err(self.broken(reason))
     }
 
     fn ends_within(&mut self, missing: usize) -> Result<Frame, AuditError> {
         if self.is_last {
             return self.torn();
         }
-        Err(self.header_ends(missing))
-    }
-
-    fn header_ends(&self, missing: usize) -> AuditError {
-        self.broken(Reason::EndsWithin {
-            missing: missing as u64,
-        })
+        let missing = missing as u64;
+        Err(self.broken(Reason::EndsWithin { missing }))
     }
 
     /// Whether this is the last segment and all bytes from here on are zero.
     fn unwritten_to_the_end(&mut self) -> Result<bool, AuditError> {
-        if !self.is_last {
-            return Ok(false);
-        }
-        loop {
-            let bytes = self
-                .source
-                .fill_buf()
-                .map_err(|error| AuditError::io("read", &self.path, error))?;
-            if bytes.is_empty() {
-                return Ok(true);
-            }
-            if bytes.iter().any(|&byte| byte != 0) {
-                return Ok(false);
-            }
-            let count = bytes.len();
-            self.source.consume(count);
-        }
+        Ok(self.is_last && self.source.is_zero_to_the_end()?)
     }
 
-    /// Describes everything after the last whole record.
+    /// Describes everything after the last whole frame.
     fn torn(&mut self) -> Result<Frame, AuditError> {
-        let path = &self.path;
-        let failed = |error| AuditError::io("read", path, error);
-        let source = &mut self.source;
-        source.seek(SeekFrom::Start(self.offset)).map_err(failed)?;
-        let mut hasher = Sha256::new();
-        let mut bytes = 0;
-        loop {
-            let buffer = source.fill_buf().map_err(failed)?;
-            if buffer.is_empty() {
-                break;
-            }
-            hasher.update(buffer);
-            let count = buffer.len();
-            bytes += count as u64;
-            source.consume(count);
-        }
+        let (bytes, digest) = self.source.digest_from(self.offset)?;
         Ok(Frame::Torn(Cut {
             segment: self.segment,
             offset: self.offset,
             bytes,
-            sha256: hex(&hasher.finalize()),
+            sha256: hex(&digest),
         }))
     }
 
-    /// Reads until the buffer is full or the file ends; returns how many bytes it read.
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, AuditError> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.source.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(AuditError::io("read", &self.path, error)),
-            }
+    /// An error about a frame that was handed out.
+    pub(crate) fn broken_at(&self, offset: u64, index: u64, reason: Reason) -> AuditError {
+        AuditError::Broken {
+            file: self.path().to_owned(),
+            offset,
+            index,
+            reason,
         }
-        Ok(filled)
     }
 
     /// An error about a record that was handed out.
     pub(crate) fn broken_record(&self, record: &Record, reason: Reason) -> AuditError {
-        AuditError::Broken {
-            file: self.path.clone(),
-            offset: record.offset,
-            index: record.index,
-            reason,
-        }
+        self.broken_at(record.offset, record.clear.index, reason)
     }
 
     /// An error about the next frame.
     pub(crate) fn broken(&self, reason: Reason) -> AuditError {
-        AuditError::Broken {
-            file: self.path.clone(),
-            offset: self.offset,
-            index: self.index,
-            reason,
-        }
+        self.broken_at(self.offset, self.tip.index(), reason)
     }
+}
+
+/// What the chain covers of a frame with this body.
+fn frame_digest(body: &[u8]) -> Result<Hash, Reason> {
+    let kind = body[0];
+    let clear = body.first_chunk::<CLEAR_BYTES>();
+    let misfit = Reason::FrameBytes {
+        kind,
+        found: body.len(),
+    };
+    match (kind, clear) {
+        (KIND_RECORD, Some(clear)) => Ok(record_leaf(clear, &content_digest(&body[CLEAR_BYTES..]))),
+        (KIND_CHECKPOINT, _) if body.len() > CHECKPOINT_PREFIX_BYTES => Ok(checkpoint_digest(body)),
+        (KIND_EXPIRED, Some(clear)) if body.len() == EXPIRED_BYTES => {
+            let digest = body[CLEAR_BYTES..].try_into();
+            Ok(record_leaf(clear, &digest.expect("the length was judged")))
+        }
+        (KIND_RECORD | KIND_CHECKPOINT | KIND_EXPIRED, _) => Err(misfit),
+        _ => Err(Reason::FrameKind { found: kind }),
+    }
+}
+
+fn head_of(stored: &[u8]) -> Head {
+    Head(stored.try_into().expect("a hash ends each frame"))
 }
 
 fn big_endian_pair(bytes: [u8; 8]) -> [u32; 2] {

@@ -1,30 +1,40 @@
 //! The bytes of a segment: its name, its header, its frames. See FORMAT.md.
 //!
 //! Invariant: a segment file appears under its name only with a whole, durable header, because it
-//! is written under [`STAGED_NAME`] and renamed. So a damaged header is never a torn write.
-//! Absent: what records say, and the judgement of damage, which is `scan`'s.
+//! is written under [`STAGED_NAME`] and renamed. So a damaged header is never a torn write. The
+//! head of a header covers the digest of each wrapped key and not the key, so that a key can be
+//! destroyed and the chain still verifies. Absent: what records say, and the judgement of damage,
+//! which is `scan`'s.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::{HASH_BYTES, Head, record_head, segment_head};
+use crate::chain::{HASH_BYTES, Head, content_digest, hex, segment_head};
 use crate::error::{AuditError, Reason};
+use crate::kind::{CLASSES, Class};
+use crate::merkle::Hash;
 use crate::presence::Identity;
+use crate::seal::WRAPPED_KEY_BYTES_MAX;
 
 /// First bytes of every segment.
 pub(crate) const MAGIC: [u8; 8] = *b"PSTAUDIT";
 /// Version of the format that this crate writes and reads.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes before the header's body: magic, version, length.
 pub(crate) const HEADER_PREFIX_BYTES: usize = 16;
+/// Bytes of the length of the key area.
+pub(crate) const KEY_AREA_PREFIX_BYTES: usize = 4;
 /// Longest body of a header, in bytes.
 pub(crate) const HEADER_BODY_BYTES_MAX: u32 = 64 * 1024;
-/// Bytes before a record's body: its length and the length's complement.
+/// Longest key area, in bytes.
+pub(crate) const KEY_AREA_BYTES_MAX: u32 = (CLASSES * (1 + WRAPPED_KEY_BYTES_MAX)) as u32;
+/// Bytes before a frame's body: its length and the length's complement.
 pub(crate) const FRAME_PREFIX_BYTES: usize = 8;
 /// Bytes of a frame beside the body.
 pub(crate) const FRAME_BYTES: usize = FRAME_PREFIX_BYTES + HASH_BYTES;
@@ -33,20 +43,67 @@ pub(crate) const SEGMENTS_MAX: u32 = 100_000_000;
 /// The next segment while it is made; not part of the log yet.
 pub(crate) const STAGED_NAME: &str = "segment.new";
 
+/// In the key area: the key of this class follows.
+pub(crate) const KEY_PRESENT: u8 = 1;
+/// In the key area: the key of this class was destroyed.
+pub(crate) const KEY_DESTROYED: u8 = 0;
+
+/// The newest checkpoint; a convenience, no part of the log.
+pub(crate) const CHECKPOINT_NAME: &str = "checkpoint";
+const CHECKPOINT_STAGED_NAME: &str = "checkpoint.new";
 const EXTENSION: &str = ".seg";
 const FILE_MODE: u32 = 0o600;
 
 /// Body of a segment's header. The fields stand in canonical order.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
+    /// Random id of the opening of the log that began this segment.
+    pub(crate) boot: String,
     pub(crate) first_index: u64,
+    /// By class; `None` in a plaintext segment.
+    pub(crate) keys: Option<BTreeMap<Class, WrappedKey>>,
+    pub(crate) origin: String,
     pub(crate) previous_head: String,
     pub(crate) segment: u32,
+    pub(crate) signer: String,
+    pub(crate) tree: TreeBefore,
 }
 
+/// What the header says of a wrapped key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WrappedKey {
+    pub(crate) bytes: u32,
+    pub(crate) sha256: String,
+}
+
+impl WrappedKey {
+    pub(crate) fn of(wrapped: &[u8]) -> Self {
+        Self {
+            bytes: u32::try_from(wrapped.len()).unwrap_or(u32::MAX),
+            sha256: hex(&content_digest(wrapped)),
+        }
+    }
+
+    pub(crate) fn is_of(&self, wrapped: &[u8]) -> bool {
+        wrapped.len() == self.bytes as usize && self.sha256 == hex(&content_digest(wrapped))
+    }
+}
+
+/// The Merkle tree over all records before a segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TreeBefore {
+    pub(crate) peaks: Vec<String>,
+    pub(crate) size: u64,
+}
+
+/// The wrapped keys of a segment by [`Class::place`]; an empty one was destroyed.
+pub(crate) type KeyArea = [Vec<u8>; CLASSES];
+
 /// The header's bytes with the hash that ends them, and the head after it.
-pub(crate) fn encode_header(header: &Header) -> (Vec<u8>, Head) {
+pub(crate) fn encode_header(header: &Header, keys: Option<&KeyArea>) -> (Vec<u8>, Head) {
     let body = serde_json::to_vec(header).expect("a header is plain data");
     let length = u32::try_from(body.len()).expect("a header is short");
     let mut bytes = Vec::with_capacity(HEADER_PREFIX_BYTES + body.len() + HASH_BYTES);
@@ -55,21 +112,66 @@ pub(crate) fn encode_header(header: &Header) -> (Vec<u8>, Head) {
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(&body);
     let head = segment_head(&bytes);
+    let area = keys.map_or_else(Vec::new, encode_key_area);
+    let area_length = u32::try_from(area.len()).expect("wrapped keys are bounded");
+    bytes.extend_from_slice(&area_length.to_be_bytes());
+    bytes.extend_from_slice(&area);
     bytes.extend_from_slice(&head.0);
     (bytes, head)
 }
 
-/// Appends the frame of a record to `out` and returns the head after it.
-pub(crate) fn encode_frame(out: &mut Vec<u8>, previous: &Head, body: &[u8]) -> Head {
+fn encode_key_area(keys: &KeyArea) -> Vec<u8> {
+    let flag = |key: &Vec<u8>| {
+        if key.is_empty() {
+            KEY_DESTROYED
+        } else {
+            KEY_PRESENT
+        }
+    };
+    let mut area: Vec<u8> = keys.iter().map(flag).collect();
+    area.extend(keys.iter().flatten());
+    area
+}
+
+/// Reads the wrapped keys, each of which must be the one that the header names, or destroyed.
+pub(crate) fn decode_key_area(
+    area: &[u8],
+    named: &BTreeMap<Class, WrappedKey>,
+) -> Result<KeyArea, Reason> {
+    let misfit = |class| Reason::WrappedKey { class };
+    let first = Class::ALL[0];
+    let (flags, mut rest) = area.split_at_checked(CLASSES).ok_or(misfit(first))?;
+    let mut keys = KeyArea::default();
+    for (class, &flag) in Class::ALL.into_iter().zip(flags) {
+        let named = named.get(&class).ok_or(misfit(class))?;
+        if flag == KEY_DESTROYED {
+            continue;
+        }
+        let key = rest.split_at_checked(named.bytes as usize);
+        let (key, after) = key.ok_or(misfit(class))?;
+        if flag != KEY_PRESENT || key.is_empty() || !named.is_of(key) {
+            return Err(misfit(class));
+        }
+        keys[class.place()] = key.to_vec();
+        rest = after;
+    }
+    if !rest.is_empty() {
+        return Err(misfit(Class::ALL[CLASSES - 1]));
+    }
+    Ok(keys)
+}
+
+/// Appends a frame to `out` and returns the head after it. `digest` is what the chain covers: a
+/// record's leaf hash, or a checkpoint's digest.
+pub(crate) fn encode_frame(out: &mut Vec<u8>, previous: &Head, body: &[u8], digest: &Hash) -> Head {
     let length = u32::try_from(body.len()).expect("a body is bounded by the configuration");
-    let head = record_head(previous, body);
+    let head = previous.after(digest);
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(&(!length).to_be_bytes());
     out.extend_from_slice(body);
     out.extend_from_slice(&head.0);
     head
 }
-
 /// Path of a segment.
 pub(crate) fn segment_path(dir: &Path, segment: u32) -> PathBuf {
     dir.join(format!("{segment:08}{EXTENSION}"))
@@ -144,6 +246,29 @@ pub(crate) fn remove_staged(dir: &Path) -> io::Result<()> {
 pub(crate) fn publish(dir: &Path, segment: u32) -> io::Result<()> {
     std::fs::rename(dir.join(STAGED_NAME), segment_path(dir, segment))?;
     sync_directory(dir)
+}
+
+/// Keeps the newest checkpoint in a file of its own, for people and witnesses. It is no part of the
+/// log, so the log goes on if that fails.
+pub(crate) fn save_checkpoint(dir: &Path, note: &str) {
+    let staged = dir.join(CHECKPOINT_STAGED_NAME);
+    let save = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .custom_flags(flags(OFlags::NOFOLLOW | OFlags::NONBLOCK))
+            .open(&staged)?;
+        file.write_all(note.as_bytes())?;
+        std::fs::rename(&staged, dir.join(CHECKPOINT_NAME))
+    };
+    if let Err(error) = save() {
+        ::log::warn!(
+            "cannot keep the newest checkpoint in {}: {error}",
+            staged.display()
+        );
+    }
 }
 
 /// Makes the names in a directory durable.

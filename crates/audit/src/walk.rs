@@ -2,21 +2,30 @@
 //!
 //! Invariant: what is walked is the log as it stood when the walk began, because the segments are
 //! counted first and every one but the last is finished; so a log can be verified while a daemon
-//! writes it. Memory is one frame and the open calls. Absent: any write.
+//! writes it. Memory is one frame and what `history` keeps. Absent: any write.
 
 use std::path::{Path, PathBuf};
 
-use crate::calls::{CallStep, OpenCalls};
-use crate::chain::Head;
+use crate::calls::CallStep;
+use crate::content::{Content, Contents};
 use crate::entry::Cut;
 use crate::error::{AuditError, Reason};
+use crate::header::Tip;
+use crate::history::History;
 use crate::scan::{Frame, Joint, Record, SegmentScan};
 use crate::segment::{count_segments, segment_path};
 
 /// What stands next in the log.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and most are the large one"
+)]
 pub(crate) enum Step {
-    Record(Box<Record>),
+    /// A record, and its content if contents are read.
+    Record(Record, Option<Content>),
+    /// A checkpoint, which is the newest of the history now.
+    Checkpoint,
     Torn(Cut),
     End,
 }
@@ -28,43 +37,57 @@ pub(crate) struct Walk {
     segments: u32,
     /// The segment in work, or the last one after the end.
     current: Option<SegmentScan>,
-    joint: Joint,
-    calls: OpenCalls,
+    /// Number of the segment that comes after.
+    next_segment: u32,
+    /// The log before the first segment, until that is open.
+    genesis: Tip,
+    history: History,
+    /// `None` where contents are left alone.
+    contents: Option<Contents>,
 }
 
 impl Walk {
-    pub(crate) fn open(dir: &Path) -> Result<Self, AuditError> {
+    /// Begins with a history that may already know who has to sign.
+    pub(crate) fn open(
+        dir: &Path,
+        history: History,
+        contents: Option<Contents>,
+    ) -> Result<Self, AuditError> {
         Ok(Self {
             dir: dir.to_owned(),
             segments: count_segments(dir)?,
             current: None,
-            joint: Joint {
-                segment: 0,
-                index: 0,
-                head: Head::GENESIS,
-            },
-            calls: OpenCalls::default(),
+            next_segment: 0,
+            genesis: Tip::genesis(),
+            history,
+            contents,
         })
     }
 
     pub(crate) fn next(&mut self) -> Result<Step, AuditError> {
         loop {
             let Some(scan) = &mut self.current else {
-                if self.joint.segment == self.segments {
+                if self.segments == 0 {
                     return Ok(Step::End);
                 }
                 self.open_segment()?;
                 continue;
             };
-            let frame = scan.next()?;
-            self.joint = scan.joint();
-            match frame {
+            match scan.next()? {
                 Frame::Record(record) => {
-                    apply(&mut self.calls, scan, &record)?;
-                    return Ok(Step::Record(record));
+                    let content =
+                        take_record(&mut self.history, self.contents.as_mut(), scan, &record)?;
+                    return Ok(Step::Record(record, content));
+                }
+                Frame::Checkpoint(note) => {
+                    self.history.checkpoint(scan, note)?;
+                    return Ok(Step::Checkpoint);
                 }
                 Frame::Torn(cut) => return Ok(Step::Torn(cut)),
-                Frame::End if self.joint.segment == self.segments => return Ok(Step::End),
+                Frame::End if self.next_segment == self.segments => {
+                    self.check_unexplained()?;
+                    return Ok(Step::End);
+                }
                 Frame::End => self.open_segment()?,
             }
         }
@@ -77,17 +100,32 @@ impl Walk {
 
     /// Number of the segment in work, or of the last one after the end.
     pub(crate) fn segment(&self) -> u32 {
-        self.joint.segment.saturating_sub(1)
+        self.next_segment.saturating_sub(1)
+    }
+
+    /// The log up to here.
+    pub(crate) fn tip(&self) -> &Tip {
+        self.current
+            .as_ref()
+            .map_or(&self.genesis, SegmentScan::tip)
     }
 
     /// Where a segment after the last would go on, once the walk is at its end.
     pub(crate) fn joint(&self) -> Joint {
-        self.joint
+        Joint {
+            segment: self.next_segment,
+            tip: self.tip().clone(),
+        }
     }
 
-    /// The calls that are open here.
-    pub(crate) fn calls(&self) -> &OpenCalls {
-        &self.calls
+    /// What is known of the log up to here.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The same, when the walk is over.
+    pub(crate) fn into_history(self) -> History {
+        self.history
     }
 
     /// An error about a record that was just handed out.
@@ -100,44 +138,57 @@ impl Walk {
 
     /// An error about what stands next.
     pub(crate) fn broken(&self, reason: Reason) -> AuditError {
-        let (file, offset) = match &self.current {
-            Some(scan) => (scan.path().to_owned(), scan.offset()),
-            None => (segment_path(&self.dir, self.joint.segment), 0),
-        };
-        AuditError::Broken {
-            file,
-            offset,
-            index: self.joint.index,
-            reason,
+        match &self.current {
+            Some(scan) => scan.broken(reason),
+            None => AuditError::Broken {
+                file: segment_path(&self.dir, self.next_segment),
+                offset: 0,
+                index: self.tip().index(),
+                reason,
+            },
         }
     }
 
     fn open_segment(&mut self) -> Result<(), AuditError> {
-        let path = segment_path(&self.dir, self.joint.segment);
-        let is_last = self.joint.segment + 1 == self.segments;
-        let scan = SegmentScan::open(path, self.joint, is_last)?;
-        self.joint = scan.joint();
+        let joint = self.joint();
+        let path = segment_path(&self.dir, joint.segment);
+        let is_last = joint.segment + 1 == self.segments;
+        let scan = SegmentScan::open(path, joint, is_last)?;
+        self.history.begin_segment(&scan)?;
+        self.next_segment += 1;
         self.current = Some(scan);
         Ok(())
     }
+
+    /// Whether all content that is gone was said to be.
+    pub(crate) fn check_unexplained(&self) -> Result<(), AuditError> {
+        let Some(((segment, class), place)) = self.history.unexplained() else {
+            return Ok(());
+        };
+        Err(AuditError::Broken {
+            file: segment_path(&self.dir, segment),
+            offset: place.offset,
+            index: place.index,
+            reason: Reason::ExpiredUnrecorded { segment, class },
+        })
+    }
 }
 
-/// Lets a verified record act on the open calls.
-pub(crate) fn apply(
-    calls: &mut OpenCalls,
-    scan: &SegmentScan,
+/// Reads a verified record's content, if that is wanted, and lets the record act on the history.
+pub(crate) fn take_record(
+    history: &mut History,
+    contents: Option<&mut Contents>,
+    scan: &mut SegmentScan,
     record: &Record,
-) -> Result<(), AuditError> {
-    let step = CallStep::of(&record.entry);
-    match calls.apply(&step, record.index) {
-        Ok(_) => Ok(()),
-        Err(problem) => {
-            let request_id = step.request_id().to_owned();
-            let reason = Reason::Call {
-                request_id,
-                problem,
-            };
-            Err(scan.broken_record(record, reason))
-        }
-    }
+) -> Result<Option<Content>, AuditError> {
+    let content = match contents {
+        Some(contents) => Some(contents.read(scan, record, &history.calls)?),
+        None => None,
+    };
+    let step = match content.as_ref().and_then(Content::entry) {
+        Some(entry) => CallStep::of(entry),
+        None => CallStep::of_clear(&record.clear),
+    };
+    history.record(scan, record, &step)?;
+    Ok(content)
 }

@@ -10,7 +10,9 @@ use postern_audit::{
 };
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, completed, open, refused, sample, segments, small_segments};
+use crate::fixtures::{
+    admitted, completed, open, plain, refused, sample, segments, small_segments,
+};
 
 fn stored(dir: &TempDir) -> Vec<Stored> {
     read(dir.path()).unwrap().map(Result::unwrap).collect()
@@ -19,7 +21,7 @@ fn stored(dir: &TempDir) -> Vec<Stored> {
 #[test]
 fn entries_come_back_as_they_were_appended() {
     let dir = TempDir::new().unwrap();
-    let (log, recovery) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let (log, recovery) = open(dir.path(), &plain()).unwrap();
     assert_eq!(recovery, postern_audit::Recovery::default());
     let entries = [
         admitted("one", "a \"quiet\" place\nwith\tcake \u{0}\u{1f} é 🦀"),
@@ -30,14 +32,19 @@ fn entries_come_back_as_they_were_appended() {
     drop(log);
 
     let records = stored(&dir);
-    assert!(matches!(records[0].entry, Entry::Opened { cut: None, .. }));
+    assert!(matches!(
+        records[0].entry(),
+        Some(Entry::Opened { cut: None, .. })
+    ));
     for (at, (entry, receipt)) in entries.iter().zip(&receipts).enumerate() {
         let record = &records[at + 1];
-        assert_eq!(&record.entry, entry);
+        assert_eq!(record.entry(), Some(entry));
+        assert_eq!(record.leaf, receipt.leaf);
         assert_eq!((record.index, &record.head), (receipt.index, &receipt.head));
         assert_eq!(
             record.time,
-            Timestamp::from_millisecond(1500 * (at as i64 + 1)).unwrap()
+            // One tick was the checkpoint of the opening.
+            Timestamp::from_millisecond(1500 * (at as i64 + 2)).unwrap()
         );
         verify_with(dir.path(), receipt).unwrap();
     }
@@ -52,13 +59,12 @@ fn entries_come_back_as_they_were_appended() {
 #[test]
 fn open_calls_are_named_while_the_log_is_written() {
     let dir = TempDir::new().unwrap();
-    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
     log.append(&admitted("b", "")).unwrap();
     log.append(&admitted("a", "")).unwrap();
     let open_calls = verify(dir.path()).unwrap().open_calls;
-    let ids: Vec<&str> = open_calls.iter().map(|call| &*call.request_id).collect();
-    assert_eq!(ids, ["b", "a"]);
-    assert_eq!(open_calls[0].admitted_index, 1);
+    let indices: Vec<u64> = open_calls.iter().map(|call| call.admitted_index).collect();
+    assert_eq!(indices, [1, 2]);
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn eight_threads_append_one_chain() {
     let dir = TempDir::new().unwrap();
     let config = AuditConfig {
         segment_bytes_max: 64 * 1024,
-        ..AuditConfig::default()
+        ..plain()
     };
     let (log, _) = AuditLog::open(dir.path(), &config).unwrap();
     let appended: Vec<(Receipt, Entry)> = thread::scope(|scope| {
@@ -121,7 +127,7 @@ fn eight_threads_append_one_chain() {
     );
     for (receipt, entry) in &appended {
         let record = &records[receipt.index as usize];
-        assert_eq!((&record.head, &record.entry), (&receipt.head, entry));
+        assert_eq!((&record.head, record.entry()), (&receipt.head, Some(entry)));
     }
     assert!(verify(dir.path()).unwrap().segments > 1);
 }

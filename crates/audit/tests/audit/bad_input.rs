@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use postern_audit::{
-    AuditConfig, AuditError, AuditLog, CallProblem, DETAIL_BYTES_MAX, Entry, EntryProblem,
-    NAME_BYTES_MAX, OPEN_CALLS_MAX, REDACTIONS_MAX, RedactionCount, Refused, VARIABLES_MAX, verify,
+    AuditConfig, AuditError, AuditLog, CallProblem, Class, DETAIL_BYTES_MAX, Entry, EntryProblem,
+    Expired, NAME_BYTES_MAX, OPEN_CALLS_MAX, REDACTIONS_MAX, RedactionCount, Refused,
+    VARIABLES_MAX, verify,
 };
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, completed, open, refused};
+use crate::fixtures::{admitted, completed, open, plain, refused, sealed};
 
 fn change(change: impl FnOnce(&mut postern_audit::Admitted)) -> Entry {
     let mut entry = admitted("call", "x");
@@ -76,9 +77,17 @@ fn malformed_entries_are_refused_by_field() {
             },
             "type",
         ),
+        (
+            Entry::Expired(Expired {
+                segment: 0,
+                class: Class::Calls,
+                reason: "age".to_owned(),
+            }),
+            "type",
+        ),
     ];
     let dir = TempDir::new().unwrap();
-    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
     for (entry, expected) in cases {
         match log.append(&entry) {
             Err(AuditError::InvalidEntry { field, .. }) => assert_eq!(field, expected),
@@ -91,20 +100,24 @@ fn malformed_entries_are_refused_by_field() {
 #[test]
 fn entries_that_do_not_fit_the_open_calls_are_refused() {
     let dir = TempDir::new().unwrap();
-    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
     log.append(&admitted("a", "")).unwrap();
     let cases = [
         (
             admitted("a", ""),
             CallProblem::AlreadyOpen { admitted_index: 1 },
         ),
-        (completed("b", 1), CallProblem::NotOpen),
+        (
+            completed("b", 1),
+            CallProblem::RequestId {
+                admitted_index: 1,
+                expected: "a".to_owned(),
+                found: "b".to_owned(),
+            },
+        ),
         (
             completed("a", 2),
-            CallProblem::AdmittedIndex {
-                expected: 1,
-                found: 2,
-            },
+            CallProblem::NotOpen { admitted_index: 2 },
         ),
     ];
     for (entry, expected) in cases {
@@ -122,7 +135,7 @@ fn entries_that_do_not_fit_the_open_calls_are_refused() {
 #[test]
 fn open_calls_are_bounded() {
     let dir = TempDir::new().unwrap();
-    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
     let admit = |from: usize, to: usize| {
         for call in from..to {
             log.append(&admitted(&format!("call-{call}"), ""))?;
@@ -143,7 +156,7 @@ fn open_calls_are_bounded() {
     );
     assert_eq!(verify(dir.path()).unwrap().open_calls.len(), max);
     drop(log);
-    let (_log, recovery) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let (_log, recovery) = open(dir.path(), &plain()).unwrap();
     assert_eq!(recovery.interrupted.len(), max);
 }
 
@@ -152,7 +165,7 @@ fn records_are_bounded() {
     let dir = TempDir::new().unwrap();
     let config = AuditConfig {
         record_bytes_max: 8192,
-        ..AuditConfig::default()
+        ..plain()
     };
     let (log, _) = open(dir.path(), &config).unwrap();
     match log.append(&admitted("large", &"x".repeat(8192))) {
@@ -173,7 +186,7 @@ fn refusals_of_absurd_requests_can_be_clipped() {
         rules_sha256: String::new(),
     };
     let dir = TempDir::new().unwrap();
-    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
     let error = log.append(&Entry::Refused(absurd.clone())).unwrap_err();
     assert!(matches!(
         error,
@@ -188,7 +201,7 @@ fn refusals_of_absurd_requests_can_be_clipped() {
 
 #[test]
 fn configurations_out_of_range_are_refused() {
-    let valid = AuditConfig::default();
+    let valid = plain();
     let cases = [
         (
             AuditConfig {
@@ -214,9 +227,23 @@ fn configurations_out_of_range_are_refused() {
         (
             AuditConfig {
                 record_bytes_max: u32::MAX,
-                ..valid
+                ..valid.clone()
             },
             "record-bytes-max",
+        ),
+        (
+            AuditConfig {
+                checkpoint_records: 0,
+                ..valid.clone()
+            },
+            "checkpoint-records",
+        ),
+        (
+            AuditConfig {
+                checkpoint_seconds: 0,
+                ..valid
+            },
+            "checkpoint-seconds",
         ),
     ];
     for (config, expected) in cases {
@@ -225,6 +252,42 @@ fn configurations_out_of_range_are_refused() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn how_content_is_written_has_to_be_said() {
+    let open =
+        |config: &AuditConfig| AuditLog::open(Path::new("/nonexistent"), config).unwrap_err();
+    let silent = AuditConfig::default();
+    let error = open(&silent);
+    assert!(matches!(error, AuditError::NoRecipients), "{error:?}");
+    for part in ["age-keygen", "audit.plaintext = true"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let both = AuditConfig {
+        recipients: sealed().recipients,
+        ..plain()
+    };
+    let error = open(&both);
+    assert!(
+        matches!(error, AuditError::PlaintextWithRecipients),
+        "{error:?}"
+    );
+    for origin in ["", "a b", "a+b", "a\nb", &"x".repeat(1000)] {
+        let named = AuditConfig {
+            origin: origin.to_owned(),
+            ..plain()
+        };
+        let error = open(&named);
+        assert!(matches!(error, AuditError::Origin { .. }), "{error:?}");
+    }
+    let dir = TempDir::new().unwrap();
+    let mistyped = AuditConfig {
+        recipients: vec!["age1notakey".to_owned()],
+        ..sealed()
+    };
+    let error = AuditLog::open(dir.path(), &mistyped).unwrap_err();
+    assert!(matches!(error, AuditError::Recipients { .. }), "{error:?}");
 }
 
 #[test]

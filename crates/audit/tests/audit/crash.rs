@@ -9,14 +9,14 @@ use std::time::Duration;
 use postern_audit::{AuditConfig, AuditError, AuditLog, Receipt, read, verify, verify_with};
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, child, child_dir, completed};
+use crate::fixtures::{admitted, child, child_dir, completed, plain};
 
 const ROUNDS: u64 = 40;
 
 fn config() -> AuditConfig {
     AuditConfig {
         segment_bytes_max: 1024 * 1024,
-        ..AuditConfig::default()
+        ..plain()
     }
 }
 
@@ -71,6 +71,8 @@ fn parse(line: &str) -> Option<Receipt> {
     (head.len() == 64).then(|| Receipt {
         index: index.parse().unwrap(),
         head: head.to_owned(),
+        leaf: String::new(),
+        checkpoint: String::new(),
     })
 }
 

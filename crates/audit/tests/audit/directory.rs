@@ -7,17 +7,17 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use postern_audit::{AuditConfig, AuditError, AuditLog, Recovery, verify_with};
+use postern_audit::{AuditError, AuditLog, Recovery, verify_with};
 use rustix::process::{Uid, geteuid};
 use tempfile::TempDir;
 
-use crate::fixtures::{refused, sample, segments};
+use crate::fixtures::{plain, refused, sample, segments};
 
 /// A user that is neither root nor, as a rule, anybody.
 const STRANGER: u32 = 65534;
 
 fn open(dir: &Path) -> Result<(AuditLog, Recovery), AuditError> {
-    AuditLog::open(dir, &AuditConfig::default())
+    AuditLog::open(dir, &plain())
 }
 
 fn mode(path: &Path) -> u32 {

@@ -4,17 +4,17 @@
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
-use postern_audit::{AuditConfig, AuditError, AuditLog, Displacement, verify_with};
+use postern_audit::{AuditError, AuditLog, Displacement, verify_with};
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, open, refused, segments, small_segments};
+use crate::fixtures::{admitted, open, plain, refused, segments, small_segments};
 
 /// Opens a log, does something to its files, and returns what the log then finds. `damage` gets
 /// the log's directory and its only segment.
 fn displacement(damage: impl FnOnce(&Path, &Path)) -> (TempDir, String, Displacement) {
     let root = TempDir::new().unwrap();
     let dir = root.path().join("audit");
-    let (log, _) = AuditLog::open(&dir, &AuditConfig::default()).unwrap();
+    let (log, _) = AuditLog::open(&dir, &plain()).unwrap();
     log.append(&admitted("call", "")).unwrap();
     assert!(!log.is_stopped());
     let segment = segments(&dir).pop().unwrap();
@@ -154,7 +154,7 @@ fn a_directory_that_is_gone_is_noticed_before_a_new_segment_is_begun() {
 fn a_log_that_was_put_back_goes_on_after_it_is_opened_again() {
     let root = TempDir::new().unwrap();
     let (dir, moved) = (root.path().join("audit"), root.path().join("moved"));
-    let (log, _) = open(&dir, &AuditConfig::default()).unwrap();
+    let (log, _) = open(&dir, &plain()).unwrap();
     let kept = log.append(&refused("kept")).unwrap();
     fs::rename(&dir, &moved).unwrap();
     log.append(&refused("lost")).unwrap_err();
@@ -162,7 +162,7 @@ fn a_log_that_was_put_back_goes_on_after_it_is_opened_again() {
     log.append(&refused("lost")).unwrap_err();
     drop(log);
 
-    let (log, recovery) = open(&dir, &AuditConfig::default()).unwrap();
+    let (log, recovery) = open(&dir, &plain()).unwrap();
     assert_eq!((recovery.records, recovery.torn_bytes), (2, 0));
     log.append(&refused("next")).unwrap();
     assert_eq!(verify_with(&dir, &kept).unwrap().records, 4);

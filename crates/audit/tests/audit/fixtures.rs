@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 use postern_audit::{
-    Admitted, AuditConfig, AuditError, AuditLog, Completed, Entry, ModelRef, Outcome, Parameters,
-    Reason, Receipt, Recovery, RedactionCount, Refused, TemplateRef, Timings, Usage,
+    Admitted, AuditConfig, AuditError, AuditLog, Completed, Entry, Identities, ModelRef, Outcome,
+    Parameters, Reason, Receipt, Recovery, RedactionCount, Refused, SigningKey, TemplateRef,
+    Timings, Usage,
 };
 use tempfile::TempDir;
 
@@ -86,11 +88,51 @@ pub(crate) fn refused(request_id: &str) -> Entry {
     })
 }
 
+/// A log whose content lies open, signed with one key for all tests.
+pub(crate) fn plain() -> AuditConfig {
+    AuditConfig {
+        plaintext: true,
+        signing_key: Some(signing_key("signing.key")),
+        ..AuditConfig::default()
+    }
+}
+
+/// A log whose content is sealed to [`auditor`].
+pub(crate) fn sealed() -> AuditConfig {
+    AuditConfig {
+        plaintext: false,
+        recipients: auditor().recipients().keys().collect(),
+        ..plain()
+    }
+}
+
+/// An auditor, the same for all tests of one process.
+pub(crate) fn auditor() -> &'static Identities {
+    static AUDITOR: OnceLock<Identities> = OnceLock::new();
+    AUDITOR.get_or_init(Identities::generate)
+}
+
+/// Path of a signing key that all processes of the tests share.
+pub(crate) fn signing_key(name: &str) -> PathBuf {
+    let path = unmade_key(name);
+    // Two tests may make it at once; one of them is the first.
+    let origin = AuditConfig::default().origin.parse().unwrap();
+    if SigningKey::load_or_create(&path, origin).is_err() {
+        assert!(path.exists());
+    }
+    path
+}
+
+/// Path of a signing key that nobody has made.
+pub(crate) fn unmade_key(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
 /// Segments of a few records each.
 pub(crate) fn small_segments() -> AuditConfig {
     AuditConfig {
         segment_bytes_max: 4096,
-        ..AuditConfig::default()
+        ..plain()
     }
 }
 
@@ -105,12 +147,16 @@ pub(crate) fn open(dir: &Path, config: &AuditConfig) -> Result<(AuditLog, Recove
 
 /// A closed log of three segments or more, with every kind of entry, and its last receipt.
 pub(crate) fn sample(dir: &Path) -> Receipt {
-    let config = small_segments();
-    let (log, _) = open(dir, &config).unwrap();
-    log.append(&admitted("cut-off", "quiet")).unwrap();
+    sample_with(dir, &small_segments())
+}
+
+/// The same under another configuration.
+pub(crate) fn sample_with(dir: &Path, config: &AuditConfig) -> Receipt {
+    let (log, _) = open(dir, config).unwrap();
+    let cut_off = log.append(&admitted("cut-off", "quiet")).unwrap();
     drop(log);
-    let (log, recovery) = open(dir, &config).unwrap();
-    assert_eq!(recovery.interrupted, ["cut-off"]);
+    let (log, recovery) = open(dir, config).unwrap();
+    assert_eq!(recovery.interrupted, [cut_off.index]);
     for call in 0..5 {
         let id = format!("call-{call}");
         let receipt = log.append(&admitted(&id, "a view of the sea")).unwrap();
@@ -150,7 +196,8 @@ pub(crate) fn frame_offsets(bytes: &[u8]) -> Vec<usize> {
         let length: [u8; 4] = bytes[at..at + 4].try_into().unwrap();
         u32::from_be_bytes(length) as usize
     };
-    let mut offsets = vec![16 + length_at(12) + 32];
+    let keys = 16 + length_at(12);
+    let mut offsets = vec![keys + 4 + length_at(keys) + 32];
     loop {
         let at = *offsets.last().unwrap();
         if at == bytes.len() {
@@ -158,6 +205,25 @@ pub(crate) fn frame_offsets(bytes: &[u8]) -> Vec<usize> {
         }
         offsets.push(at + 8 + length_at(at) + 32);
     }
+}
+
+/// Where each frame with a record begins, checkpoints left out.
+pub(crate) fn record_offsets(bytes: &[u8]) -> Vec<usize> {
+    let mut offsets = frame_offsets(bytes);
+    offsets.pop();
+    offsets.retain(|at| bytes[at + 8] != 2);
+    offsets
+}
+
+/// Takes the checkpoint that a clean close writes off the end of a log, as a kill would leave it,
+/// with every record whole.
+pub(crate) fn uncheckpointed(dir: &Path) {
+    let path = segments(dir).pop().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let offsets = frame_offsets(&bytes);
+    let last = offsets[offsets.len() - 2];
+    assert_eq!(bytes[last + 8], 2, "a closed log ends with a checkpoint");
+    fs::write(&path, &bytes[..last]).unwrap();
 }
 
 /// The place and reason of a broken log; anything else fails the test.

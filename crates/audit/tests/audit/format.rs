@@ -5,10 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use postern_audit::verify;
+use postern_audit::{AuditConfig, SigningKey, VerifierKey, verify};
 use tempfile::TempDir;
 
-use crate::fixtures::{frame_offsets, open, refused, sample, segments, small_segments};
+use crate::fixtures::{
+    open, record_offsets, refused, sample_with, sealed, segments, signing_key, small_segments,
+};
 
 #[test]
 fn stored_bytes_are_as_documented() {
@@ -18,24 +20,54 @@ fn stored_bytes_are_as_documented() {
     drop(log);
     let bytes = fs::read(&segments(dir.path())[0]).unwrap();
     let zeros = "0".repeat(64);
-    let header = format!(r#"{{"first_index":0,"previous_head":"{zeros}","segment":0}}"#);
+    let signer = own_signer();
     assert_eq!(&bytes[..8], b"PSTAUDIT");
-    assert_eq!(bytes[8..12], 1_u32.to_be_bytes());
-    assert_eq!(bytes[12..16], (header.len() as u32).to_be_bytes());
-    assert_eq!(&bytes[16..16 + header.len()], header.as_bytes());
-
-    let frame = frame_offsets(&bytes)[1];
-    let body = concat!(
-        r#"{"entry":{"code":"template-unknown","#,
-        r#""detail":"no such template: \u0007 \"é\" \\ 🦀","#,
-        r#""identity":null,"request_id":"r-1","template":"unheard-of.v9","type":"refused"},"#,
-        r#""index":1,"time":"1970-01-01T00:00:01.500000Z"}"#,
+    assert_eq!(bytes[8..12], 2_u32.to_be_bytes());
+    let length = u32::from_be_bytes(bytes[12..16].try_into().unwrap()) as usize;
+    let header = String::from_utf8(bytes[16..16 + length].to_vec()).unwrap();
+    let (boot, rest) = header.split_at(r#"{"boot":""#.len() + 32);
+    assert!(boot.starts_with(r#"{"boot":""#), "{header}");
+    let expected = format!(
+        concat!(
+            r#"","first_index":0,"keys":null,"origin":"postern","previous_head":"{}","#,
+            r#""segment":0,"signer":"{}","tree":{{"peaks":[],"size":0}}}}"#
+        ),
+        zeros, signer
     );
-    let length = body.len() as u32;
+    assert_eq!(rest, expected);
+    assert_eq!(bytes[16 + length..20 + length], [0; 4], "no key area");
+
+    let frame = record_offsets(&bytes)[1];
+    let content = concat!(
+        r#"{"code":"template-unknown","#,
+        r#""detail":"no such template: \u0007 \"é\" \\ 🦀","#,
+        r#""identity":null,"request_id":"r-1","template":"unheard-of.v9","type":"refused"}"#,
+    );
+    let length = (42 + content.len()) as u32;
     assert_eq!(bytes[frame..frame + 4], length.to_be_bytes());
     assert_eq!(bytes[frame + 4..frame + 8], (!length).to_be_bytes());
-    assert_eq!(&bytes[frame + 8..frame + 8 + body.len()], body.as_bytes());
-    assert_eq!(bytes.len(), frame + 8 + body.len() + 32);
+    let clear = &bytes[frame + 8..frame + 50];
+    assert_eq!(clear[..2], [1, 3], "a record, refused");
+    assert_eq!(clear[2..10], 1_u64.to_be_bytes(), "its index");
+    assert_eq!(clear[10..18], 3_000_000_i64.to_be_bytes(), "its wall time");
+    assert_eq!(clear[26..34], [0xff; 8], "no subject");
+    assert_eq!(clear[34..42], [0; 8], "not sealed");
+    let end = frame + 50 + content.len();
+    assert_eq!(&bytes[frame + 50..end], content.as_bytes());
+    let last = &bytes[end + 32..];
+    assert_eq!(last[8], 2, "a checkpoint ends a closed log");
+    let note = String::from_utf8(last[25..last.len() - 32].to_vec()).unwrap();
+    let signer: VerifierKey = signer.parse().unwrap();
+    assert_eq!(signer.open(&note).unwrap().size, 2);
+    assert_eq!(
+        fs::read_to_string(dir.path().join("checkpoint")).unwrap(),
+        note
+    );
+}
+
+fn own_signer() -> String {
+    let key = SigningKey::load(&signing_key("signing.key"), "postern".parse().unwrap()).unwrap();
+    key.verifier().to_string()
 }
 
 /// Runs the Python verifier; nothing where there is no Python.
@@ -52,14 +84,28 @@ fn python_says(dir: &Path) -> Option<Result<String, String>> {
 
 #[test]
 fn a_verifier_written_from_the_description_agrees() {
+    check_python(&small_segments());
+    check_python(&AuditConfig {
+        segment_bytes_max: 6000,
+        ..sealed()
+    });
+}
+
+fn check_python(config: &AuditConfig) {
     let dir = TempDir::new().unwrap();
-    sample(dir.path());
+    sample_with(dir.path(), config);
     let verified = verify(dir.path()).unwrap();
     let Some(said) = python_says(dir.path()) else {
         println!("no python3 here, nothing compared");
         return;
     };
-    assert_eq!(said, Ok(format!("{} {}", verified.records, verified.head)));
+    assert_eq!(
+        said,
+        Ok(format!(
+            "{} {} {}",
+            verified.records, verified.head, verified.root
+        ))
+    );
 
     let path = &segments(dir.path())[1];
     let original = fs::read(path).unwrap();

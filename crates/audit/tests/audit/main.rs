@@ -5,6 +5,7 @@
 )]
 
 mod appending;
+mod attacks;
 mod bad_input;
 mod crash;
 mod damage;
@@ -13,4 +14,8 @@ mod disk_full;
 mod displaced;
 mod fixtures;
 mod format;
+mod proofs;
 mod recovery;
+mod retention;
+mod sealing;
+mod speed;

@@ -3,19 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-use postern_audit::{AuditConfig, Cut, Entry, Reason, read, verify};
+use postern_audit::{Content, Cut, Entry, Reason, read, verify};
 use tempfile::TempDir;
 
 use crate::fixtures::{
-    admitted, broken, completed, copy, frame_offsets, open, refused, sample, segments,
-    small_segments,
+    admitted, broken, completed, copy, frame_offsets, open, plain, record_offsets, refused, sample,
+    segments, small_segments, uncheckpointed,
 };
 
 fn cuts(dir: &Path) -> Vec<Cut> {
     read(dir)
         .unwrap()
-        .filter_map(|record| match record.unwrap().entry {
-            Entry::Opened { cut, .. } => cut,
+        .filter_map(|record| match record.unwrap().content {
+            Content::Entry(Entry::Opened { cut, .. }) => cut,
             _ => None,
         })
         .collect()
@@ -24,13 +24,14 @@ fn cuts(dir: &Path) -> Vec<Cut> {
 /// A log whose last segment holds an admitted call and then these bytes.
 fn torn(tail: impl FnOnce(&[u8]) -> Vec<u8>) -> (TempDir, u64, Vec<u8>) {
     let dir = TempDir::new().unwrap();
-    let (log, _) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
     log.append(&admitted("call", "")).unwrap();
     drop(log);
+    uncheckpointed(dir.path());
     let path = &segments(dir.path())[0];
     let mut bytes = fs::read(path).unwrap();
     let whole = bytes.len();
-    let frame = frame_offsets(&bytes)[1];
+    let frame = record_offsets(&bytes)[1];
     let tail = tail(&bytes[frame..]);
     bytes.extend_from_slice(&tail);
     fs::write(path, bytes).unwrap();
@@ -70,9 +71,9 @@ fn check_torn(tail: impl FnOnce(&[u8]) -> Vec<u8>) {
         2
     );
 
-    let (log, recovery) = open(dir.path(), &AuditConfig::default()).unwrap();
+    let (log, recovery) = open(dir.path(), &plain()).unwrap();
     assert_eq!(recovery.torn_bytes, bytes);
-    assert_eq!(recovery.interrupted, ["call"]);
+    assert_eq!(recovery.interrupted, [1]);
     assert_eq!(recovery.records, 2);
     let receipt = log.append(&refused("next")).unwrap();
     assert_eq!(receipt.index, 4, "opened, call, opened, interrupted, next");
@@ -120,10 +121,7 @@ fn check_refused(tail: impl FnOnce(&[u8]) -> Vec<u8>) {
         !matches!(place.reason, Reason::TornTail { .. }),
         "{place:?}"
     );
-    assert_eq!(
-        broken(open(dir.path(), &AuditConfig::default())).reason,
-        place.reason
-    );
+    assert_eq!(broken(open(dir.path(), &plain())).reason, place.reason);
     assert_eq!(fs::read(path).unwrap(), before);
     assert_eq!(segments(dir.path()).len(), 1);
 }
@@ -132,6 +130,7 @@ fn check_refused(tail: impl FnOnce(&[u8]) -> Vec<u8>) {
 fn a_cut_anywhere_within_the_last_record_is_recovered() {
     let dir = TempDir::new().unwrap();
     let last = sample(dir.path());
+    uncheckpointed(dir.path());
     let name = segments(dir.path()).pop().unwrap();
     let name = name.file_name().unwrap();
     let bytes = fs::read(dir.path().join(name)).unwrap();
@@ -165,24 +164,24 @@ fn unfinished_calls_are_closed_once_across_restarts() {
     );
 
     let (log, recovery) = open(dir.path(), &small_segments()).unwrap();
-    assert_eq!(recovery.interrupted, ["first", "third"]);
+    assert_eq!(recovery.interrupted, [first.index, third.index]);
     assert!(log.append(&completed("first", first.index)).is_err());
-    log.append(&admitted("first", "again")).unwrap();
+    let again = log.append(&admitted("first", "again")).unwrap();
     drop(log);
     let (_log, recovery) = open(dir.path(), &small_segments()).unwrap();
     assert_eq!(
         recovery.interrupted,
-        ["first"],
+        [again.index],
         "only the new call of that id"
     );
 
     let closed: Vec<(String, u64)> = read(dir.path())
         .unwrap()
-        .filter_map(|record| match record.unwrap().entry {
-            Entry::Interrupted {
+        .filter_map(|record| match record.unwrap().content {
+            Content::Entry(Entry::Interrupted {
                 request_id,
                 admitted_index,
-            } => Some((request_id, admitted_index)),
+            }) => Some((request_id, admitted_index)),
             _ => None,
         })
         .collect();
@@ -197,7 +196,7 @@ fn unfinished_calls_are_closed_once_across_restarts() {
 fn a_recovery_that_was_cut_off_is_finished_or_done_again() {
     let (dir, offset, tail) = torn(|frame| frame[..50].to_vec());
     let done = copy(dir.path());
-    drop(open(done.path(), &AuditConfig::default()).unwrap());
+    drop(open(done.path(), &plain()).unwrap());
     let staged = fs::read(&segments(done.path())[1]).unwrap();
 
     for (staged, is_cut) in [
@@ -215,9 +214,9 @@ fn a_recovery_that_was_cut_off_is_finished_or_done_again() {
             let bytes = fs::read(path).unwrap();
             fs::write(path, &bytes[..offset as usize]).unwrap();
         }
-        let (_log, recovery) = open(crashed.path(), &AuditConfig::default()).unwrap();
+        let (_log, recovery) = open(crashed.path(), &plain()).unwrap();
         assert_eq!(recovery.torn_bytes, tail.len() as u64);
-        assert_eq!(recovery.interrupted, ["call"]);
+        assert_eq!(recovery.interrupted, [1]);
         verify(crashed.path()).unwrap();
         let cuts = cuts(crashed.path());
         assert_eq!(cuts.len(), 1, "the cut is recorded once");

@@ -1,0 +1,113 @@
+//! The bytes of one segment file, front to back.
+//!
+//! Invariant: a file is opened only if it is a regular file and no link, and reading never waits
+//! for anything but the disk. Memory is one buffer. Absent: what the bytes mean.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use crate::error::{AuditError, Reason};
+use crate::merkle::Hash;
+use crate::segment::open_to_read;
+
+const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// One segment file that is read.
+#[derive(Debug)]
+pub(crate) struct Source {
+    path: PathBuf,
+    reader: BufReader<File>,
+}
+
+/// Why there is nothing to read.
+pub(crate) enum SourceError {
+    /// The log lacks the file, or something else stands in its place.
+    Broken(Reason),
+    /// The system refused.
+    Io(AuditError),
+}
+
+impl Source {
+    pub(crate) fn open(path: PathBuf) -> Result<Self, SourceError> {
+        let failed = |action, error| Err(SourceError::Io(AuditError::io(action, &path, error)));
+        let file = match open_to_read(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                return match Errno::from_io_error(&error) {
+                    Some(Errno::NOENT) => Err(SourceError::Broken(Reason::SegmentMissing)),
+                    Some(Errno::LOOP) => Err(SourceError::Broken(Reason::NotAFile)),
+                    _ => failed("open", error),
+                };
+            }
+        };
+        match file.metadata() {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(SourceError::Broken(Reason::NotAFile)),
+            Err(error) => return failed("inspect", error),
+        }
+        Ok(Self {
+            reader: BufReader::with_capacity(READ_BUFFER_BYTES, file),
+            path,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads until the buffer is full or the file ends; returns how many bytes it read.
+    pub(crate) fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, AuditError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.reader.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(AuditError::io("read", &self.path, error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Whether all bytes from here to the end of the file are zero.
+    pub(crate) fn is_zero_to_the_end(&mut self) -> Result<bool, AuditError> {
+        loop {
+            let bytes = self
+                .reader
+                .fill_buf()
+                .map_err(|error| AuditError::io("read", &self.path, error))?;
+            if bytes.is_empty() {
+                return Ok(true);
+            }
+            if bytes.iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            let count = bytes.len();
+            self.reader.consume(count);
+        }
+    }
+
+    /// Length and SHA-256 of everything from `offset` to the end of the file.
+    pub(crate) fn digest_from(&mut self, offset: u64) -> Result<(u64, Hash), AuditError> {
+        let path = &self.path;
+        let failed = |error| AuditError::io("read", path, error);
+        let reader = &mut self.reader;
+        reader.seek(SeekFrom::Start(offset)).map_err(failed)?;
+        let mut hasher = Sha256::new();
+        let mut count = 0;
+        loop {
+            let buffer = reader.fill_buf().map_err(failed)?;
+            if buffer.is_empty() {
+                return Ok((count, hasher.finalize().into()));
+            }
+            hasher.update(buffer);
+            let read = buffer.len();
+            count += read as u64;
+            reader.consume(read);
+        }
+    }
+}
