@@ -101,6 +101,10 @@ mod tests {
     use super::*;
 
     const HOUR_US: i64 = 3_600_000_000;
+    const HOUR: u64 = HOUR_US.cast_unsigned();
+
+    /// Wall and monotonic times of some frames, and how far back the steps between them go.
+    type Case = (&'static [(i64, u64)], &'static [u64]);
 
     fn steps(frames: &[(i64, u64)]) -> Vec<u64> {
         let mut watch = ClockWatch::default();
@@ -117,15 +121,14 @@ mod tests {
 
     #[test]
     fn only_a_clock_that_was_set_back_is_told() {
-        let hour = HOUR_US.cast_unsigned();
-        let cases: [(&[(i64, u64)], &[u64]); 6] = [
-            (&[(0, 0), (5, 5), (HOUR_US, hour)], &[]),
+        let cases: [Case; 6] = [
+            (&[(0, 0), (5, 5), (HOUR_US, HOUR)], &[]),
             (&[(0, 0), (HOUR_US, 5)], &[]),
             (&[(10, 0), (9, 5)], &[1]),
             // Set back by an hour, and two passed: it still seems to go on.
-            (&[(0, 0), (HOUR_US, 2 * hour)], &[hour]),
+            (&[(0, 0), (HOUR_US, 2 * HOUR)], &[HOUR]),
             // As slow as a disciplined clock may be.
-            (&[(0, 0), (HOUR_US - 1_800_000, hour)], &[]),
+            (&[(0, 0), (HOUR_US - 1_800_000, HOUR)], &[]),
             (&[(0, 10), (5, 9)], &[1]),
         ];
         for (frames, expected) in cases {

@@ -57,6 +57,23 @@ pub struct AuditConfig {
     pub checkpoint_seconds: u32,
     /// How long content is kept.
     pub retention: Retention,
+    /// The disk counts as nearly full with less free room than this many bytes; 0 for never. A
+    /// segment that loses content needs room to be written anew, so it should be a few segments.
+    pub disk_free_bytes_min: u64,
+    /// What is done about a call when the disk is nearly full.
+    pub disk_full: DiskFull,
+}
+
+/// What is done about a call when the disk is nearly full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskFull {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// The oldest content that no hold covers is destroyed before its time; if there is none left,
+    /// the call is refused.
+    Expire,
 }
 
 /// How long content is kept, by class. What is older is destroyed, one class of one finished
@@ -122,6 +139,8 @@ impl Default for AuditConfig {
             checkpoint_records: 1000,
             checkpoint_seconds: 60,
             retention: Retention::default(),
+            disk_free_bytes_min: 128 * 1024 * 1024,
+            disk_full: DiskFull::default(),
         }
     }
 }

@@ -27,7 +27,7 @@ const NEW_NAME: &str = "expiring.new";
 /// Second name of a segment whose content is about to be overwritten.
 const OLD_NAME: &str = "expiring.old";
 const FILE_MODE: u32 = 0o600;
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Destroys the content of a class in a finished segment.
 pub(crate) fn destroy(dir: &Path, key: ContentKey) -> Result<(), AuditError> {

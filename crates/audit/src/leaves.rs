@@ -158,6 +158,11 @@ impl LeafCache {
         }
     }
 
+    /// How many leaves there are.
+    pub(crate) fn size(&self) -> u64 {
+        self.chunks.size()
+    }
+
     /// The tree as it is now, to be asked for proofs without holding up the log.
     pub(crate) fn view(&self) -> TreeView<impl Fn(u64) -> io::Result<Vec<Hash>> + use<>> {
         let file = self.file.clone();

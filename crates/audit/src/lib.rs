@@ -22,6 +22,7 @@
 //! | `verify`, `proof`, `leaves` | verifying a log, proofs from it, and the leaf hashes for them |
 //! | `scribe` | making headers, records and checkpoints |
 //! | `writer` | group, write, sync, cut back, rotate |
+//! | `disk` | whether there is room for more calls |
 //! | `retention`, `expiry` | which content has to go, and how it is destroyed |
 //! | `presence` | whether the open files still are the log |
 //! | `recovery`, `lock` | opening for writing |
@@ -44,6 +45,7 @@ mod clock;
 mod config;
 mod content;
 mod cursor;
+mod disk;
 mod encoding;
 mod entry;
 mod error;
@@ -85,7 +87,7 @@ pub use checkpoint::{
 };
 pub use clock::{CLOCK_STEPS_MAX, ClockStep};
 pub use config::{
-    AuditConfig, CHECKPOINT_RECORDS_LIMIT, CHECKPOINT_SECONDS_LIMIT, Hold, Keep,
+    AuditConfig, CHECKPOINT_RECORDS_LIMIT, CHECKPOINT_SECONDS_LIMIT, DiskFull, Hold, Keep,
     RECORD_BYTES_FLOOR, RECORD_BYTES_LIMIT, Retention, SEGMENT_BYTES_FLOOR, SEGMENT_BYTES_LIMIT,
 };
 pub use content::Content;

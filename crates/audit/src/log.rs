@@ -6,6 +6,9 @@
 //! until their answer is there. Absent: a thread of its own; timers. So a checkpoint that falls due
 //! while nothing is appended is written when somebody asks for it, or at the end.
 
+mod keeping;
+mod proving;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -18,15 +21,14 @@ use serde::{Deserialize, Serialize};
 use crate::calls::CallStep;
 use crate::clear::Subject;
 use crate::config::{AuditConfig, Retention};
+use crate::disk::DiskBound;
 use crate::encoding::encode_entry;
-use crate::entry::{Entry, Expired};
+use crate::entry::Entry;
 use crate::error::{AuditError, EntryProblem};
-use crate::expiry;
 use crate::lock::DirectoryLock;
-use crate::merkle::{ConsistencyProof, InclusionProof};
 use crate::recovery::{recover, signing_key};
 use crate::scribe::{Clock, Draft, ENVELOPE_BYTES, Scribe};
-use crate::writer::{Answer, Pending, SharedLeaves, Writer, lock};
+use crate::writer::{Answer, Pending, SharedLeaves, Writer};
 
 /// Most appends that may wait for the disk at once.
 pub const APPENDS_WAITING_MAX: usize = 1024;
@@ -38,7 +40,9 @@ pub struct AuditLog {
     record_bytes_max: u32,
     signer: String,
     leaves: SharedLeaves,
-    expiring: Mutex<()>,
+    disk: DiskBound,
+    /// Locked while content is destroyed: by one thread at a time.
+    retention: Mutex<Retention>,
     state: Mutex<State>,
     answered: Condvar,
     _lock: DirectoryLock,
@@ -119,7 +123,8 @@ impl AuditLog {
             record_bytes_max: config.record_bytes_max,
             signer,
             leaves: writer.leaves(),
-            expiring: Mutex::new(()),
+            disk: DiskBound::of(config),
+            retention: Mutex::new(config.retention.clone()),
             state: Mutex::new(State {
                 writer: Some(writer),
                 queue: Vec::new(),
@@ -139,7 +144,7 @@ impl AuditLog {
     /// # Errors
     /// Nothing of the entry is in the log after any of them:
     /// [`AuditError::InvalidEntry`], [`AuditError::RecordTooLarge`] and [`AuditError::Call`] say
-    /// what is wrong with it; [`AuditError::Busy`] and [`AuditError::Write`] may pass, so a later
+    /// what is wrong with it; [`AuditError::DiskNearlyFull`], [`AuditError::Busy`] and [`AuditError::Write`] may pass, so a later
     /// append can work. After [`AuditError::Displaced`], which says that the log's files are gone,
     /// replaced or cut, and after [`AuditError::Stopped`], every append fails until the log is
     /// opened again; only after the latter is it open whether the entry is on the disk.
@@ -153,26 +158,10 @@ impl AuditLog {
                 problem: EntryProblem::Reserved,
             });
         }
-        self.append_any(entry)
-    }
-
-    /// Destroys the content that is kept no longer, and tells which; each after its record. Call it
-    /// once a day or so. May take as long as reading the segments anew; appends go on meanwhile.
-    ///
-    /// # Errors
-    /// As [`AuditLog::append`], and [`AuditError::Io`] and [`AuditError::Broken`] where a segment
-    /// cannot be written anew. What was recorded by then is destroyed when the log is next opened.
-    pub fn expire(&self, retention: &Retention) -> Result<Vec<Expired>, AuditError> {
-        let one_at_a_time = self.expiring.lock();
-        let _one_at_a_time = one_at_a_time.unwrap_or_else(PoisonError::into_inner);
-        let due = self.with_writer(|writer| writer.due(retention))?;
-        for expired in &due {
-            self.append_any(&Entry::Expired(expired.clone()))?;
-            let key = (expired.segment, expired.class);
-            expiry::destroy(&self.dir, key)?;
-            self.with_writer(|writer| writer.forget(key))?;
+        if matches!(entry, Entry::Admitted(_)) {
+            self.check_disk()?;
         }
-        Ok(due)
+        self.append_any(entry)
     }
 
     fn append_any(&self, entry: &Entry) -> Result<Receipt, AuditError> {
@@ -230,29 +219,6 @@ impl AuditLog {
     #[must_use]
     pub fn signer(&self) -> &str {
         &self.signer
-    }
-
-    /// Proves that record `index` is in the tree of the first `size` records.
-    ///
-    /// # Errors
-    /// [`AuditError::Proof`] where there is no such record or size, or where the cache of leaf
-    /// hashes was altered.
-    pub fn inclusion_proof(&self, index: u64, size: u64) -> Result<InclusionProof, AuditError> {
-        let nodes = lock(&self.leaves).view();
-        Ok(InclusionProof::build(&nodes, index, size)?)
-    }
-
-    /// Proves that the first `new_size` records begin with the first `old_size`.
-    ///
-    /// # Errors
-    /// As [`AuditLog::inclusion_proof`].
-    pub fn consistency_proof(
-        &self,
-        old_size: u64,
-        new_size: u64,
-    ) -> Result<ConsistencyProof, AuditError> {
-        let nodes = lock(&self.leaves).view();
-        Ok(ConsistencyProof::build(&nodes, old_size, new_size)?)
     }
 
     /// Whether the log has stopped after a failure and must be opened again.

@@ -134,6 +134,10 @@ fn survey(dir: &Path) -> Result<Survey, AuditError> {
 /// Destroys content that was recorded as expired by a process that did not get to it.
 fn finish_expiries(dir: &Path, survey: &mut Survey) -> Result<(), AuditError> {
     for key in std::mem::take(&mut survey.history.to_destroy) {
+        // It may have been recorded twice, if the first try to destroy it failed.
+        if !survey.inventory.has(key) {
+            continue;
+        }
         expiry::destroy(dir, key)?;
         survey.inventory.remove(key);
     }

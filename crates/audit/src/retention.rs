@@ -43,6 +43,12 @@ impl Inventory {
         share.bytes += bytes;
     }
 
+    /// Whether there is such content.
+    pub(crate) fn has(&self, (segment, class): ContentKey) -> bool {
+        let shares = self.segments.get(&segment);
+        shares.is_some_and(|shares| shares[class.place()].is_some())
+    }
+
     /// Forgets content that was destroyed.
     pub(crate) fn remove(&mut self, (segment, class): ContentKey) {
         let Some(shares) = self.segments.get_mut(&segment) else {
@@ -62,6 +68,24 @@ impl Inventory {
         }
         due.sort_by_key(|expired| expired.segment);
         due
+    }
+
+    /// What goes first if room is needed at once: the oldest content that nothing holds.
+    pub(crate) fn oldest(&self, holds: &[Hold], current: u32) -> Option<Expired> {
+        let mut oldest: Option<ContentKey> = None;
+        for class in Class::ALL {
+            let free = self.shares(class).find(|(segment, share)| {
+                *segment < current && !holds.iter().any(|hold| covers(hold, share))
+            });
+            let key = free.map(|(segment, _)| (segment, class));
+            oldest = oldest.into_iter().chain(key).min();
+        }
+        let (segment, class) = oldest?;
+        Some(Expired {
+            segment,
+            class,
+            reason: "disk-full".to_owned(),
+        })
     }
 
     fn due_of(
@@ -87,7 +111,7 @@ impl Inventory {
             } else {
                 continue;
             };
-            if segment >= current || retention.holds.iter().any(|hold| holds(hold, &share)) {
+            if segment >= current || retention.holds.iter().any(|hold| covers(hold, &share)) {
                 continue;
             }
             bytes -= share.bytes;
@@ -105,6 +129,6 @@ impl Inventory {
     }
 }
 
-fn holds(hold: &Hold, share: &Share) -> bool {
+fn covers(hold: &Hold, share: &Share) -> bool {
     hold.from.as_microsecond() <= share.last_us && share.first_us <= hold.until.as_microsecond()
 }

@@ -196,6 +196,11 @@ impl Writer {
         self.inventory.due(retention, self.segment.number, now)
     }
 
+    /// Content that is destroyed first where room is needed at once.
+    pub(crate) fn oldest(&self, retention: &Retention) -> Option<Expired> {
+        self.inventory.oldest(&retention.holds, self.segment.number)
+    }
+
     /// Takes note that content was destroyed.
     pub(crate) fn forget(&mut self, key: ContentKey) {
         self.inventory.remove(key);

@@ -410,7 +410,7 @@ fn replace_last_note(path: &Path, note: impl Fn(&Checkpoint) -> String) {
     let text = String::from_utf8(bytes[at + 25..end].to_vec()).unwrap();
     let checkpoint = own_key().verifier().open(&text).unwrap();
     let body = [&bytes[at + 8..at + 25], note(&checkpoint).as_bytes()].concat();
-    let forged = frame(&bytes[at - 32..at].to_vec(), &body, &sha256(&[&[2], &body]));
+    let forged = frame(&bytes[at - 32..at], &body, &sha256(&[&[2], &body]));
     bytes.truncate(at);
     bytes.extend(forged);
     fs::write(path, bytes).unwrap();

@@ -116,10 +116,24 @@ fn whole_records_cut_from_the_end_show_only_to_a_witness() {
     assert!(matches!(place.reason, Reason::ReceiptHead { .. }));
 }
 
-/// Rebuilds the second segment of a sample log from its header and frames.
+/// Rebuilds the second segment of a plaintext and of a sealed log from its header and frames.
 fn check_frames(rebuild: impl Fn(&mut Vec<Vec<u8>>), expected_frame: usize) {
+    let larger = AuditConfig {
+        segment_bytes_max: 6000,
+        ..sealed()
+    };
+    for config in [small_segments(), larger] {
+        check_rebuilt(&config, &rebuild, expected_frame);
+    }
+}
+
+fn check_rebuilt(
+    config: &AuditConfig,
+    rebuild: &impl Fn(&mut Vec<Vec<u8>>),
+    expected_frame: usize,
+) {
     let dir = TempDir::new().unwrap();
-    sample(dir.path());
+    sample_with(dir.path(), config);
     let path = &segments(dir.path())[1];
     let bytes = fs::read(path).unwrap();
     let offsets = frame_offsets(&bytes);
@@ -140,7 +154,7 @@ fn check_frames(rebuild: impl Fn(&mut Vec<Vec<u8>>), expected_frame: usize) {
         matches!(place.reason, Reason::RecordHash { .. }),
         "{place:?}"
     );
-    broken(open(dir.path(), &small_segments()));
+    broken(open(dir.path(), config));
 }
 
 #[test]

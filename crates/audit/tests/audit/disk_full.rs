@@ -11,7 +11,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use crate::fixtures::{
-    admitted, child, child_dir, completed, plain, refused, segments, small_segments,
+    admitted, child, child_dir, completed, plain, record_offsets, refused, sealed, segments,
+    small_segments,
 };
 
 fn check_in_child(test: &str) {
@@ -116,5 +117,34 @@ fn child_open() {
     let (_log, recovery) = AuditLog::open(&dir, &plain()).unwrap();
     assert_eq!(recovery.torn_bytes, 3);
     assert_eq!(recovery.interrupted, [1]);
+    verify(&dir).unwrap();
+}
+
+#[test]
+fn a_sealed_record_that_failed_to_be_written_is_sealed_anew() {
+    check_in_child("disk_full::child_seal");
+}
+
+/// The sealing counter makes the nonce, so it may not come back for other content.
+#[test]
+#[ignore = "runs as a child process"]
+fn child_seal() {
+    const FAILURES: u64 = 3;
+    let Some(dir) = child_dir() else { return };
+    let (log, _) = AuditLog::open(&dir, &sealed()).unwrap();
+    log.append(&refused("before")).unwrap();
+    limit_file_bytes(Some(last_bytes(&dir) + 9));
+    for attempt in 0..FAILURES {
+        log.append(&refused(&format!("attempt-{attempt}")))
+            .unwrap_err();
+    }
+    limit_file_bytes(None);
+    log.append(&refused("after")).unwrap();
+    let bytes = fs::read(&segments(&dir)[0]).unwrap();
+    let counters: Vec<u64> = record_offsets(&bytes)
+        .into_iter()
+        .map(|at| u64::from_be_bytes(bytes[at + 42..at + 50].try_into().unwrap()))
+        .collect();
+    assert_eq!(counters, [1, 2, 3 + FAILURES]);
     verify(&dir).unwrap();
 }
