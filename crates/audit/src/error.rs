@@ -234,7 +234,7 @@ pub enum AuditError {
     },
     /// What was to be looked for is no outcome.
     #[error(
-        "`{found}` is no outcome; write one of {}, and a code only after refused, held, failed or administered, as in `refused:token-expired`",
+        "`{found}` is no outcome; write one of {}, and a code only after refused, held, failed, administered or expired, as in `refused:token-expired`",
         OutcomeKind::ALL.map(OutcomeKind::as_str).join(", ")
     )]
     OutcomePattern {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::entry::{Admitted, Entry};
 use crate::outcome_kind::OutcomePattern;
+use crate::reader::Stored;
 use crate::record::Record;
 use crate::whole_calls::{Call, Event};
 
@@ -68,6 +69,19 @@ impl Filter {
             && self.allows_text(&record.entry)
     }
 
+    /// Whether a record whose content cannot be read could meet all criteria: only its time is
+    /// known, so any other criterion leaves it out.
+    #[must_use]
+    pub fn passes_unread(&self, stored: &Stored) -> bool {
+        let Criteria { since, until, .. } = &self.criteria;
+        let only_time = Criteria {
+            since: *since,
+            until: *until,
+            ..Criteria::default()
+        };
+        self.criteria == only_time && self.allows_time(stored.time)
+    }
+
     fn passes_call(&self, call: &Call) -> bool {
         let end_time = call.end.as_ref().map(|end| end.time);
         let in_time = self.allows_time(call.time) || end_time.is_some_and(|t| self.allows_time(t));
@@ -111,9 +125,10 @@ impl Filter {
             Entry::Administered(administered) => {
                 self.occurs_in([&administered.subject, &administered.detail])
             }
-            Entry::Opened { .. } | Entry::Completed(_) | Entry::Interrupted { .. } => {
-                self.text.is_none()
-            }
+            Entry::Opened { .. }
+            | Entry::Completed(_)
+            | Entry::Interrupted { .. }
+            | Entry::Expired(_) => self.text.is_none(),
         }
     }
 
@@ -142,7 +157,7 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     fn of(entry: &'a Entry) -> Self {
         match entry {
-            Entry::Opened { .. } => Self::default(),
+            Entry::Opened { .. } | Entry::Expired(_) => Self::default(),
             Entry::Admitted(admitted) => Self::of_call(admitted),
             Entry::Refused(refused) => Self {
                 request_id: Some(&refused.request_id),

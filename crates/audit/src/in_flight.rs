@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::calls::OPEN_CALLS_MAX;
 use crate::entry::{Admitted, Entry, ModelRef, TemplateRef};
+use crate::reader::Stored;
 use crate::record::Record;
 
 /// The names of an admitted call.
@@ -51,7 +52,17 @@ impl CallsInFlight {
             }
             Entry::Completed(completed) => self.names_by_index.remove(&completed.admitted_index),
             Entry::Interrupted { admitted_index, .. } => self.names_by_index.remove(admitted_index),
-            Entry::Opened { .. } | Entry::Refused(_) | Entry::Administered(_) => None,
+            Entry::Opened { .. }
+            | Entry::Refused(_)
+            | Entry::Administered(_)
+            | Entry::Expired(_) => None,
+        }
+    }
+
+    /// Takes in a record whose content cannot be read. What it ends is known all the same.
+    pub(crate) fn follow_unread(&mut self, stored: &Stored) {
+        if let Some(admitted_index) = stored.ended_call {
+            self.names_by_index.remove(&admitted_index);
         }
     }
 

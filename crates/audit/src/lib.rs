@@ -118,8 +118,8 @@ pub use seal::{
 };
 pub use stats::{
     Collector, Count, Counts, DAYS_MAX, DURATION_US_MAX, Day, DayFigures, Distribution, Latency,
-    NAMES_MAX, RELATIVE_ERROR_MAX, REVIEWS_PENDING_MAX, ReviewFigures, Stats, Totals, UsageFigures,
-    UsageOfName, Usages,
+    NAMES_MAX, RELATIVE_ERROR_MAX, REVIEWS_PENDING_MAX, ReviewFigures, Stats, Totals, Unread,
+    UsageFigures, UsageOfName, Usages,
 };
 pub use verdict::{REVIEW_APPROVED, REVIEW_REJECTED};
 pub use verify::{Verified, VerifiedCheckpoint, Witness, verify, verify_against, verify_with};

@@ -39,11 +39,13 @@ pub enum OutcomeKind {
     Interrupted,
     /// A person changed something that decides about calls.
     Administered,
+    /// Content was destroyed, since it is kept no longer.
+    Expired,
 }
 
 impl OutcomeKind {
     /// All kinds, in the order in which people are told of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Opened,
         Self::Admitted,
         Self::Open,
@@ -57,6 +59,7 @@ impl OutcomeKind {
         Self::Failed,
         Self::Interrupted,
         Self::Administered,
+        Self::Expired,
     ];
 
     /// What one record says. Never [`OutcomeKind::Open`], which only a whole call can be.
@@ -69,6 +72,7 @@ impl OutcomeKind {
             Entry::Completed(completed) => Self::of_end(&completed.outcome),
             Entry::Administered(_) => Self::Administered,
             Entry::Interrupted { .. } => Self::Interrupted,
+            Entry::Expired(_) => Self::Expired,
         }
     }
 
@@ -101,6 +105,7 @@ impl OutcomeKind {
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
             Self::Administered => "administered",
+            Self::Expired => "expired",
         }
     }
 
@@ -108,7 +113,7 @@ impl OutcomeKind {
     fn has_codes(self) -> bool {
         matches!(
             self,
-            Self::Refused | Self::Held | Self::Failed | Self::Administered
+            Self::Refused | Self::Held | Self::Failed | Self::Administered | Self::Expired
         )
     }
 }
@@ -119,12 +124,13 @@ impl fmt::Display for OutcomeKind {
     }
 }
 
-/// The codes in which a record says why: one of a refusal, a failure or an administrative action,
-/// any number of a held answer, none of anything else.
+/// The codes in which a record says why: one of a refusal, a failure, an administrative action or
+/// an expiry, any number of a held answer, none of anything else.
 pub(crate) fn codes(entry: &Entry) -> &[String] {
     match entry {
         Entry::Refused(refused) => std::slice::from_ref(&refused.code),
         Entry::Administered(administered) => std::slice::from_ref(&administered.action),
+        Entry::Expired(expired) => std::slice::from_ref(&expired.reason),
         Entry::Completed(completed) => codes_of_end(&completed.outcome),
         Entry::Opened { .. } | Entry::Admitted(_) | Entry::Interrupted { .. } => &[],
     }

@@ -1,7 +1,8 @@
 //! Records as reports see them: where, when and what.
 //!
 //! Invariant: whatever the log's format adds to a stored record, reports depend on these three
-//! alone. Absent: hashes and places in files, which belong to those who verify.
+//! alone. A record whose content is sealed or destroyed is none: reports are told of it apart, and
+//! count it. Absent: hashes and places in files, which belong to those who verify.
 
 use jiff::Timestamp;
 
@@ -19,12 +20,15 @@ pub struct Record {
     pub entry: Entry,
 }
 
-impl From<Stored> for Record {
-    fn from(stored: Stored) -> Self {
-        Self {
+impl Record {
+    /// What a stored record says; `None` if its content is sealed or has expired.
+    #[must_use]
+    pub fn of(stored: &Stored) -> Option<Self> {
+        let entry = stored.entry()?.clone();
+        Some(Self {
             index: stored.index,
             time: stored.time,
-            entry: stored.entry,
-        }
+            entry,
+        })
     }
 }

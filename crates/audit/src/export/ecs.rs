@@ -82,6 +82,7 @@ impl Classes {
                 None => Self::new(&["configuration"], &["change"], "success"),
             },
             Entry::Interrupted { .. } => Self::new(&["api"], &["end"], "failure"),
+            Entry::Expired(_) => Self::new(&["file"], &["deletion"], "success"),
         }
     }
 
@@ -124,7 +125,10 @@ fn reason(entry: &Entry) -> Option<String> {
             Outcome::Held { reasons } => Some(reasons.join(", ")),
             _ => None,
         },
-        Entry::Opened { .. } | Entry::Admitted(_) | Entry::Interrupted { .. } => None,
+        Entry::Opened { .. }
+        | Entry::Admitted(_)
+        | Entry::Interrupted { .. }
+        | Entry::Expired(_) => None,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::encoding::write_canonical;
 use crate::entry::Entry;
 use crate::error::AuditError;
 use crate::in_flight::{CallNames, CallsInFlight};
+use crate::reader::Stored;
 use crate::record::Record;
 use crate::verdict::Verdict;
 
@@ -78,7 +79,7 @@ impl FromStr for Format {
 
 /// Writes records as lines. Show it every record of the log from its beginning, so that the end of
 /// a call can name who made it: [`Exporter::write`] those that are wanted, [`Exporter::skip`] all
-/// others.
+/// others, and [`Exporter::skip_unread`] those whose content is sealed or has expired.
 #[derive(Debug)]
 pub struct Exporter<W> {
     format: Format,
@@ -106,6 +107,11 @@ impl<W: Write> Exporter<W> {
         let _names = self.in_flight.follow(record);
     }
 
+    /// Takes note of a record whose content cannot be read, and which therefore has no line.
+    pub fn skip_unread(&mut self, stored: &Stored) {
+        self.in_flight.follow_unread(stored);
+    }
+
     /// Writes the line of a record.
     ///
     /// # Errors
@@ -126,6 +132,11 @@ impl<W: Write> Exporter<W> {
         write_canonical(&mut self.line, &value);
         self.line.push('\n');
         self.out.write_all(self.line.as_bytes())
+    }
+
+    /// The writer, for whoever delivers what it has got so far.
+    pub fn writer(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// Flushes the writer and gives it back.
@@ -155,7 +166,7 @@ impl Told<'_> {
     /// Who did it.
     fn actor(&self) -> Actor<'_> {
         match &self.record.entry {
-            Entry::Opened { .. } => Actor::Log,
+            Entry::Opened { .. } | Entry::Expired(_) => Actor::Log,
             Entry::Refused(refused) => match &refused.identity {
                 Some(identity) => Actor::Identity(identity),
                 None => Actor::Unknown,
@@ -176,7 +187,7 @@ impl Told<'_> {
     /// The request that it is about, which a decision of a review names as its subject.
     fn request_id(&self) -> Option<&str> {
         match &self.record.entry {
-            Entry::Opened { .. } => None,
+            Entry::Opened { .. } | Entry::Expired(_) => None,
             Entry::Admitted(admitted) => Some(&admitted.request_id),
             Entry::Refused(refused) => Some(&refused.request_id),
             Entry::Completed(completed) => Some(&completed.request_id),

@@ -26,6 +26,7 @@ type Caption = (u32, &'static str);
 
 const ACTIVITY_CREATE: Caption = (1, "Create");
 const ACTIVITY_UPDATE: Caption = (3, "Update");
+const ACTIVITY_DELETE: Caption = (4, "Delete");
 const ACTIVITY_OTHER: Caption = (99, "Other");
 
 const SEVERITY_INFORMATIONAL: Caption = (1, "Informational");
@@ -148,6 +149,12 @@ impl Judged {
                 disposition: DISPOSITION_ERROR,
                 ..Self::call(STATUS_FAILURE, SEVERITY_LOW)
             },
+            Entry::Expired(_) => Self {
+                activity: ACTIVITY_DELETE,
+                action: ACTION_OBSERVED,
+                disposition: DISPOSITION_LOGGED,
+                ..Self::call(STATUS_SUCCESS, SEVERITY_INFORMATIONAL)
+            },
         }
     }
 
@@ -230,6 +237,7 @@ fn source(told: &Told<'_>) -> Value {
 fn api(told: &Told<'_>, kind: OutcomeKind) -> Value {
     let operation = match &told.record.entry {
         Entry::Opened { .. } => "open-log",
+        Entry::Expired(_) => "expire-content",
         Entry::Administered(administered) => &administered.action,
         _ => "generate",
     };
@@ -288,6 +296,12 @@ fn resources(told: &Told<'_>) -> Vec<Value> {
         (Entry::Administered(administered), _) => vec![json!({
             "name": administered.subject,
             "type": "subject of an administrative action",
+            "role_id": RESOURCE_AFFECTED.0,
+            "role": RESOURCE_AFFECTED.1,
+        })],
+        (Entry::Expired(expired), _) => vec![json!({
+            "name": format!("{} of segment {}", expired.class, expired.segment),
+            "type": "content of the audit log",
             "role_id": RESOURCE_AFFECTED.0,
             "role": RESOURCE_AFFECTED.1,
         })],
@@ -355,6 +369,9 @@ fn detail(entry: &Entry) -> Option<String> {
             Outcome::Held { reasons } => Some(reasons.join(", ")),
             _ => None,
         },
-        Entry::Opened { .. } | Entry::Admitted(_) | Entry::Interrupted { .. } => None,
+        Entry::Opened { .. }
+        | Entry::Admitted(_)
+        | Entry::Interrupted { .. }
+        | Entry::Expired(_) => None,
     }
 }

@@ -71,6 +71,7 @@ pub(super) fn remainder(told: &Told<'_>) -> Value {
             "template": told.names.map(|names| json!(names.template)),
             "model": told.names.map(|names| model(&names.model)),
         }),
+        Entry::Expired(expired) => json!({ "expired": expired }),
     }
 }
 

@@ -4,7 +4,7 @@
 //! receiver can leave out. Absent: translation.
 
 use super::{Actor, Told};
-use crate::entry::{Administered, Completed, Cut, Entry, Outcome, Refused};
+use crate::entry::{Administered, Completed, Cut, Entry, Expired, Outcome, Refused};
 
 pub(super) fn sentence(told: &Told<'_>) -> String {
     let who = who(told);
@@ -20,6 +20,7 @@ pub(super) fn sentence(told: &Told<'_>) -> String {
         Entry::Interrupted { .. } => {
             format!("A call of {who} had no end when the log was opened again.")
         }
+        Entry::Expired(expired) => expiry(expired),
     }
 }
 
@@ -63,4 +64,13 @@ fn administration(who: &str, administered: &Administered) -> String {
         action, subject, ..
     } = administered;
     format!("{action} of {subject} by {who}.")
+}
+
+fn expiry(expired: &Expired) -> String {
+    let Expired {
+        segment,
+        class,
+        reason,
+    } = expired;
+    format!("The content of class {class} in segment {segment} was destroyed: {reason}.")
 }

@@ -22,14 +22,16 @@ pub use days::DAYS_MAX;
 pub use names::NAMES_MAX;
 pub use quantiles::{DURATION_US_MAX, RELATIVE_ERROR_MAX};
 pub use report::{
-    Count, Counts, Day, DayFigures, Distribution, Latency, ReviewFigures, Stats, Totals,
+    Count, Counts, Day, DayFigures, Distribution, Latency, ReviewFigures, Stats, Totals, Unread,
     UsageFigures, UsageOfName, Usages,
 };
 pub use reviews::REVIEWS_PENDING_MAX;
 
+use crate::content::Content;
 use crate::entry::{Admitted, Completed, Entry, Outcome, RedactionCount, Refused};
 use crate::in_flight::{CallNames, CallsInFlight};
 use crate::outcome_kind::OutcomeKind;
+use crate::reader::Stored;
 use crate::record::Record;
 use days::DayCounter;
 use names::{CountByName, UsageByName};
@@ -50,12 +52,13 @@ const ENDS: [OutcomeKind; 8] = [
 
 /// Counts records. Show it every record of the log from its beginning, so that the end of a call
 /// can be counted for its caller: [`Collector::add`] those that are wanted, [`Collector::skip`] all
-/// others.
+/// others, and [`Collector::add_unread`] those whose content is sealed or has expired.
 #[derive(Debug, Default)]
 pub struct Collector {
     in_flight: CallsInFlight,
     span: Option<(Timestamp, Timestamp)>,
     records: u64,
+    unread: Unread,
     totals: Totals,
     ends: [u64; ENDS.len()],
     templates: UsageByName,
@@ -89,6 +92,16 @@ impl Collector {
         }
     }
 
+    /// Counts a record whose content cannot be read.
+    pub fn add_unread(&mut self, stored: &Stored) {
+        self.in_flight.follow_unread(stored);
+        match stored.content {
+            Content::Entry(_) => {}
+            Content::Sealed => self.unread.sealed += 1,
+            Content::Expired => self.unread.expired += 1,
+        }
+    }
+
     /// Counts a record.
     pub fn add(&mut self, record: &Record) {
         let names = self.in_flight.follow(record);
@@ -105,6 +118,7 @@ impl Collector {
                 self.reviews.decide(administered, record.time);
             }
             Entry::Interrupted { .. } => self.count_end(OutcomeKind::Interrupted),
+            Entry::Expired(_) => self.totals.expiries += 1,
         }
     }
 
@@ -120,6 +134,7 @@ impl Collector {
             first_time: self.span.map(|(first, _)| first),
             last_time: self.span.map(|(_, last)| last),
             records: self.records,
+            unread: self.unread,
             totals: Totals {
                 open_calls: self.in_flight.count() as u64,
                 ..self.totals

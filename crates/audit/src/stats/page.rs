@@ -46,6 +46,8 @@ impl Stats {
         .concat();
         let period = escape(&period(self));
         let records = count(self.records);
+        let unread = self.unread.sentence();
+        let unread = unread.map_or_else(String::new, |sentence| format!(" · {sentence}"));
         format!(
             r#"<!doctype html>
 <html lang="en">
@@ -61,7 +63,7 @@ impl Stats {
 <main>
 <header>
 <h1>Audit report of {device}</h1>
-<p>{period} · {records} records</p>
+<p>{period} · {records} records{unread}</p>
 </header>
 {sections}</main>
 </body>

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
+use super::figures::count;
+
 /// Figures about the records that were counted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stats {
@@ -13,6 +15,8 @@ pub struct Stats {
     pub last_time: Option<Timestamp>,
     /// How many records were counted.
     pub records: u64,
+    /// Records that are in none of the other figures.
+    pub unread: Unread,
     /// Sums over everything.
     pub totals: Totals,
     /// How calls ended: every manner, also those that did not occur.
@@ -61,6 +65,27 @@ pub struct Totals {
     pub administrative_actions: u64,
     /// How often the log was opened: starts of the daemon.
     pub openings: u64,
+    /// How often the content of one class in one segment was destroyed.
+    pub expiries: u64,
+}
+
+/// Records whose content could not be read, and which are therefore not counted otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    /// Sealed to auditors none of whose identities was given.
+    pub sealed: u64,
+    /// Destroyed, since they are kept no longer.
+    pub expired: u64,
+}
+
+impl Unread {
+    /// What people are told of them; nothing if there are none.
+    pub(super) fn sentence(&self) -> Option<String> {
+        (*self != Self::default()).then(|| {
+            let (sealed, expired) = (count(self.sealed), count(self.expired));
+            format!("{sealed} sealed and {expired} expired, not counted")
+        })
+    }
 }
 
 /// A name and how often it occurred.

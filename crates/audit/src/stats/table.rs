@@ -48,6 +48,9 @@ fn summary(stats: &Stats) -> String {
             count(totals.administrative_actions)
         ),
     );
+    if let Some(unread) = stats.unread.sentence() {
+        line("Unread", unread);
+    }
     line(
         "Calls",
         format!(

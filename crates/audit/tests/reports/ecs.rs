@@ -32,7 +32,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("event.action", Kind::Keyword),
     (
         "event.category",
-        Kind::ListOf(&["api", "configuration", "process"]),
+        Kind::ListOf(&["api", "configuration", "file", "process"]),
     ),
     ("event.code", Kind::Keyword),
     ("event.dataset", Kind::Keyword),
@@ -52,7 +52,9 @@ const FIELDS: &[(&str, Kind)] = &[
     ("event.sequence", Kind::Long),
     (
         "event.type",
-        Kind::ListOf(&["admin", "allowed", "change", "denied", "end", "start"]),
+        Kind::ListOf(&[
+            "admin", "allowed", "change", "deletion", "denied", "end", "start",
+        ]),
     ),
     ("gen_ai.operation.name", Kind::Keyword),
     ("gen_ai.request.max_tokens", Kind::Integer),
@@ -75,7 +77,7 @@ const FIELDS: &[(&str, Kind)] = &[
 ];
 
 /// Which words of `event.type` the schema expects beside each of `event.category`.
-const EXPECTED_TYPES: [(&str, &[&str]); 3] = [
+const EXPECTED_TYPES: [(&str, &[&str]); 4] = [
     (
         "api",
         &[
@@ -85,6 +87,10 @@ const EXPECTED_TYPES: [(&str, &[&str]); 3] = [
     ),
     (
         "configuration",
+        &["access", "change", "creation", "deletion", "info"],
+    ),
+    (
+        "file",
         &["access", "change", "creation", "deletion", "info"],
     ),
     ("process", &["access", "change", "end", "info", "start"]),

@@ -8,8 +8,8 @@ use postern_audit::{
 };
 
 use crate::records::{
-    administered, admitted, completed, digest, failed, held, interrupted, opened, record, refused,
-    time,
+    administered, admitted, completed, digest, expired, failed, held, interrupted, opened, record,
+    refused, time,
 };
 
 /// A short history; each record stands as many seconds after noon as its index.
@@ -37,6 +37,7 @@ fn history() -> Vec<Record> {
         record(10, Entry::Admitted(admitted("f", "kiosk", "coffee.v1"))),
         record(11, interrupted("f", 10)),
         record(12, Entry::Admitted(admitted("g", "kiosk", "coffee.v1"))),
+        record(13, expired()),
     ]
 }
 
@@ -61,7 +62,7 @@ fn name(name: &str) -> Option<String> {
 fn each_criterion_narrows() {
     let any = Criteria::default;
     let cases = [
-        (any(), vec![0, 3, 4, 1, 2, 7, 8, 10, 12]),
+        (any(), vec![0, 3, 4, 1, 2, 7, 8, 10, 13, 12]),
         (
             Criteria {
                 identity: name("kiosk"),
@@ -166,7 +167,7 @@ fn each_criterion_narrows() {
                 since: Some(time(6)),
                 ..any()
             },
-            vec![2, 7, 8, 10, 12],
+            vec![2, 7, 8, 10, 13, 12],
         ),
         (
             Criteria {
@@ -200,7 +201,7 @@ fn each_criterion_narrows() {
 
 #[test]
 fn outcomes_are_found_by_kind_and_code() {
-    let cases: [(&[&str], &[u64]); 14] = [
+    let cases: [(&[&str], &[u64]); 16] = [
         (&["opened"], &[0]),
         (&["admitted"], &[1, 2, 8, 10, 12]),
         (&["open"], &[12]),
@@ -214,6 +215,8 @@ fn outcomes_are_found_by_kind_and_code() {
         (&["interrupted"], &[10]),
         (&["administered:review-approved"], &[7]),
         (&["length"], &[]),
+        (&["expired"], &[13]),
+        (&["expired:bytes"], &[]),
         (
             &["completed", "held:injection", "refused:token-missing"],
             &[3, 1],

@@ -13,3 +13,4 @@ mod joining;
 mod ocsf;
 mod page;
 mod records;
+mod unread;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use postern_audit::{
-    Administered, Admitted, BudgetUse, Completed, Cut, Entry, ModelRef, Outcome, Parameters,
-    REVIEW_APPROVED, REVIEW_REJECTED, Record, RedactionCount, Refused, TemplateRef, Timings, Usage,
+    Administered, Admitted, BudgetUse, Class, Completed, Cut, Entry, Expired, ModelRef, Outcome,
+    Parameters, REVIEW_APPROVED, REVIEW_REJECTED, Record, RedactionCount, Refused, TemplateRef,
+    Timings, Usage,
 };
 
 pub(crate) fn digest(letter: char) -> String {
@@ -141,6 +142,14 @@ pub(crate) fn interrupted(request_id: &str, admitted_index: u64) -> Entry {
     }
 }
 
+pub(crate) fn expired() -> Entry {
+    Entry::Expired(Expired {
+        segment: 2,
+        class: Class::Calls,
+        reason: "age".to_owned(),
+    })
+}
+
 /// One record of every kind and of every end, in the order of a real log, and what each shows.
 pub(crate) fn every_kind() -> Vec<(&'static str, Record)> {
     let mut entries = vec![
@@ -196,6 +205,7 @@ pub(crate) fn every_kind() -> Vec<(&'static str, Record)> {
     let admission = Entry::Admitted(admitted("cut-off", "kiosk", "coffee.v1"));
     entries.push(("admitted", admission));
     entries.push(("interrupted", interrupted("cut-off", admitted_index)));
+    entries.push(("expired", expired()));
     let numbered = entries.into_iter().zip(0..);
     let records = numbered.map(|((shows, entry), index)| (shows, record(index, entry)));
     records.collect()
