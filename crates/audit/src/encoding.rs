@@ -12,7 +12,7 @@ use crate::entry::Entry;
 pub(crate) fn encode_entry(entry: &Entry) -> String {
     let value = serde_json::to_value(entry).expect("an entry is plain data with string keys");
     let mut out = String::new();
-    write_value(&mut out, &value);
+    write_canonical(&mut out, &value);
     out
 }
 
@@ -21,7 +21,8 @@ pub(crate) fn decode_entry(content: &[u8]) -> Result<Entry, String> {
     serde_json::from_slice(content).map_err(|error| error.to_string())
 }
 
-fn write_value(out: &mut String, value: &Value) {
+/// Appends a value, canonical.
+pub(crate) fn write_canonical(out: &mut String, value: &Value) {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             out.push_str(&value.to_string());
@@ -30,7 +31,7 @@ fn write_value(out: &mut String, value: &Value) {
             out.push('[');
             for (place, element) in elements.iter().enumerate() {
                 separate(out, place);
-                write_value(out, element);
+                write_canonical(out, element);
             }
             out.push(']');
         }
@@ -43,7 +44,7 @@ fn write_value(out: &mut String, value: &Value) {
                 separate(out, place);
                 out.push_str(&Value::from(key.as_str()).to_string());
                 out.push(':');
-                write_value(out, member);
+                write_canonical(out, member);
             }
             out.push('}');
         }
@@ -75,7 +76,7 @@ mod tests {
         ];
         for (source, canonical) in cases {
             let mut out = String::new();
-            write_value(&mut out, &serde_json::from_str(source).unwrap());
+            write_canonical(&mut out, &serde_json::from_str(source).unwrap());
             assert_eq!(out, canonical);
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::calls::CallProblem;
 use crate::merkle::ProofError;
+use crate::outcome_kind::OutcomeKind;
 
 pub use reason::Reason;
 
@@ -231,6 +232,29 @@ pub enum AuditError {
         /// What was found there.
         found: Displacement,
     },
+    /// What was to be looked for is no outcome.
+    #[error(
+        "`{found}` is no outcome; write one of {}, and a code only after refused, held, failed, administered or expired, as in `refused:token-expired`",
+        OutcomeKind::ALL.map(OutcomeKind::as_str).join(", ")
+    )]
+    OutcomePattern {
+        /// The text.
+        found: String,
+    },
+    /// The name of a form of export is not known.
+    #[error("`{found}` is no form of export; write jsonl, ocsf or ecs")]
+    Format {
+        /// The name.
+        found: String,
+    },
+    /// What was delivered is remembered in a way that does not fit the log, or not at all.
+    #[error("cannot go on with the delivery that {path} remembers: {problem}")]
+    Cursor {
+        /// The cursor's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: CursorProblem,
+    },
 }
 
 impl AuditError {
@@ -271,6 +295,63 @@ pub enum Displacement {
     Hidden {
         /// The system's reason.
         source: Arc<io::Error>,
+    },
+}
+
+/// Why a cursor cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CursorProblem {
+    /// Another process delivers with it.
+    #[error("another process uses it; stop that process, or name another file")]
+    InUse,
+    /// It is a link, a directory or another thing.
+    #[error("it is not a regular file; name another file")]
+    NotAFile,
+    /// It is longer than any cursor.
+    #[error("it has more than {max} bytes, so it is not a cursor; name another file")]
+    TooLong {
+        /// The bound in bytes.
+        max: u64,
+    },
+    /// It does not read as a cursor.
+    #[error(
+        "it does not read as a cursor ({detail}); name another file, or remove it to deliver the log from its beginning"
+    )]
+    Malformed {
+        /// What the parser says.
+        detail: String,
+    },
+    /// The log holds another history than the one that was delivered.
+    #[error(
+        "record {index} has the head {found} now, but {expected} when it was delivered; verify the log, and keep both as evidence"
+    )]
+    OtherHistory {
+        /// Index of the record that was delivered last.
+        index: u64,
+        /// Its head when it was delivered, lower-case hex.
+        expected: String,
+        /// Its head now, lower-case hex.
+        found: String,
+    },
+    /// The log ends before the record that was delivered last.
+    #[error(
+        "record {index} was delivered, but the log has only {records} records now; verify the log, and keep both as evidence"
+    )]
+    LogShorter {
+        /// Index of the record that was delivered last.
+        index: u64,
+        /// How many records the log has.
+        records: u64,
+    },
+    /// Records are told out of their order.
+    #[error(
+        "record {expected} should come next, but {found} came; read the log from its beginning"
+    )]
+    OutOfOrder {
+        /// Index of the record that should come.
+        expected: u64,
+        /// Index of the record that came.
+        found: u64,
     },
 }
 

@@ -27,6 +27,12 @@
 //! | `presence` | whether the open files still are the log |
 //! | `recovery`, `lock` | opening for writing |
 //! | `log` | threads that append |
+//! | `record`, `outcome_kind`, `verdict` | records as reports see them |
+//! | `whole_calls`, `in_flight` | what belongs to one call, in bounded memory |
+//! | `filter` | what a query is about |
+//! | `export` | records as lines of JSON, for other systems |
+//! | `cursor` | how far a log was delivered elsewhere |
+//! | `stats` | figures, as JSON, as text and as a page |
 //!
 //! Invariant: nothing is repaired silently; what is not a torn write at the very end is refused
 //! with its place. Absent: network, async, and any other crate of this workspace.
@@ -38,22 +44,28 @@ mod clear;
 mod clock;
 mod config;
 mod content;
+mod cursor;
 mod disk;
 mod encoding;
 mod entry;
 mod error;
 mod expiry;
+mod export;
+mod filter;
 mod header;
 mod history;
+mod in_flight;
 mod key_file;
 mod kind;
 mod leaves;
 mod lock;
 mod log;
 mod merkle;
+mod outcome_kind;
 mod presence;
 mod proof;
 mod reader;
+mod record;
 mod recovery;
 mod retention;
 mod scan;
@@ -61,8 +73,11 @@ mod scribe;
 mod seal;
 mod segment;
 mod source;
+mod stats;
+mod verdict;
 mod verify;
 mod walk;
+mod whole_calls;
 mod writer;
 
 pub use calls::{CallProblem, OPEN_CALLS_MAX, OpenCall};
@@ -76,13 +91,16 @@ pub use config::{
     RECORD_BYTES_FLOOR, RECORD_BYTES_LIMIT, Retention, SEGMENT_BYTES_FLOOR, SEGMENT_BYTES_LIMIT,
 };
 pub use content::Content;
+pub use cursor::{CURSOR_BYTES_MAX, Cursor, Delivery, Mark};
 pub use entry::{
     Administered, Admitted, BUDGETS_MAX, BudgetUse, Completed, Cut, DETAIL_BYTES_MAX, Entry,
     Expired, ModelRef, NAME_BYTES_MAX, Outcome, Parameters, REASONS_MAX, REDACTIONS_MAX,
     REQUEST_ID_BYTES_MAX, RULES_MAX, RedactionCount, Refused, TemplateRef, Timings, Usage,
     VARIABLES_MAX,
 };
-pub use error::{AuditError, Displacement, EntryProblem, Reason};
+pub use error::{AuditError, CursorProblem, Displacement, EntryProblem, Reason};
+pub use export::{Exporter, Format};
+pub use filter::{Criteria, Filter};
 pub use key_file::KeyFileError;
 pub use kind::{Class, EntryType};
 pub use log::{APPENDS_WAITING_MAX, AuditLog, Receipt, Recovery};
@@ -90,10 +108,19 @@ pub use merkle::{
     ConsistencyProof, EMPTY_ROOT, Frontier, Hash, InclusionProof, Nodes, PATH_HASHES_MAX,
     ProofError, leaf_hash, node_hash,
 };
+pub use outcome_kind::{OutcomeKind, OutcomePattern};
 pub use proof::{consistency_proof, inclusion_proof};
 pub use reader::{Reader, Stored, read, read_with};
+pub use record::Record;
 pub use seal::{
     DataKey, IDENTITIES_MAX, Identities, RECIPIENTS_MAX, Recipients, SEAL_TAG_BYTES, SealError,
     WRAPPED_KEY_BYTES_MAX,
 };
+pub use stats::{
+    Collector, Count, Counts, DAYS_MAX, DURATION_US_MAX, Day, DayFigures, Distribution, Latency,
+    NAMES_MAX, RELATIVE_ERROR_MAX, REVIEWS_PENDING_MAX, ReviewFigures, Stats, Totals, Unread,
+    UsageFigures, UsageOfName, Usages,
+};
+pub use verdict::{REVIEW_APPROVED, REVIEW_REJECTED};
 pub use verify::{Verified, VerifiedCheckpoint, Witness, verify, verify_against, verify_with};
+pub use whole_calls::{Call, CallEnd, Calls, EndManner, Event, OPEN_CALLS_BYTES_MAX};

@@ -11,6 +11,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::chain::hex;
+use crate::clear::Subject;
 use crate::clock::wall_time;
 use crate::content::{Content, Contents};
 use crate::entry::Entry;
@@ -38,6 +39,9 @@ pub struct Stored {
     pub segment: u32,
     /// Of what type its entry is, which is known of every record.
     pub entry_type: EntryType,
+    /// Index of the `Admitted` record of the call that it ends, if it ends one; known of every
+    /// record, too.
+    pub ended_call: Option<u64>,
     /// What it says, as far as that can be read.
     pub content: Content,
 }
@@ -115,6 +119,10 @@ impl Reader {
             leaf: hex(&record.leaf),
             segment: self.walk.segment(),
             entry_type: clear.entry_type,
+            ended_call: match clear.subject {
+                Subject::Call(admitted_index) => Some(admitted_index),
+                Subject::Nothing | Subject::Content { .. } => None,
+            },
             content,
         })
     }
