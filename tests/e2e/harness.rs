@@ -225,9 +225,10 @@ impl Drop for Daemon {
     }
 }
 
-fn serve_arguments(state: &State) -> [std::ffi::OsString; 5] {
+fn serve_arguments(state: &State) -> [std::ffi::OsString; 6] {
     [
         "serve".into(),
+        "--audit-plaintext".into(),
         "--port".into(),
         "0".into(),
         "--state-dir".into(),

@@ -15,7 +15,7 @@ const MODEL: &str = concat!(
 fn serve(state: &State, model: &Path) -> Output {
     let mut command = postern();
     command
-        .args(["serve", "--port", "0", "--state-dir"])
+        .args(["serve", "--audit-plaintext", "--port", "0", "--state-dir"])
         .arg(state.path())
         .arg("--model")
         .arg(model);

@@ -44,6 +44,15 @@ impl Content {
             Self::Sealed | Self::Expired => None,
         }
     }
+
+    /// As [`entry`](Self::entry), to keep.
+    #[must_use]
+    pub fn into_entry(self) -> Option<Entry> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Sealed | Self::Expired => None,
+        }
+    }
 }
 
 /// Opens contents, segment by segment.

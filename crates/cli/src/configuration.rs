@@ -144,6 +144,9 @@ impl Configuration {
         if let Some(folder) = &arguments.audit_dir {
             self.audit_dir.clone_from(folder);
         }
+        let audit = &mut self.audit;
+        audit.recipients.extend(arguments.auditors.iter().cloned());
+        audit.plaintext |= arguments.audit_plaintext;
         if let Some(key) = &arguments.token_key {
             self.token_key.clone_from(key);
         }
@@ -288,11 +291,15 @@ impl Section<'_, '_> {
 
     fn into_audit(mut self) -> anyhow::Result<(Option<PathBuf>, AuditConfig)> {
         let dir = self.take_path("dir")?;
-        let config: AuditConfig = self.parse(&["dir"])?;
+        let mut config: AuditConfig = self.parse(&["dir"])?;
+        // Whether content is sealed, flags may still say.
         self.check(config.check(), |error| match error {
             AuditError::Config { field, .. } => Some(field),
+            AuditError::Origin { .. } => Some("origin"),
             _ => None,
         })?;
+        let beside = |path| self.document.folder.join(path);
+        config.signing_key = config.signing_key.map(beside);
         Ok((dir, config))
     }
 
@@ -450,6 +457,7 @@ mod tests {
                 format!("\n{key} = "),
                 format!("\n# {key} = "),
                 format!("\n[{key}]"),
+                format!("\n[audit.{key}]"),
             ];
             assert!(
                 shown.iter().any(|form| EXAMPLE.contains(form)),

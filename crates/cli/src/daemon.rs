@@ -2,7 +2,7 @@
 //! all start here, so none of them has a path of its own.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -25,6 +25,10 @@ pub(crate) const MANIFEST_EXTENSION: &str = "manifest.json";
 
 /// How long a service that no call has reached waits for its last record.
 const UNUSED_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How often the audit log is asked whether a checkpoint is due, and after how many times whether content expires.
+const AUDIT_TEND_INTERVAL: Duration = Duration::from_secs(1);
+const AUDIT_EXPIRY_TICKS: u64 = 600;
 
 /// Number of SIGXFSZ: a write went beyond the size that a file may have (`ulimit -f`).
 const SIGXFSZ: i32 = 25;
@@ -57,6 +61,7 @@ pub(crate) async fn start_service(
     };
     let for_log = Arc::clone(configuration);
     let service = tokio::task::spawn_blocking(move || open(&for_log, parts)).await??;
+    tokio::spawn(tend_audit_log(Arc::downgrade(&service)));
     let for_reload = Arc::clone(configuration);
     service.read_rules_with(move |models| {
         load_rules_for(&for_reload, models).map_err(|error| crate::error::message(&error))
@@ -95,6 +100,24 @@ pub(crate) async fn bind(
         None => {
             close_unused(service).await;
             Ok(None)
+        }
+    }
+}
+
+/// Has the audit log looked after for as long as anybody has the service.
+async fn tend_audit_log(service: Weak<Service>) {
+    let mut ticks = tokio::time::interval(AUDIT_TEND_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for tick in 0_u64.. {
+        ticks.tick().await;
+        let Some(service) = service.upgrade() else {
+            return;
+        };
+        let expires = tick.is_multiple_of(AUDIT_EXPIRY_TICKS);
+        let tending = tokio::task::spawn_blocking(move || service.tend_audit_log(expires));
+        if tending.await.is_err() {
+            log::error!("a defect ended the care of the audit log");
+            return;
         }
     }
 }

@@ -96,9 +96,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::Verify { dir, receipt, json }) => {
             commands::audit::verify(&dir, receipt.as_ref(), json)
         }
-        Command::Audit(AuditCommand::Show { dir, request, json }) => {
-            commands::audit::show(&dir, request.as_deref(), json)
-        }
+        Command::Audit(AuditCommand::Show {
+            dir,
+            request,
+            identity_file,
+            json,
+        }) => commands::audit::show(&dir, request.as_deref(), identity_file.as_deref(), json),
         Command::Reload(reload) => block_on(commands::reload::run(&reload)),
         Command::Review(command) => block_on(commands::review::run(command)),
         Command::Budget(command) => block_on(commands::budget::run(command)),

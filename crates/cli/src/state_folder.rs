@@ -102,6 +102,11 @@ impl StateFolder {
         self.root.join("audit")
     }
 
+    /// The secret key of the demo's own auditor, as `age` reads it.
+    pub(crate) fn auditor(&self) -> PathBuf {
+        self.root.join("auditor.key")
+    }
+
     pub(crate) fn ledger(&self) -> PathBuf {
         self.root.join("ledger.redb")
     }

@@ -226,6 +226,12 @@ pub struct AuditReceipt {
     pub index: u64,
     /// Chain hash up to and with it, 64 lower-case hexadecimal digits.
     pub head: String,
+    /// Its leaf hash in the log's Merkle tree, likewise.
+    #[serde(default)]
+    pub leaf: String,
+    /// The newest checkpoint at that time, a signed note, which may not cover the record yet.
+    #[serde(default)]
+    pub checkpoint: String,
 }
 
 /// A template that a caller may use.

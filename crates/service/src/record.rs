@@ -215,6 +215,8 @@ pub(crate) fn receipt(record: &Receipt) -> AuditReceipt {
     AuditReceipt {
         index: record.index,
         head: record.head.clone(),
+        leaf: record.leaf.clone(),
+        checkpoint: record.checkpoint.clone(),
     }
 }
 
@@ -224,7 +226,11 @@ fn concerns_disk(error: &AuditError) -> bool {
     use AuditError as E;
     matches!(
         error,
-        E::Write { .. } | E::Stopped { .. } | E::Io { .. } | E::Busy { .. }
+        E::Write { .. }
+            | E::Stopped { .. }
+            | E::Io { .. }
+            | E::Busy { .. }
+            | E::DiskNearlyFull { .. }
     )
 }
 

@@ -389,6 +389,30 @@ impl Service {
         Ok(())
     }
 
+    /// Does what the audit log has to have done from time to time: signs a checkpoint where one is due and, with
+    /// `expires`, destroys content that is kept no longer. Blocks.
+    pub fn tend_audit_log(&self, expires: bool) {
+        if let Err(error) = self.audit.checkpoint_if_due() {
+            log::error!(error:% = error; "no checkpoint of the audit log could be written");
+        }
+        if !expires {
+            return;
+        }
+        match self.audit.expire() {
+            Ok(expired) => {
+                for one in expired {
+                    log::info!(
+                        segment = one.segment, class = one.class.name(), reason = one.reason;
+                        "content of the audit log expired"
+                    );
+                }
+            }
+            Err(error) => {
+                log::error!(error:% = error; "content of the audit log could not be expired");
+            }
+        }
+    }
+
     /// All metrics in the Prometheus text format.
     #[must_use]
     pub fn metrics_text(&self) -> String {

@@ -204,6 +204,12 @@ pub(crate) struct DeploymentArguments {
     /// Folder of the audit log [default: STATE/audit]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) audit_dir: Option<PathBuf>,
+    /// Public key (age1...) of an auditor, who alone can read the audit log; may be given several times
+    #[arg(long = "auditor", value_name = "KEY")]
+    pub(crate) auditors: Vec<String>,
+    /// Write the audit log's content for all to read who have the files
+    #[arg(long, conflicts_with = "auditors")]
+    pub(crate) audit_plaintext: bool,
     /// Key that signs and checks tokens [default: STATE/token.key]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) token_key: Option<PathBuf>,
@@ -418,6 +424,9 @@ Examples:
         /// Only the records of this request
         #[arg(long, value_name = "ID")]
         request: Option<String>,
+        /// Secret key of an auditor, as age keeps it, to open what is sealed
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        identity_file: Option<PathBuf>,
         /// Print one JSON object a line
         #[arg(long)]
         json: bool,

@@ -76,6 +76,10 @@ pub(crate) struct Redaction {
 pub(crate) struct Receipt {
     pub(crate) index: u64,
     pub(crate) head: String,
+    #[serde(default)]
+    pub(crate) leaf: String,
+    #[serde(default)]
+    pub(crate) checkpoint: String,
 }
 
 impl Answer {

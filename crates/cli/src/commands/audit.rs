@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use postern_audit::{AuditError, Entry, Outcome, Receipt, Stored};
+use postern_audit::{AuditError, Content, Entry, EntryType, Identities, Outcome, Receipt, Stored};
 use serde_json::json;
 
 use crate::error::CommandError;
@@ -22,10 +22,15 @@ pub(crate) fn verify(dir: &Path, receipt: Option<&Receipt>, as_json: bool) -> an
             "records": verified.records,
             "segments": verified.segments,
             "head": verified.head,
+            "root": verified.root,
+            "signer": verified.signer,
+            "checkpoint": verified.checkpoint,
+            "after_checkpoint": verified.after_checkpoint,
+            "expired_records": verified.expired_records,
             "first_time": verified.first_time,
             "last_time": verified.last_time,
             "receipt_index": receipt.map(|receipt| receipt.index),
-            "open_calls": verified.open_calls.iter().map(|call| &call.request_id).collect::<Vec<_>>(),
+            "open_calls": verified.open_calls.iter().map(|call| call.admitted_index).collect::<Vec<_>>(),
         }));
     }
     let verdict = screen.paint(Tone::Good, verdict(receipt));
@@ -35,6 +40,26 @@ pub(crate) fn verify(dir: &Path, receipt: Option<&Receipt>, as_json: bool) -> an
     screen.line(format_args!("  first       {}", verified.first_time))?;
     screen.line(format_args!("  last        {}", verified.last_time))?;
     screen.line(format_args!("  head        {}", verified.head))?;
+    screen.line(format_args!("  signer      {}", verified.signer))?;
+    if let Some(checkpoint) = &verified.checkpoint {
+        screen.line(format_args!(
+            "  checkpoint  {} records, {}; {} records after it",
+            checkpoint.size, checkpoint.time, verified.after_checkpoint
+        ))?;
+    }
+    if verified.expired_records > 0 {
+        screen.line(format_args!(
+            "  expired     the content of {} records",
+            verified.expired_records
+        ))?;
+    }
+    for step in &verified.clock_steps {
+        screen.line(format_args!(
+            "  clock       set back by {} ms or more before #{}",
+            step.back_us / 1000,
+            step.index
+        ))?;
+    }
     if receipt.is_none() {
         screen.line(format_args!(
             "  end         unknown: only --receipt shows whether the newest records are missing"
@@ -61,13 +86,22 @@ pub(crate) fn verdict(receipt: Option<&Receipt>) -> String {
     }
 }
 
-/// Prints the records, of one request or all.
-pub(crate) fn show(dir: &Path, request: Option<&str>, as_json: bool) -> anyhow::Result<()> {
+/// Prints the records, of one request or all. What is sealed can be read with the identities of a file.
+pub(crate) fn show(
+    dir: &Path,
+    request: Option<&str>,
+    identity_file: Option<&Path>,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let mut screen = Screen::new();
     let mut shown = 0_u64;
-    for stored in postern_audit::read(dir).map_err(|error| classified(dir, error))? {
+    let reader = match identity_file {
+        Some(file) => postern_audit::read_with(dir, Identities::read(file)?),
+        None => postern_audit::read(dir),
+    };
+    for stored in reader.map_err(|error| classified(dir, error))? {
         let stored = stored.map_err(|error| classified(dir, error))?;
-        if request.is_some_and(|id| request_id(&stored.entry) != Some(id)) {
+        if request.is_some_and(|id| stored.entry().and_then(request_id) != Some(id)) {
             continue;
         }
         shown += 1;
@@ -77,7 +111,9 @@ pub(crate) fn show(dir: &Path, request: Option<&str>, as_json: bool) -> anyhow::
                 "time": stored.time,
                 "segment": stored.segment,
                 "head": stored.head,
-                "entry": stored.entry,
+                "leaf": stored.leaf,
+                "type": stored.entry_type.name(),
+                "entry": stored.entry(),
             }))?;
         } else {
             show_record(&mut screen, &stored)?;
@@ -91,34 +127,28 @@ pub(crate) fn show(dir: &Path, request: Option<&str>, as_json: bool) -> anyhow::
 
 fn show_record(screen: &mut Screen, stored: &Stored) -> Result<(), CommandError> {
     let (index, time) = (stored.index, stored.time);
-    let tone = match &stored.entry {
-        Entry::Refused(_) | Entry::Interrupted { .. } => Tone::Bad,
-        Entry::Opened { .. } => Tone::Quiet,
-        Entry::Admitted(_) | Entry::Completed(_) | Entry::Administered(_) => Tone::Heading,
+    let tone = match stored.entry_type {
+        EntryType::Refused | EntryType::Interrupted => Tone::Bad,
+        EntryType::Opened | EntryType::Expired => Tone::Quiet,
+        EntryType::Admitted | EntryType::Completed | EntryType::Administered => Tone::Heading,
     };
-    let what = screen.paint(tone, format_args!("{:<11}", name(&stored.entry)));
-    let request = request_id(&stored.entry).unwrap_or("");
+    let what = screen.paint(tone, format_args!("{:<12}", stored.entry_type.name()));
+    let request = stored.entry().and_then(request_id).unwrap_or("");
     screen.line(format_args!("#{index:<5} {time:.3}  {what} {request}"))?;
-    for line in details(&stored.entry) {
+    let lines = match &stored.content {
+        Content::Entry(entry) => details(entry),
+        Content::Sealed => vec!["sealed; an auditor's --identity-file opens it".to_owned()],
+        Content::Expired => vec!["its content has expired".to_owned()],
+    };
+    for line in lines {
         screen.line(format_args!("       {line}"))?;
     }
     Ok(())
 }
 
-fn name(entry: &Entry) -> &'static str {
-    match entry {
-        Entry::Opened { .. } => "opened",
-        Entry::Admitted(_) => "admitted",
-        Entry::Refused(_) => "refused",
-        Entry::Completed(_) => "completed",
-        Entry::Administered(_) => "administered",
-        Entry::Interrupted { .. } => "interrupted",
-    }
-}
-
 fn request_id(entry: &Entry) -> Option<&str> {
     match entry {
-        Entry::Opened { .. } | Entry::Administered(_) => None,
+        Entry::Opened { .. } | Entry::Administered(_) | Entry::Expired(_) => None,
         Entry::Admitted(admitted) => Some(&admitted.request_id),
         Entry::Refused(refused) => Some(&refused.request_id),
         Entry::Completed(completed) => Some(&completed.request_id),
@@ -195,6 +225,12 @@ fn details(entry: &Entry) -> Vec<String> {
                 administered.detail.escape_debug().to_string(),
             ]
         }
+        Entry::Expired(expired) => vec![format!(
+            "content of {} in segment {}: {}",
+            expired.class.name(),
+            expired.segment,
+            expired.reason
+        )],
         Entry::Interrupted { admitted_index, .. } => {
             vec![format!("admitted as #{admitted_index}, never ended")]
         }

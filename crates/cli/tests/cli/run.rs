@@ -1,6 +1,6 @@
 //! Runs the binary with an environment of its own and keeps what came out.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -56,7 +56,7 @@ pub(crate) fn postern_fed<A: AsRef<OsStr>>(
     stdin: &str,
 ) -> Ran {
     let mut child = command(home)
-        .args(arguments)
+        .args(in_the_clear(arguments))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -72,6 +72,26 @@ pub(crate) fn postern_fed<A: AsRef<OsStr>>(
         stdout: String::from_utf8(output.stdout).expect("UTF-8 on standard output"),
         stderr: String::from_utf8(output.stderr).expect("UTF-8 on standard error"),
     }
+}
+
+/// The arguments, for a command that writes an audit log with the flag that lets the tests look into it, unless they say
+/// themselves who can.
+pub(crate) fn in_the_clear<A: AsRef<OsStr>>(
+    arguments: impl IntoIterator<Item = A>,
+) -> Vec<OsString> {
+    let words = arguments.into_iter().map(|word| word.as_ref().to_owned());
+    let mut words: Vec<OsString> = words.collect();
+    let is = |place: usize, word: &str| words.get(place).is_some_and(|found| found == word);
+    let writes = is(0, "serve") || is(0, "generate") || (is(0, "budget") && is(1, "set"));
+    let says = ["--url", "--auditor", "--audit-plaintext", "--help"];
+    if writes
+        && !words
+            .iter()
+            .any(|word| says.iter().any(|said| word == said))
+    {
+        words.push("--audit-plaintext".into());
+    }
+    words
 }
 
 /// Runs on a terminal of `columns` columns, made by `script` (util-linux), and gives what appeared there.

@@ -15,7 +15,7 @@ struct Daemon {
 impl Daemon {
     fn start(home: &Path, arguments: &[&str]) -> Self {
         let mut child = command(home)
-            .args(["serve", "--port", "0"])
+            .args(["serve", "--port", "0", "--audit-plaintext"])
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

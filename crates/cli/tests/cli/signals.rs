@@ -39,7 +39,13 @@ fn endless() -> tempfile::TempDir {
 /// A local call that takes seconds.
 fn call(home: &Path, more: &[&str]) -> Child {
     command(home)
-        .args(["generate", "--state-dir", "state", "--model"])
+        .args([
+            "generate",
+            "--audit-plaintext",
+            "--state-dir",
+            "state",
+            "--model",
+        ])
         .args(["endless.gguf", "--models", "models.yaml", "--prompts"])
         .args(["prompts", "--policy", "policy.yaml"])
         .args(["--template", "long.v1", "--var", "text=go"])

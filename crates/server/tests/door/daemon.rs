@@ -75,7 +75,7 @@ impl Plan {
         let key = TokenKey::generate().unwrap();
         let audit_dir = folder.path().join("audit");
         std::fs::create_dir(&audit_dir).unwrap();
-        let (audit, _) = AuditLog::open(&audit_dir, &AuditConfig::default()).unwrap();
+        let (audit, _) = AuditLog::open(&audit_dir, &in_the_clear()).unwrap();
         let engine = start_engine(folder.path(), &self.model);
         let (ledger, _) = Ledger::open(&folder.path().join("ledger.redb")).unwrap();
         let service = Service::with_ledger(
@@ -196,7 +196,9 @@ impl Stopping {
 
 fn entries(audit_dir: &Path) -> Vec<Entry> {
     let stored = postern_audit::read(audit_dir).unwrap();
-    stored.map(|stored| stored.unwrap().entry).collect()
+    stored
+        .map(|stored| stored.unwrap().content.into_entry().unwrap())
+        .collect()
 }
 
 pub(crate) fn completed(entries: &[Entry]) -> Vec<Completed> {
@@ -238,4 +240,12 @@ fn start_engine(folder: &Path, model: &[u8]) -> Engine {
         ..EngineConfig::default()
     };
     Engine::start(model, &config).unwrap()
+}
+
+/// A log that tests can look into.
+fn in_the_clear() -> AuditConfig {
+    AuditConfig {
+        plaintext: true,
+        ..AuditConfig::default()
+    }
 }

@@ -7,7 +7,15 @@ use postern_testkit::client::Reply;
 use serde_json::{Value, json};
 
 /// Members whose value differs between runs, wherever they stand.
-const VARYING: &[&str] = &["id", "instance", "head", "sha256", "timings"];
+const VARYING: &[&str] = &[
+    "id",
+    "instance",
+    "head",
+    "leaf",
+    "checkpoint",
+    "sha256",
+    "timings",
+];
 
 /// Status, headers and body; a JSON body as JSON.
 pub(crate) fn shown(reply: &Reply) -> Value {

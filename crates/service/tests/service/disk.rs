@@ -4,13 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postern_audit::{AuditConfig, AuditLog, RECORD_BYTES_FLOOR, SEGMENT_BYTES_FLOOR};
+use postern_audit::{AuditConfig, AuditLog, Entry, RECORD_BYTES_FLOOR, SEGMENT_BYTES_FLOOR};
 use postern_service::{Call, NotReady, RefusalKind};
 use postern_testkit::chain;
 use tempfile::TempDir;
 
 use crate::children::{child_folder, limit_file_bytes, passes};
-use crate::house::{House, LONG_CONTEXT, Plan, call, coffee, drain, first_text, short};
+use crate::house::{
+    House, LONG_CONTEXT, Plan, call, coffee, drain, first_text, in_the_clear, short,
+};
 
 /// A record of such a call fills a segment of [`small_segments`] alone, so
 /// that the next record needs a new file.
@@ -22,6 +24,7 @@ pub(crate) fn small_segments() -> AuditConfig {
     AuditConfig {
         segment_bytes_max: SEGMENT_BYTES_FLOOR,
         record_bytes_max: 4 * RECORD_BYTES_FLOOR,
+        ..in_the_clear()
     }
 }
 
@@ -102,7 +105,12 @@ async fn a_call_whose_last_record_cannot_be_written_is_not_done() {
     house.service.shutdown(Duration::from_secs(60)).await;
     let folder = house.close();
     let (_log, recovery) = AuditLog::open(&dir, &small_segments()).unwrap();
-    assert_eq!(recovery.interrupted, [refusal.id.to_string()]);
+    assert_eq!(recovery.interrupted.len(), 1);
+    let last = postern_audit::read(&dir).unwrap().last().unwrap().unwrap();
+    let Some(Entry::Interrupted { request_id, .. }) = last.entry() else {
+        panic!("{last:?}");
+    };
+    assert_eq!(*request_id, refusal.id.to_string());
     drop(folder);
 }
 

@@ -56,7 +56,7 @@ impl Default for Plan {
             has_ledger: false,
             engine: EngineConfig::default(),
             service: ServiceConfig::default(),
-            audit: AuditConfig::default(),
+            audit: in_the_clear(),
             clock: Clock::system(),
             key: TokenKey::generate().unwrap(),
         }
@@ -181,7 +181,10 @@ impl House {
     /// log is verified on the way.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let stored = postern_audit::read(&self.audit_dir).unwrap();
-        stored.map(|stored| stored.unwrap().entry).skip(1).collect()
+        stored
+            .map(|stored| stored.unwrap().content.into_entry().unwrap())
+            .skip(1)
+            .collect()
     }
 
     pub(crate) fn verify(&self) -> Verified {
@@ -341,4 +344,12 @@ pub(crate) fn shipped_rules() -> RuleSet {
     let templates = TemplateSet::load(&deploy.join("prompts")).unwrap();
     let policy = Policy::load(&deploy.join("policy/policy.yaml")).unwrap();
     RuleSet::new(templates, policy).unwrap()
+}
+
+/// A log that tests can look into.
+pub(crate) fn in_the_clear() -> AuditConfig {
+    AuditConfig {
+        plaintext: true,
+        ..AuditConfig::default()
+    }
 }

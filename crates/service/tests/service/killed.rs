@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use postern_audit::{AuditConfig, AuditLog, Entry};
+use postern_audit::{AuditLog, Content, Entry};
 use postern_engine::{Engine, EngineConfig, ModelManifest, VerifiedModel};
 use postern_governance::Budget;
 use postern_service::{
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::budgets::limited;
 use crate::children::{child, child_folder, limit_file_bytes, passes};
-use crate::house::{claims, drain, short};
+use crate::house::{claims, drain, in_the_clear, short};
 
 const ROUNDS: u64 = 50;
 
@@ -41,7 +41,7 @@ fn service_in(folder: &Path, key: &TokenKey) -> Arc<Service> {
     let manifest = ModelManifest::pin(&folder.join("model.gguf"), "test-model").unwrap();
     let model = VerifiedModel::load(&manifest, &mut |_| {}).unwrap();
     let engine = Engine::start(model, &EngineConfig::default()).unwrap();
-    let (audit, _) = AuditLog::open(&audit_dir(folder), &AuditConfig::default()).unwrap();
+    let (audit, _) = AuditLog::open(&audit_dir(folder), &in_the_clear()).unwrap();
     let (ledger, _) = Ledger::open(&ledger_file(folder)).unwrap();
     Service::with_ledger(
         engine,
@@ -210,8 +210,8 @@ async fn child_that_runs_out_of_disk() {
     assert_eq!(service.ready(), Err(NotReady::BudgetUnavailable));
     let codes: Vec<String> = postern_audit::read(&audit_dir(&folder))
         .unwrap()
-        .filter_map(|stored| match stored.unwrap().entry {
-            Entry::Refused(refused) => Some(refused.code),
+        .filter_map(|stored| match stored.unwrap().content {
+            Content::Entry(Entry::Refused(refused)) => Some(refused.code),
             _ => None,
         })
         .collect();

@@ -7,10 +7,8 @@
 mod report;
 mod stage;
 
-use std::path::PathBuf;
-
 use anyhow::Context;
-use postern_audit::{Entry, Receipt};
+use postern_audit::{Content, Entry, Receipt};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -119,7 +117,7 @@ async fn show(stage: &Stage, url: &str, token: &str, report: &mut Report) -> any
             .generate(&call(TEMPLATE, "wishes", WISHES_WITH_SECRETS, false))
             .await,
     )?;
-    let sanitized = sanitized_in_log(stage.audit_dir(), &outcome)?;
+    let sanitized = sanitized_in_log(stage, &outcome)?;
     report.redacted(&outcome, sanitized.as_deref())?;
     calls.push(Made {
         title: "coffee, with secrets",
@@ -180,12 +178,13 @@ fn answered(result: anyhow::Result<Answer>) -> anyhow::Result<Outcome> {
 }
 
 /// The variable as it stands in the call's audit record, which is what the model saw.
-fn sanitized_in_log(dir: PathBuf, outcome: &Outcome) -> anyhow::Result<Option<String>> {
+fn sanitized_in_log(stage: &Stage, outcome: &Outcome) -> anyhow::Result<Option<String>> {
     let Outcome::Answered(answer) = outcome else {
         return Ok(None);
     };
-    for stored in postern_audit::read(&dir)? {
-        if let Entry::Admitted(admitted) = stored?.entry
+    for stored in postern_audit::read_with(&stage.audit_dir(), stage.auditor()?)? {
+        if let Content::Entry(entry) = stored?.content
+            && let Entry::Admitted(admitted) = entry
             && admitted.request_id == answer.fields.id
         {
             return Ok(admitted.variables.get("wishes").cloned());
@@ -207,6 +206,8 @@ impl Made {
         Some(Receipt {
             index: told.index,
             head: told.head.clone(),
+            leaf: told.leaf.clone(),
+            checkpoint: told.checkpoint.clone(),
         })
     }
 

@@ -244,9 +244,10 @@ impl Report {
             format!("{curl}  {url}/v1/templates"),
             String::new(),
             format!(
-                "{} audit show {}",
+                "{} audit show {} --identity-file {}",
                 quoted(&postern),
-                quoted(&stage.audit_dir())
+                quoted(&stage.audit_dir()),
+                quoted(&stage.auditor_file())
             ),
             String::new(),
         ])

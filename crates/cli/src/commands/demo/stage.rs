@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
+use postern_audit::Identities;
 use postern_governance::{Identity, TemplateId};
 use postern_service::TokenKey;
 use tempfile::TempDir;
@@ -16,7 +17,7 @@ use crate::certificates::{self, CertificateRequest};
 use crate::client::{Credentials, Endpoint};
 use crate::commands::token;
 use crate::configuration::Configuration;
-use crate::state_folder::{Existing, StateFolder};
+use crate::state_folder::{Existing, StateFolder, write_private};
 
 /// Who calls in the demo.
 const IDENTITY: &str = "kiosk";
@@ -50,9 +51,11 @@ impl Stage {
         let folder = StateFolder::new(root);
         let identity: Identity = IDENTITY.parse()?;
         make_certificates(&folder, &identity)?;
+        let auditor = auditor(&folder)?;
         let configuration = Configuration::for_daemon(&ServeArguments {
             deployment: DeploymentArguments {
                 state_dir: Some(folder.root().to_owned()),
+                auditors: auditor.recipients().keys().collect(),
                 ..DeploymentArguments::default()
             },
             address: None,
@@ -114,6 +117,15 @@ impl Stage {
         self.folder.audit()
     }
 
+    pub(super) fn auditor_file(&self) -> PathBuf {
+        self.folder.auditor()
+    }
+
+    /// Who can read the audit log.
+    pub(super) fn auditor(&self) -> anyhow::Result<Identities> {
+        Ok(Identities::read(&self.auditor_file())?)
+    }
+
     pub(super) fn root(&self) -> &Path {
         self.folder.root()
     }
@@ -125,6 +137,17 @@ impl Stage {
     pub(super) fn identity(&self) -> &Identity {
         &self.identity
     }
+}
+
+/// The demo's own auditor, whose key is made unless it is there.
+fn auditor(folder: &StateFolder) -> anyhow::Result<Identities> {
+    let file = folder.auditor();
+    if file.exists() {
+        return Ok(Identities::read(&file)?);
+    }
+    let auditor = Identities::generate();
+    write_private(&file, auditor.to_text().as_bytes(), Existing::Keep)?;
+    Ok(auditor)
 }
 
 fn make_certificates(folder: &StateFolder, identity: &Identity) -> anyhow::Result<()> {
