@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use postern_audit::{AuditConfig, AuditError};
+use postern_audit::{AuditConfig, AuditError, Recipients};
 use postern_engine::{EngineConfig, EngineError};
 use postern_governance::RuleSet;
 use postern_server::{ServerConfig, ServerError};
@@ -125,7 +125,19 @@ impl Configuration {
             .read(&state)?,
         };
         configuration.override_with(arguments);
+        configuration.take_auditors_of(&state)?;
         Ok(configuration)
+    }
+
+    /// Where nothing else says who can read the audit log: those that the state folder names.
+    fn take_auditors_of(&mut self, state: &StateFolder) -> anyhow::Result<()> {
+        let file = state.auditors();
+        if self.audit.plaintext || !self.audit.recipients.is_empty() || !file.exists() {
+            return Ok(());
+        }
+        refuse_strangers(&file)?;
+        self.audit.recipients = Recipients::read(&file)?.keys().collect();
+        Ok(())
     }
 
     fn override_with(&mut self, arguments: &DeploymentArguments) {

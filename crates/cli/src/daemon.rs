@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use anyhow::Context;
-use postern_audit::AuditLog;
+use anyhow::{Context, bail};
+use postern_audit::{AuditError, AuditLog, Recovery};
 use postern_engine::{Engine, ModelManifest, VerifiedModel};
 use postern_governance::{ModelRef, ModelRegistry, Policy, RuleSet, Sanitizer, TemplateSet};
 use postern_server::Server;
@@ -148,7 +148,8 @@ fn prepare(configuration: &Configuration) -> anyhow::Result<Parts> {
 /// Opens the audit log and the ledger, and with them the service.
 fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Service>> {
     let Parts { rules, key, engine } = parts;
-    let (audit, recovery) = AuditLog::open(&configuration.audit_dir, &configuration.audit)?;
+    let (audit, recovery) = open_audit_log(configuration)?;
+    log::info!(signer = audit.signer(); "checkpoints of the audit log are signed with this key");
     if recovery.torn_bytes > 0 || !recovery.interrupted.is_empty() {
         log::warn!(
             torn_bytes = recovery.torn_bytes, interrupted = recovery.interrupted.len();
@@ -169,6 +170,20 @@ fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Servi
         configuration.service.clone(),
         Clock::system(),
     )?)
+}
+
+/// Opens the audit log for writing.
+pub(crate) fn open_audit_log(
+    configuration: &Configuration,
+) -> anyhow::Result<(AuditLog, Recovery)> {
+    match AuditLog::open(&configuration.audit_dir, &configuration.audit) {
+        Err(AuditError::NoRecipients) => bail!(
+            "nothing says who can read the audit log: `postern audit keygen --out auditor.key --state-dir STATE` makes \
+             a key for an auditor, --auditor names the public key of one; with --audit-plaintext everybody can read \
+             the log who has its files"
+        ),
+        opened => Ok(opened?),
+    }
 }
 
 /// The rules as they are now, under which the models that are loaded may go on.

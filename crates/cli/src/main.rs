@@ -96,6 +96,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Audit(AuditCommand::Verify { dir, receipt, json }) => {
             commands::audit::verify(&dir, receipt.as_ref(), json)
         }
+        Command::Audit(AuditCommand::Keygen(arguments)) => commands::auditor::keygen(&arguments),
         Command::Audit(AuditCommand::Show {
             dir,
             request,

@@ -102,6 +102,11 @@ impl StateFolder {
         self.root.join("audit")
     }
 
+    /// Public keys of the auditors, a line each.
+    pub(crate) fn auditors(&self) -> PathBuf {
+        self.root.join("auditors")
+    }
+
     /// The secret key of the demo's own auditor, as `age` reads it.
     pub(crate) fn auditor(&self) -> PathBuf {
         self.root.join("auditor.key")

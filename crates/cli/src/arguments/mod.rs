@@ -154,7 +154,8 @@ pub(crate) struct DemoArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  postern certs dev --dir ./state && postern serve --state-dir ./state
+  postern certs dev --dir ./state && postern audit keygen --out auditor.key --state-dir ./state
+  postern serve --state-dir ./state
   postern serve --config /etc/postern/postern.toml
   postern serve --config postern.toml --port 9443 --model other.manifest.json --models models.yaml
   postern serve --tls-cert server.pem --tls-key server.key --client-ca ca.pem --port 8443")]
@@ -205,6 +206,8 @@ pub(crate) struct DeploymentArguments {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) audit_dir: Option<PathBuf>,
     /// Public key (age1...) of an auditor, who alone can read the audit log; may be given several times
+    ///
+    /// [default: those in STATE/auditors]
     #[arg(long = "auditor", value_name = "KEY")]
     pub(crate) auditors: Vec<String>,
     /// Write the audit log's content for all to read who have the files
@@ -270,7 +273,9 @@ pub(crate) struct RemoteArguments {
         long,
         value_name = "URL",
         value_hint = ValueHint::Url,
-        conflicts_with_all = ["config", "model", "prompts", "policy", "models", "audit_dir", "token_key"]
+        conflicts_with_all = [
+            "config", "model", "prompts", "policy", "models", "audit_dir", "auditors", "audit_plaintext", "token_key",
+        ]
     )]
     pub(crate) url: Option<String>,
     #[command(flatten)]
@@ -431,6 +436,25 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    Keygen(KeygenArguments),
+}
+
+/// Make a key for an auditor, who can read what the daemon records
+///
+/// The secret key goes to a file that only its owner can read, in the form of `age`; the public key is printed. Keep the
+/// secret key away from the device: whoever has it and the log's files can read what was asked.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  postern audit keygen --out auditor.key --state-dir state
+  postern serve --state-dir state --auditor $(postern audit keygen --out auditor.key)")]
+pub(crate) struct KeygenArguments {
+    /// File for the secret key; one that exists is kept
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: PathBuf,
+    /// Add the public key to the auditors of this state folder
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 /// Take secrets and personal data out of a text
@@ -528,6 +552,7 @@ impl Command {
             Self::Serve(_)
             | Self::Token(_)
             | Self::Certs(_)
+            | Self::Audit(AuditCommand::Keygen(_))
             | Self::Sanitize(_)
             | Self::Completions(_) => false,
             Self::Policy(command) => command.json(),

@@ -7,7 +7,6 @@ use std::fmt::Write as _;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use postern_audit::AuditLog;
 use postern_governance::{Account, Adjustment, AppliedLimits, Limits};
 use postern_service::{BudgetChange, BudgetReport, Ledger, change_budget};
 use serde::Deserialize;
@@ -16,7 +15,7 @@ use serde_json::{Value, json};
 use crate::arguments::{BudgetCommand, SetArguments, ShowArguments};
 use crate::commands::generate::remote_client;
 use crate::configuration::Configuration;
-use crate::daemon::load_rules;
+use crate::daemon::{load_rules, open_audit_log};
 use crate::terminal::{Screen, printable};
 
 const ANSWER_LACKS: &str = "the server's answer lacks what every budget has";
@@ -189,7 +188,7 @@ fn change(arguments: &SetArguments) -> anyhow::Result<Value> {
         );
     };
     let ledger = open_ledger(&configuration)?;
-    let (audit, _) = AuditLog::open(&configuration.audit_dir, &configuration.audit)?;
+    let (audit, _) = open_audit_log(&configuration)?;
     let figures = &arguments.figures;
     let change = BudgetChange {
         account: account.clone(),

@@ -1,6 +1,7 @@
 //! The real binary, run as a user runs it.
 
 mod audit;
+mod auditors;
 mod budget;
 mod certs;
 mod configuration;
