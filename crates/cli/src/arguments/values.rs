@@ -26,6 +26,8 @@ pub(super) fn parse_receipt(written: &str) -> Result<Receipt, String> {
     Ok(Receipt {
         index: index.parse().map_err(|_| FORM)?,
         head: head.to_owned(),
+        leaf: String::new(),
+        checkpoint: String::new(),
     })
 }
 
