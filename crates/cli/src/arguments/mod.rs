@@ -44,7 +44,7 @@ Exit codes:
   1  failed: a file, a model, the configuration or the server's answer was not usable
   2  the command line was not understood
   3  refused: a certificate, a token, the policy or a limit said no
-  4  the audit log is damaged or was altered
+  4  the audit log is damaged or was altered, or a proof about it does not hold
   5  the server could not be reached
   6  a check did not pass: `prompt check`, `prompt test`, `policy check` or `model check` failed,
      `sanitize --fail` found something, `policy redteam` missed its goals
