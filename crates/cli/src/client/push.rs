@@ -92,8 +92,8 @@ impl Push {
     /// Pushes one body and waits until the receiver says that it has it.
     ///
     /// # Errors
-    /// [`CommandError::Unreachable`](crate::error::CommandError::Unreachable) where there is no connection or answer, else what the receiver
-    /// says instead of a status of success.
+    /// [`CommandError::Unreachable`](crate::error::CommandError::Unreachable) where there is no
+    /// connection or answer, else what the receiver says instead of a status of success.
     pub(crate) async fn post(
         &self,
         content_type: &'static str,
