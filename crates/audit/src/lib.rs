@@ -20,6 +20,7 @@
 //! | `walk` | all segments in order |
 //! | `content`, `reader` | reading what records say |
 //! | `verify`, `proof`, `leaves` | verifying a log, proofs from it, and the leaf hashes for them |
+//! | `document` | proofs as JSON |
 //! | `scribe` | making headers, records and checkpoints |
 //! | `writer` | group, write, sync, cut back, rotate |
 //! | `disk` | whether there is room for more calls |
@@ -46,6 +47,7 @@ mod config;
 mod content;
 mod cursor;
 mod disk;
+mod document;
 mod encoding;
 mod entry;
 mod error;
@@ -92,6 +94,7 @@ pub use config::{
 };
 pub use content::Content;
 pub use cursor::{CURSOR_BYTES_MAX, Cursor, Delivery, Mark};
+pub use document::ProofDocument;
 pub use entry::{
     Administered, Admitted, BUDGETS_MAX, BudgetUse, Completed, Cut, DETAIL_BYTES_MAX, Entry,
     Expired, ModelRef, NAME_BYTES_MAX, Outcome, Parameters, REASONS_MAX, REDACTIONS_MAX,
@@ -122,5 +125,7 @@ pub use stats::{
     UsageFigures, UsageOfName, Usages,
 };
 pub use verdict::{REVIEW_APPROVED, REVIEW_REJECTED};
-pub use verify::{Verified, VerifiedCheckpoint, Witness, verify, verify_against, verify_with};
+pub use verify::{
+    Verified, VerifiedCheckpoint, Witness, signer, verify, verify_against, verify_with,
+};
 pub use whole_calls::{Call, CallEnd, Calls, EndManner, Event, OPEN_CALLS_BYTES_MAX};

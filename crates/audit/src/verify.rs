@@ -145,6 +145,23 @@ pub fn verify_against(dir: &Path, witness: &Witness) -> Result<Verified, AuditEr
     summary(&walk, (first_us, last_us), head.to_string())
 }
 
+/// The key that signs a log's checkpoints, as the log itself says: an auditor gets it elsewhere.
+/// Its name is that of the device.
+///
+/// # Errors
+/// As [`verify`], of the log's beginning.
+pub fn signer(dir: &Path) -> Result<VerifierKey, AuditError> {
+    let mut walk = Walk::open(dir, History::default(), None)?;
+    if walk.segments() == 0 {
+        return Err(AuditError::NoLog {
+            dir: dir.to_owned(),
+        });
+    }
+    let _first = walk.next()?;
+    let signer = walk.history().signer().cloned();
+    signer.ok_or_else(|| walk.broken(Reason::NoRecords))
+}
+
 fn summary(
     walk: &Walk,
     (first_us, last_us): (i64, i64),

@@ -23,7 +23,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use arguments::{Arguments, AuditCommand, CertsCommand, Command, ModelCommand, TokenCommand};
+use arguments::{Arguments, CertsCommand, Command, ModelCommand, TokenCommand};
 use clap::Parser;
 use error::Exit;
 use log::LevelFilter;
@@ -93,16 +93,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             days,
             existing: existing(force),
         }),
-        Command::Audit(AuditCommand::Verify { dir, receipt, json }) => {
-            commands::audit::verify(&dir, receipt.as_ref(), json)
-        }
-        Command::Audit(AuditCommand::Keygen(arguments)) => commands::auditor::keygen(&arguments),
-        Command::Audit(AuditCommand::Show {
-            dir,
-            request,
-            identity_file,
-            json,
-        }) => commands::audit::show(&dir, request.as_deref(), identity_file.as_deref(), json),
+        Command::Audit(command) => block_on(commands::audit::run(command)),
         Command::Reload(reload) => block_on(commands::reload::run(&reload)),
         Command::Review(command) => block_on(commands::review::run(command)),
         Command::Budget(command) => block_on(commands::budget::run(command)),

@@ -92,9 +92,14 @@ impl Collector {
         }
     }
 
+    /// Takes note of a record that is not wanted and cannot be read.
+    pub fn skip_unread(&mut self, stored: &Stored) {
+        self.in_flight.follow_unread(stored);
+    }
+
     /// Counts a record whose content cannot be read.
     pub fn add_unread(&mut self, stored: &Stored) {
-        self.in_flight.follow_unread(stored);
+        self.skip_unread(stored);
         match stored.content {
             Content::Entry(_) => {}
             Content::Sealed => self.unread.sealed += 1,

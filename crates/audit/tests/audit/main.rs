@@ -12,6 +12,7 @@ mod damage;
 mod directory;
 mod disk_full;
 mod displaced;
+mod documents;
 mod fixtures;
 mod format;
 mod proofs;

@@ -3,6 +3,7 @@
 //! Parsing only: nothing here opens a file or judges a value beyond its form.
 //! `--help` of each command ends with examples that work as written.
 
+pub(crate) mod audit;
 mod budget;
 mod model;
 mod policy;
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use audit::AuditCommand;
 pub(crate) use budget::{BudgetCommand, SetArguments, ShowArguments};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -22,14 +24,13 @@ pub(crate) use model::{ModelCheckArguments, ModelCommand};
 pub(crate) use policy::{
     ExplainArguments, PolicyCheckArguments, PolicyCommand, RedteamArguments, RuleFileArguments,
 };
-use postern_audit::Receipt;
 use postern_governance::{Identity, Right, RuleClass, TemplateId};
 pub(crate) use prompt::{
     CheckArguments, DiffArguments, LiveArguments, LockArguments, PromptCommand, RenderArguments,
     ReportArguments, TestArguments,
 };
 pub(crate) use review::{DecideArguments, ReviewCommand, ReviewerArguments};
-use values::{parse_receipt, parse_share, parse_ttl, parse_variable};
+use values::{parse_share, parse_ttl, parse_variable};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -43,7 +44,7 @@ Exit codes:
   1  failed: a file, a model, the configuration or the server's answer was not usable
   2  the command line was not understood
   3  refused: a certificate, a token, the policy or a limit said no
-  4  the audit log is damaged or was altered
+  4  the audit log is damaged or was altered, or a proof about it does not hold
   5  the server could not be reached
   6  a check did not pass: `prompt check`, `prompt test`, `policy check` or `model check` failed,
      `sanitize --fail` found something, `policy redteam` missed its goals
@@ -95,7 +96,7 @@ pub(crate) enum Command {
     /// Make certificates for development
     #[command(subcommand)]
     Certs(CertsCommand),
-    /// Verify and read the audit log
+    /// Verify, read, prove, export and count the audit log
     #[command(subcommand)]
     Audit(AuditCommand),
     /// Show and set what is left of budgets
@@ -392,71 +393,6 @@ Examples:
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Check that the records found are chained and unaltered
-    ///
-    /// Exit code 0 means that the records found are in order and without a gap, as they were chained.
-    /// Two things leave no trace in the files: that newest records were cut off the end, and that
-    /// someone computed the whole chain anew. Only a receipt kept elsewhere shows them: `audit.index`
-    /// and `audit.head` of any answer. With one, exit code 0 also means that the log is whole up to
-    /// and including the receipt's record.
-    #[command(after_help = "\
-Examples:
-  postern audit verify state/audit
-  postern audit verify state/audit --receipt 7:3f0c…e1
-  postern audit verify state/audit --json && echo unaltered")]
-    Verify {
-        /// Folder of the log
-        #[arg(value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
-        /// Also check that the log is whole up to the record of this receipt
-        #[arg(long, value_name = "INDEX:HEAD", value_parser = parse_receipt)]
-        receipt: Option<Receipt>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print the records, verified as they are read
-    #[command(after_help = "\
-Examples:
-  postern audit show state/audit
-  postern audit show state/audit --request 01JD… --json")]
-    Show {
-        /// Folder of the log
-        #[arg(value_hint = ValueHint::DirPath)]
-        dir: PathBuf,
-        /// Only the records of this request
-        #[arg(long, value_name = "ID")]
-        request: Option<String>,
-        /// Secret key of an auditor, as age keeps it, to open what is sealed
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        identity_file: Option<PathBuf>,
-        /// Print one JSON object a line
-        #[arg(long)]
-        json: bool,
-    },
-    Keygen(KeygenArguments),
-}
-
-/// Make a key for an auditor, who can read what the daemon records
-///
-/// The secret key goes to a file that only its owner can read, in the form of `age`; the public key is printed. Keep the
-/// secret key away from the device: whoever has it and the log's files can read what was asked.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  postern audit keygen --out auditor.key --state-dir state
-  postern serve --state-dir state --auditor $(postern audit keygen --out auditor.key)")]
-pub(crate) struct KeygenArguments {
-    /// File for the secret key; one that exists is kept
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) out: PathBuf,
-    /// Add the public key to the auditors of this state folder
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) state_dir: Option<PathBuf>,
-}
-
 /// Take secrets and personal data out of a text
 ///
 /// Reads UTF-8, writes the same text with `[REDACTED:rule:n]` in the place of each finding; the same
@@ -542,9 +478,7 @@ impl Command {
             Self::Demo(demo) => demo.json,
             Self::Generate(generate) => generate.json,
             Self::Model(model) => model.json(),
-            Self::Audit(AuditCommand::Verify { json, .. } | AuditCommand::Show { json, .. }) => {
-                *json
-            }
+            Self::Audit(audit) => audit.json(),
             Self::Budget(budget) => budget.json(),
             Self::Reload(reload) => reload.json,
             Self::Review(review) => review.json(),
@@ -552,7 +486,6 @@ impl Command {
             Self::Serve(_)
             | Self::Token(_)
             | Self::Certs(_)
-            | Self::Audit(AuditCommand::Keygen(_))
             | Self::Sanitize(_)
             | Self::Completions(_) => false,
             Self::Policy(command) => command.json(),

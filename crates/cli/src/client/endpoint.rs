@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use hyper::Uri;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -98,12 +99,7 @@ impl Endpoint {
 }
 
 fn tls_config(credentials: &Credentials) -> anyhow::Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(&credentials.ca, "--ca")? {
-        roots
-            .add(certificate)
-            .with_context(|| format!("{} holds no usable CA", credentials.ca.display()))?;
-    }
+    let builder = trusting(&credentials.ca)?;
     let chain = read_certificates(&credentials.certificate, "--cert")?;
     let key = PrivateKeyDer::from_pem_file(&credentials.key).with_context(|| {
         let (key, hint) = (&credentials.key, development_hint(&credentials.key));
@@ -112,20 +108,37 @@ fn tls_config(credentials: &Credentials) -> anyhow::Result<ClientConfig> {
             key.display()
         )
     })?;
+    builder.with_client_auth_cert(chain, key).with_context(|| {
+        let (certificate, key) = (&credentials.certificate, &credentials.key);
+        format!(
+            "{} and {} do not belong together",
+            certificate.display(),
+            key.display()
+        )
+    })
+}
+
+/// TLS for a client that trusts the CA in a file and has no certificate of its own.
+///
+/// # Errors
+/// The file holds no usable CA.
+pub(super) fn trusting_config(ca: &Path) -> anyhow::Result<ClientConfig> {
+    Ok(trusting(ca)?.with_no_client_auth())
+}
+
+/// TLS 1.3 with the CA in a file, before it is said how the client shows itself.
+fn trusting(ca: &Path) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates(ca, "--ca")? {
+        roots
+            .add(certificate)
+            .with_context(|| format!("{} holds no usable CA", ca.display()))?;
+    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .context("TLS 1.3 is not available")?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .with_context(|| {
-            let (certificate, key) = (&credentials.certificate, &credentials.key);
-            format!(
-                "{} and {} do not belong together",
-                certificate.display(),
-                key.display()
-            )
-        })
+        .context("TLS 1.3 is not available")?;
+    Ok(builder.with_root_certificates(roots))
 }
 
 fn read_certificates(path: &Path, flag: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {

@@ -6,6 +6,7 @@
 mod answer;
 mod endpoint;
 mod events;
+mod push;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 
 pub(crate) use answer::{Answer, Call, Redaction};
 pub(crate) use endpoint::{Credentials, Endpoint};
+pub(crate) use push::Push;
 
 use crate::error::CommandError;
 use events::EventReader;

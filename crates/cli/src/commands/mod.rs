@@ -1,7 +1,6 @@
 //! One module a command; each is a straight line from its arguments to its output.
 
 pub(crate) mod audit;
-pub(crate) mod auditor;
 pub(crate) mod budget;
 pub(crate) mod certs;
 pub(crate) mod completions;

@@ -127,7 +127,7 @@ fn a_cut_at_a_record_border_is_not_called_whole() {
 
     let without = postern(home.path(), ["audit", "verify", "state/audit"]).exits(0);
     assert!(!without.stdout.contains("whole"), "{without:#?}");
-    let advice = "only --receipt shows whether the newest records are missing";
+    let advice = "only --receipt or --checkpoint shows whether the newest records are missing";
     assert!(without.stdout.contains(advice), "{without:#?}");
     let json = postern(home.path(), ["audit", "verify", "state/audit", "--json"]).exits(0);
     assert!(json.json()["receipt_index"].is_null(), "{json:#?}");

@@ -34,6 +34,10 @@ fn help_says_what_each_command_does() {
     check("audit", &["audit"]);
     check("audit_verify", &["audit", "verify"]);
     check("audit_show", &["audit", "show"]);
+    check("audit_export", &["audit", "export"]);
+    check("audit_prove", &["audit", "prove"]);
+    check("audit_checkpoint", &["audit", "checkpoint"]);
+    check("audit_stats", &["audit", "stats"]);
     check("budget_show", &["budget", "show"]);
     check("budget_set", &["budget", "set"]);
     check("sanitize", &["sanitize"]);
@@ -85,7 +89,25 @@ fn what_is_not_understood_is_a_usage_error() {
     );
     check(&["certs", "dev", "--days", "0"], "1..=365");
     check(&["certs", "dev", "--days", "366"], "1..=365");
-    check(&["audit", "verify", "x", "--receipt", "7"], "INDEX:HEAD");
+    check(&["audit", "verify", "x", "--receipt", "7:x"], "INDEX:HEAD");
+    check(&["audit", "prove", "--proof", "p.json"], "--pubkey");
+    check(&["audit", "prove", "x"], "--index");
+    check(
+        &[
+            "audit",
+            "export",
+            "x",
+            "--format",
+            "ecs",
+            "--to",
+            "udp://x:1",
+        ],
+        "tcp://HOST:PORT",
+    );
+    check(
+        &["audit", "query", "x", "--outcome", "refuse"],
+        "no outcome",
+    );
 }
 
 #[test]

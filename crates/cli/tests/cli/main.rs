@@ -1,6 +1,10 @@
 //! The real binary, run as a user runs it.
 
 mod audit;
+mod audit_export;
+mod audit_log;
+mod audit_proofs;
+mod audit_reports;
 mod auditors;
 mod budget;
 mod certs;

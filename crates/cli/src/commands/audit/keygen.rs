@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use postern_audit::{Identities, Recipients};
 
-use crate::arguments::KeygenArguments;
+use crate::arguments::audit::KeygenArguments;
 use crate::file_rights::refuse_strangers;
 use crate::state_folder::{Existing, StateFolder, refuse_existing, write_private};
 use crate::terminal::Screen;
@@ -16,7 +16,7 @@ use crate::terminal::Screen;
 const MODE_AUDITORS: u32 = 0o644;
 
 /// Makes the key, and names it in the state folder where that was asked for.
-pub(crate) fn keygen(arguments: &KeygenArguments) -> anyhow::Result<()> {
+pub(super) fn run(arguments: &KeygenArguments) -> anyhow::Result<()> {
     refuse_existing(&arguments.out)?;
     let auditor = Identities::generate();
     let public = auditor.recipients().keys().next();

@@ -1,0 +1,117 @@
+//! What a person is told of a record.
+//!
+//! Invariant: what callers wrote is shown escaped, one line each, so that a terminal obeys nothing
+//! of it. Absent: all that `--json` has and nobody reads.
+
+use postern_audit::{Admitted, Entry, Outcome};
+
+/// The request that a record is about.
+pub(super) fn request_id(entry: &Entry) -> Option<&str> {
+    match entry {
+        Entry::Opened { .. } | Entry::Administered(_) | Entry::Expired(_) => None,
+        Entry::Admitted(admitted) => Some(&admitted.request_id),
+        Entry::Refused(refused) => Some(&refused.request_id),
+        Entry::Completed(completed) => Some(&completed.request_id),
+        Entry::Interrupted { request_id, .. } => Some(request_id),
+    }
+}
+
+/// What a person wants to know of a record; `--json` has all of it.
+pub(super) fn details(entry: &Entry) -> Vec<String> {
+    match entry {
+        Entry::Opened { version, cut } => {
+            let mut lines = vec![format!("postern {version}")];
+            if let Some(cut) = cut {
+                lines.push(format!(
+                    "{} torn bytes were cut from segment {}",
+                    cut.bytes, cut.segment
+                ));
+            }
+            lines
+        }
+        Entry::Admitted(admitted) => of_admitted(admitted),
+        Entry::Refused(refused) => {
+            let who = refused.identity.as_deref().unwrap_or("-");
+            let template = refused.template.as_deref().unwrap_or("-");
+            vec![
+                format!(
+                    "{} -> {}: {}",
+                    who.escape_debug(),
+                    template.escape_debug(),
+                    refused.code
+                ),
+                refused.detail.escape_debug().to_string(),
+            ]
+        }
+        Entry::Completed(completed) => {
+            let (usage, outcome) = (&completed.usage, outcome(&completed.outcome));
+            let (read, made) = (usage.prompt_tokens, usage.completion_tokens);
+            let output = short(&completed.output_sha256);
+            vec![format!(
+                "{outcome}, {read} tokens in, {made} out, output sha256 {output}"
+            )]
+        }
+        Entry::Administered(administered) => {
+            let who = administered.identity.as_deref().unwrap_or("at the device");
+            let (action, subject) = (&administered.action, &administered.subject);
+            vec![
+                format!("{who}: {action} {subject}"),
+                administered.detail.escape_debug().to_string(),
+            ]
+        }
+        Entry::Interrupted { admitted_index, .. } => {
+            vec![format!("admitted as #{admitted_index}, never ended")]
+        }
+        Entry::Expired(expired) => {
+            let (class, segment, reason) = (expired.class, expired.segment, &expired.reason);
+            vec![format!(
+                "content of class {class} in segment {segment} destroyed: {reason}"
+            )]
+        }
+    }
+}
+
+fn of_admitted(admitted: &Admitted) -> Vec<String> {
+    let (who, template, model) = (&admitted.identity, &admitted.template, &admitted.model);
+    let mut lines = vec![format!(
+        "{who} -> {} ({}), model {} ({})",
+        template.id,
+        short(&template.sha256),
+        model.id,
+        short(&model.sha256)
+    )];
+    lines.extend(admitted.variables.iter().map(|(name, value)| {
+        // One line a variable, and nothing that a terminal would obey.
+        format!("{name}: {}", value.escape_debug())
+    }));
+    lines.extend(admitted.budgets.iter().map(|budget| {
+        format!(
+            "budget of {}, {}: {} of {} before, {} with this call",
+            budget.account, budget.limit, budget.before, budget.allowed, budget.after
+        )
+    }));
+    lines.extend(admitted.redactions.iter().map(|redaction| {
+        format!(
+            "redacted in {}: {} x{}",
+            redaction.variable, redaction.rule, redaction.count
+        )
+    }));
+    lines
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Completed => "ended by the model".into(),
+        Outcome::Length => "cut at max_tokens".into(),
+        Outcome::Cancelled => "cancelled".into(),
+        Outcome::Deadline => "cut at the deadline".into(),
+        Outcome::Filtered => "ended by the output filter".into(),
+        Outcome::Held { reasons } => format!("held for review: {}", reasons.join(", ")),
+        Outcome::Failed { code } => format!("failed: {code}"),
+    }
+}
+
+/// Enough of a digest to recognize it.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
