@@ -156,9 +156,10 @@ impl Configuration {
         if let Some(folder) = &arguments.audit_dir {
             self.audit_dir.clone_from(folder);
         }
-        let audit = &mut self.audit;
-        audit.recipients.extend(arguments.auditors.iter().cloned());
-        audit.plaintext |= arguments.audit_plaintext;
+        if arguments.audit_plaintext || !arguments.auditors.is_empty() {
+            self.audit.plaintext = arguments.audit_plaintext;
+            self.audit.recipients.clone_from(&arguments.auditors);
+        }
         if let Some(key) = &arguments.token_key {
             self.token_key.clone_from(key);
         }

@@ -38,6 +38,7 @@ fn help_says_what_each_command_does() {
     check("audit_prove", &["audit", "prove"]);
     check("audit_checkpoint", &["audit", "checkpoint"]);
     check("audit_stats", &["audit", "stats"]);
+    check("audit_keygen", &["audit", "keygen"]);
     check("budget_show", &["budget", "show"]);
     check("budget_set", &["budget", "set"]);
     check("sanitize", &["sanitize"]);

@@ -206,7 +206,7 @@ fn progress_is_shown_once_there_is_something_to_measure() {
     fs::copy(coffee_model(), home.path().join("m.gguf")).expect("a copy");
     // Under its own id the embedded registry knows it.
     postern(home.path(), ["model", "pin", "m.gguf", "--id", "coffee-1"]).exits(0);
-    let call = "generate --model m.gguf --state-dir state --template coffee.v1 --var wishes=cake";
+    let call = "generate --audit-plaintext --model m.gguf --state-dir state --template coffee.v1 --var wishes=cake";
     let shown = on_terminal(home.path(), 100, call);
     assert!(shown.contains("checking coffee-1  ["), "{shown:?}");
     assert!(!shown.contains("of 0 B"), "{shown:?}");

@@ -83,12 +83,21 @@ pub(crate) fn in_the_clear<A: AsRef<OsStr>>(
     let mut words: Vec<OsString> = words.collect();
     let is = |place: usize, word: &str| words.get(place).is_some_and(|found| found == word);
     let writes = is(0, "serve") || is(0, "generate") || (is(0, "budget") && is(1, "set"));
-    let says = ["--url", "--auditor", "--audit-plaintext", "--help"];
-    if writes
-        && !words
-            .iter()
-            .any(|word| says.iter().any(|said| word == said))
-    {
+    // What belongs to a server is no local run, and is refused without one.
+    let others = [
+        "--auditor",
+        "--audit-plaintext",
+        "--help",
+        "--url",
+        "--ca",
+        "--cert",
+        "--key",
+        "--token-file",
+    ];
+    let has_other = words
+        .iter()
+        .any(|word| others.iter().any(|other| word == other));
+    if writes && !has_other {
         words.push("--audit-plaintext".into());
     }
     words

@@ -64,6 +64,7 @@ impl LiveModel {
             state_dir: Some(state_dir.clone()),
             model: asked.model.clone(),
             audit_dir: Some(state_dir.join("audit")),
+            audit_plaintext: temporary.is_some(),
             token_key: Some(state_dir.join("token.key")),
             ..DeploymentArguments::default()
         })?;
