@@ -28,7 +28,9 @@ fn a_killed_daemon_leaves_a_log_that_verifies_and_closes_its_calls_on_the_next_s
     let restarted = Daemon::start_with(&state, &slow_model());
     let interrupted = state.entries_of("interrupted");
     assert_eq!(interrupted.len(), 1, "{interrupted:?}");
-    assert_eq!(interrupted[0]["request_id"], open[0]);
+    assert_eq!(interrupted[0]["admitted_index"], open[0]["admitted_index"]);
+    let admitted = &state.entries_of("admitted")[0];
+    assert_eq!(interrupted[0]["request_id"], admitted["request_id"]);
     assert_eq!(state.verified()["open_calls"], serde_json::json!([]));
     drop(restarted);
 }
