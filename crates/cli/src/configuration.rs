@@ -16,6 +16,7 @@ use postern_engine::{EngineConfig, EngineError};
 use postern_governance::RuleSet;
 use postern_server::{ServerConfig, ServerError};
 use postern_service::{ServiceConfig, ServiceError};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -24,6 +25,7 @@ use crate::arguments::{DeploymentArguments, ServeArguments};
 use crate::file_rights::refuse_strangers;
 use crate::known_keys::known_keys;
 use crate::state_folder::StateFolder;
+use crate::witness::WitnessConfig;
 
 /// Bytes of a configuration file at most.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -54,6 +56,8 @@ pub(crate) struct Configuration {
     pub(crate) models: Option<PathBuf>,
     pub(crate) audit_dir: PathBuf,
     pub(crate) audit: AuditConfig,
+    /// Where checkpoints of the audit log are kept besides.
+    pub(crate) witness: WitnessConfig,
     pub(crate) token_key: PathBuf,
     /// File of what budgets of days and months have left.
     pub(crate) ledger: PathBuf,
@@ -181,7 +185,7 @@ impl<'a> Document<'a> {
         let model = take("model").into_model()?;
         let engine = take("engine").into_engine()?;
         let [prompts, policy, sanitizer_rules, models] = take("governance").into_rules()?;
-        let (audit_dir, audit) = take("audit").into_audit()?;
+        let (audit_dir, witness, audit) = take("audit").into_audit()?;
         let (token_key, ledger, service) = take("service").into_service()?;
         let server = take("server").into_server(state)?;
         Ok(Configuration {
@@ -194,6 +198,7 @@ impl<'a> Document<'a> {
             models,
             audit_dir: audit_dir.unwrap_or_else(|| state.audit()),
             audit,
+            witness,
             token_key: token_key.unwrap_or_else(|| state.token_key()),
             ledger: ledger.unwrap_or_else(|| state.ledger()),
             service,
@@ -302,9 +307,10 @@ impl Section<'_, '_> {
         Ok(paths)
     }
 
-    fn into_audit(mut self) -> anyhow::Result<(Option<PathBuf>, AuditConfig)> {
+    fn into_audit(mut self) -> anyhow::Result<(Option<PathBuf>, WitnessConfig, AuditConfig)> {
         let dir = self.take_path("dir")?;
-        let mut config: AuditConfig = self.parse(&["dir"])?;
+        let witness = self.take_witness()?;
+        let mut config: AuditConfig = self.parse(&["dir", "witness"])?;
         // Whether content is sealed, flags may still say.
         self.check(config.check(), |error| match error {
             AuditError::Config { field, .. } => Some(field),
@@ -313,7 +319,7 @@ impl Section<'_, '_> {
         })?;
         let beside = |path| self.document.folder.join(path);
         config.signing_key = config.signing_key.map(beside);
-        Ok((dir, config))
+        Ok((dir, witness, config))
     }
 
     /// The token key, the ledger, and the rest.
@@ -359,6 +365,16 @@ impl Section<'_, '_> {
             bail!("{place}: `{key}` must be a path in quotes");
         };
         Ok(Some(self.document.folder.join(path)))
+    }
+
+    fn take_witness(&mut self) -> anyhow::Result<WitnessConfig> {
+        let Some(value) = self.values.remove("witness") else {
+            return Ok(WitnessConfig::default());
+        };
+        let config = WitnessConfig::deserialize(ValueDeserializer::from(value))
+            .map_err(|error| self.document.located(&error))
+            .context("section [audit.witness]")?;
+        Ok(config.beside(self.document.folder))
     }
 
     /// The section as another crate's configuration; `own` are the keys that were taken before.
@@ -454,6 +470,7 @@ mod tests {
                 "sanitizer-rules",
                 "models",
                 "dir",
+                "witness",
                 "token-key",
                 "ledger",
             ],

@@ -19,6 +19,7 @@ use crate::error::Exit;
 use crate::file_rights::{refuse_strangers, refuse_strangers_within};
 use crate::state_folder::create_folder;
 use crate::terminal::{ByteProgress, Spinner};
+use crate::witness::Witness;
 
 /// Ending of the manifest that `model pin` writes beside a model file.
 pub(crate) const MANIFEST_EXTENSION: &str = "manifest.json";
@@ -52,6 +53,7 @@ pub(crate) async fn start_service(
     configuration: &Arc<Configuration>,
     termination: &mut Termination,
 ) -> anyhow::Result<Option<Arc<Service>>> {
+    let witnesses = configuration.witness.witnesses()?;
     let for_parts = Arc::clone(configuration);
     let preparing = tokio::task::spawn_blocking(move || prepare(&for_parts));
     let parts = tokio::select! {
@@ -61,7 +63,7 @@ pub(crate) async fn start_service(
     };
     let for_log = Arc::clone(configuration);
     let service = tokio::task::spawn_blocking(move || open(&for_log, parts)).await??;
-    tokio::spawn(tend_audit_log(Arc::downgrade(&service)));
+    tokio::spawn(tend_audit_log(Arc::downgrade(&service), witnesses));
     let for_reload = Arc::clone(configuration);
     service.read_rules_with(move |models| {
         load_rules_for(&for_reload, models).map_err(|error| crate::error::message(&error))
@@ -104,8 +106,8 @@ pub(crate) async fn bind(
     }
 }
 
-/// Has the audit log looked after for as long as anybody has the service.
-async fn tend_audit_log(service: Weak<Service>) {
+/// Has the audit log looked after for as long as anybody has the service, and its checkpoints kept elsewhere.
+async fn tend_audit_log(service: Weak<Service>, mut witnesses: Vec<Witness>) {
     let mut ticks = tokio::time::interval(AUDIT_TEND_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for tick in 0_u64.. {
@@ -115,9 +117,14 @@ async fn tend_audit_log(service: Weak<Service>) {
         };
         let expires = tick.is_multiple_of(AUDIT_EXPIRY_TICKS);
         let tending = tokio::task::spawn_blocking(move || service.tend_audit_log(expires));
-        if tending.await.is_err() {
+        let Ok(checkpoint) = tending.await else {
             log::error!("a defect ended the care of the audit log");
             return;
+        };
+        for witness in &mut witnesses {
+            if let Some(checkpoint) = &checkpoint {
+                witness.keep(checkpoint).await;
+            }
         }
     }
 }

@@ -191,6 +191,8 @@ impl From<Refusal> for CommandError {
             | RefusalKind::ReviewOwn
             | RefusalKind::ReviewClosed { .. }
             | RefusalKind::ReviewWhy
+            | RefusalKind::ProofUnknown
+            | RefusalKind::CheckpointForeign
             | RefusalKind::ContextOverflow { .. }
             | RefusalKind::DeadlineExceeded { .. } => true,
             RefusalKind::ShuttingDown

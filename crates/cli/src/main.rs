@@ -18,6 +18,7 @@ mod logging;
 mod state_folder;
 mod terminal;
 mod variables;
+mod witness;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -224,6 +224,11 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> an
     write_file(path, bytes, MODE_PRIVATE, existing)
 }
 
+/// Writes a file that everybody may read.
+pub(crate) fn write_public(path: &Path, bytes: &[u8], existing: Existing) -> anyhow::Result<()> {
+    write_file(path, bytes, MODE_PUBLIC, existing)
+}
+
 /// Fails when `path` exists, even as a dangling link.
 pub(crate) fn refuse_existing(path: &Path) -> anyhow::Result<()> {
     let exists = fs::symlink_metadata(path).is_ok();

@@ -24,6 +24,7 @@ mod identity;
 mod listings;
 mod middleware;
 mod problem;
+mod proofs;
 mod request_body;
 mod reviews;
 mod routes;

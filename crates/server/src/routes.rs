@@ -14,7 +14,7 @@ use crate::ServerConfig;
 use crate::middleware;
 use crate::problem::Problem;
 use crate::request_body::BodyLimits;
-use crate::{budgets, generate, listings, reviews};
+use crate::{budgets, generate, listings, proofs, reviews};
 
 /// What handlers and middleware share.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub(crate) fn router(service: Arc<Service>, config: &ServerConfig) -> Router {
     // Certificate and token.
     let calls = Router::new()
         .route("/v1/generate", post(generate::generate))
+        .route("/v1/audit/{index}/proof", get(proofs::inclusion))
+        .route("/v1/audit/consistency", post(proofs::consistency))
         .route("/v1/budgets", get(budgets::all))
         .route("/v1/budgets/{kind}/{name}", put(budgets::set))
         .route("/v1/reload", post(listings::reload))

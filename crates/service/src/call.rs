@@ -232,6 +232,9 @@ pub struct AuditReceipt {
     /// The newest checkpoint at that time, a signed note, which may not cover the record yet.
     #[serde(default)]
     pub checkpoint: String,
+    /// With this the caller, and nobody else, gets a proof that the record is in the log.
+    #[serde(default)]
+    pub ticket: String,
 }
 
 /// A template that a caller may use.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use postern_audit::{AuditError, Completed, Entry, Outcome, Receipt, Refused, Timings, Usage};
 use postern_governance::{Identity, RuleSet, TemplateId};
 
-use crate::call::{Answer, AnswerEnd, AnswerSource, AnswerTimings, AnswerUsage, AuditReceipt};
+use crate::call::{Answer, AnswerEnd, AnswerSource, AnswerTimings, AnswerUsage};
 use crate::path::Admission;
 use crate::progress::Progress;
 use crate::service::Service;
@@ -128,7 +128,7 @@ impl Service {
                 sha256: admission.prompt.template.sha256.clone(),
             },
             redactions,
-            audit: receipt(record),
+            audit: self.receipt(&admission.identity, record),
         }
     }
 
@@ -207,16 +207,6 @@ impl Service {
             "call ended"
         );
         recorded
-    }
-}
-
-/// What a caller is told of a record.
-pub(crate) fn receipt(record: &Receipt) -> AuditReceipt {
-    AuditReceipt {
-        index: record.index,
-        head: record.head.clone(),
-        leaf: record.leaf.clone(),
-        checkpoint: record.checkpoint.clone(),
     }
 }
 

@@ -69,6 +69,10 @@ pub enum RefusalKind {
     ReviewUnavailable,
     /// As many outputs are held as may be.
     ReviewQueueFull,
+    /// There is no record of the caller's at this index, or the ticket is not of it.
+    ProofUnknown,
+    /// What was handed in is no checkpoint of this device's audit log.
+    CheckpointForeign,
     /// Prompt and answer do not fit into the model's context together.
     ContextOverflow {
         /// Tokens of the prompt.
@@ -208,6 +212,8 @@ impl RefusalKind {
             Self::ReviewWhy => "review-why",
             Self::ReviewUnavailable => "review-unavailable",
             Self::ReviewQueueFull => "review-queue-full",
+            Self::ProofUnknown => "proof-unknown",
+            Self::CheckpointForeign => "checkpoint-foreign",
             Self::ContextOverflow { .. } => "context-overflow",
             Self::DeadlineExceeded { .. } => "deadline-exceeded",
             Self::ShuttingDown => "shutting-down",
@@ -269,6 +275,8 @@ impl fmt::Display for RefusalKind {
             Self::ReviewWhy => write!(f, "a decision needs a reason of 1 to {WHY_BYTES_MAX} bytes"),
             Self::ReviewUnavailable => f.write_str("no output can be held for review"),
             Self::ReviewQueueFull => f.write_str("as many outputs are held for review as may be"),
+            Self::ProofUnknown => f.write_str("the ticket is of no such record of this caller"),
+            Self::CheckpointForeign => f.write_str("it is no checkpoint of this audit log"),
             Self::ContextOverflow {
                 prompt_tokens,
                 max_tokens,

@@ -18,7 +18,6 @@ use crate::call::{Answer, AnswerEnd, AuditReceipt, Caller};
 use crate::ledger::Ledger;
 use crate::path::Admission;
 use crate::progress::Progress;
-use crate::record::receipt;
 use crate::service::Service;
 use crate::{Refusal, RefusalKind, RequestId};
 
@@ -253,7 +252,7 @@ impl Service {
             status: ReviewStatus::Pending,
             reasons: reason_reports(reasons),
             expires: output.expires,
-            audit: receipt(&record),
+            audit: self.receipt(&admission.identity, &record),
         })
     }
 
@@ -354,7 +353,7 @@ impl Service {
             at: self.now(),
         });
         if let Some(answer) = &mut output.answer {
-            answer.audit = receipt(&record);
+            answer.audit = self.receipt(&output.author, &record);
         }
         if !verdict.approve {
             output.forget_text();

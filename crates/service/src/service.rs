@@ -52,7 +52,7 @@ pub struct Service {
     /// Held by whoever decides on a held output or has the rules read again, so that each is done once.
     turn: Mutex<()>,
     pub(crate) rule_source: OnceLock<RuleSource>,
-    tokens: TokenKey,
+    pub(crate) tokens: TokenKey,
     pub(crate) clock: Clock,
     ids: RequestIds,
     desk: Arc<Semaphore>,
@@ -390,14 +390,21 @@ impl Service {
     }
 
     /// Does what the audit log has to have done from time to time: signs a checkpoint where one is due and, with
-    /// `expires`, destroys content that is kept no longer. Blocks.
-    pub fn tend_audit_log(&self, expires: bool) {
-        if let Err(error) = self.audit.checkpoint_if_due() {
-            log::error!(error:% = error; "no checkpoint of the audit log could be written");
+    /// `expires`, destroys content that is kept no longer. Gives the newest checkpoint, a signed note. Blocks.
+    pub fn tend_audit_log(&self, expires: bool) -> Option<String> {
+        if expires {
+            self.expire_audit_log();
         }
-        if !expires {
-            return;
+        match self.audit.checkpoint_if_due() {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(error) => {
+                log::error!(error:% = error; "no checkpoint of the audit log could be written");
+                None
+            }
         }
+    }
+
+    fn expire_audit_log(&self) {
         match self.audit.expire() {
             Ok(expired) => {
                 for one in expired {

@@ -4,6 +4,9 @@
 //! Absent: proofs from the files of a log, which are `proof`'s.
 
 use super::AuditLog;
+use crate::chain::hex;
+use crate::checkpoint::VerifierKey;
+use crate::document::ProofDocument;
 use crate::error::AuditError;
 use crate::merkle::{ConsistencyProof, InclusionProof, Nodes, ProofError};
 use crate::writer::lock;
@@ -30,6 +33,48 @@ impl AuditLog {
     ) -> Result<ConsistencyProof, AuditError> {
         let nodes = self.nodes(new_size)?;
         Ok(ConsistencyProof::build(&nodes, old_size, new_size)?)
+    }
+
+    /// Proves that record `index` is in the tree of the newest checkpoint, in the form that a
+    /// client verifies. Where that checkpoint was signed before the record, a new one is.
+    ///
+    /// # Errors
+    /// As [`AuditLog::inclusion_proof`] and [`AuditLog::checkpoint`].
+    pub fn prove(&self, index: u64) -> Result<ProofDocument, AuditError> {
+        let mut note = self.checkpoint_if_due()?;
+        let mut size = self.size_of("newest checkpoint", &note)?;
+        if size <= index {
+            note = self.checkpoint()?;
+            size = self.size_of("newest checkpoint", &note)?;
+        }
+        let proof = self.inclusion_proof(index, size)?;
+        let leaf = self.nodes(size)?.node(0, index).map_err(ProofError::from)?;
+        Ok(ProofDocument::inclusion(&proof, &hex(&leaf), &note))
+    }
+
+    /// Proves that this log goes on from an older checkpoint of it, a signed note.
+    ///
+    /// # Errors
+    /// [`AuditError::Witness`] if it is not a checkpoint of this log's signer; else as
+    /// [`AuditLog::consistency_proof`] and [`AuditLog::checkpoint`].
+    pub fn prove_continuation(&self, old: &str) -> Result<ProofDocument, AuditError> {
+        let old_size = self.size_of("old checkpoint", old)?;
+        let new = self.checkpoint()?;
+        let new_size = self.size_of("newest checkpoint", &new)?;
+        let proof = self.consistency_proof(old_size, new_size)?;
+        Ok(ProofDocument::consistency(&proof, old, &new))
+    }
+
+    /// How many records a checkpoint covers that this log's key signed.
+    fn size_of(&self, what: &'static str, note: &str) -> Result<u64, AuditError> {
+        let opened = VerifierKey::parse(&self.signer).and_then(|signer| signer.open(note));
+        match opened {
+            Ok(checkpoint) => Ok(checkpoint.size),
+            Err(error) => Err(AuditError::Witness {
+                what,
+                detail: error.to_string(),
+            }),
+        }
     }
 
     /// The tree, which must have as many leaves.

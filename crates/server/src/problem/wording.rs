@@ -88,6 +88,18 @@ pub(super) fn wording(kind: &RefusalKind) -> Wording {
             "Too many outputs are held",
             "As many held outputs are kept as may be, so this one was thrown away; they make room when they are rejected or expire.",
         ),
+        RefusalKind::ProofUnknown => Wording(
+            StatusCode::NOT_FOUND,
+            "proof-unknown",
+            "No such record of yours",
+            "A proof is given for a record of a call of your own, with the ticket that its answer has in audit.",
+        ),
+        RefusalKind::CheckpointForeign => Wording(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "checkpoint-foreign",
+            "Not a checkpoint of this log",
+            "What was sent is not a checkpoint that this device signed for its audit log; send the note as it was, with its last line.",
+        ),
         RefusalKind::ContextOverflow { .. } => Wording(
             StatusCode::UNPROCESSABLE_ENTITY,
             "context-overflow",

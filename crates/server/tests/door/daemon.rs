@@ -126,7 +126,7 @@ pub(crate) struct Daemon {
     pub(crate) key: TokenKey,
     pub(crate) service: Arc<Service>,
     pub(crate) engine: Engine,
-    audit_dir: PathBuf,
+    pub(crate) audit_dir: PathBuf,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), ServerError>>,
     _folder: TempDir,

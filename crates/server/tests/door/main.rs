@@ -9,6 +9,7 @@ mod daemon;
 mod keys;
 mod limits;
 mod log_lines;
+mod proofs;
 mod refusals;
 mod reviews;
 mod shown;

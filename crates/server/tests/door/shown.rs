@@ -13,6 +13,7 @@ const VARYING: &[&str] = &[
     "head",
     "leaf",
     "checkpoint",
+    "ticket",
     "sha256",
     "timings",
 ];
