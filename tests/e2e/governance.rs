@@ -107,6 +107,9 @@ fn a_reload_over_the_api_takes_all_rules_or_none_and_says_why() {
         reason.contains("authorization.cedar:7: rule `kiosk-coffee`: names Role::\"kiosc\""),
         "{reason}"
     );
+    // A person is told it, too.
+    let message = refused["error"]["message"].as_str().expect("a message");
+    assert!(message.contains(reason), "{message}");
     let call = || daemon.generate(&state, "kiosk", "coffee.v1", "wishes=cake");
     succeed(&mut call());
 

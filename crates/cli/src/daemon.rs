@@ -166,6 +166,13 @@ fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Servi
     if let Some(folder) = configuration.ledger.parent() {
         create_folder(folder)?;
     }
+    let kept = std::fs::metadata(&configuration.ledger).is_ok_and(|file| file.len() > 0);
+    if !kept && recovery.records > 0 {
+        log::warn!(
+            file:% = configuration.ledger.display();
+            "the audit log has records and there is no ledger: budgets begin anew, and no output is held"
+        );
+    }
     let (ledger, _) = Ledger::open(&configuration.ledger)?;
     refuse_strangers(&configuration.ledger)?;
     Ok(Service::with_ledger(

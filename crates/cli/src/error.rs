@@ -136,6 +136,9 @@ impl CommandError {
         if let Some(detail) = text("detail") {
             message.push_str(&format!(": {detail}"));
         }
+        if let Some(reason) = text("reason") {
+            message.push_str(&format!(" The reason: {}.", printable(reason)));
+        }
         if let Some(facts) = facts(&problem) {
             message.push_str(&format!(" [{facts}]"));
         }

@@ -199,10 +199,20 @@ impl Wrapper {
     }
 }
 
-/// `text` with everything that a terminal would obey, but line ends and tabs, made visible.
+/// `text` on one line, with everything that a terminal would obey made visible.
+pub(crate) fn on_one_line(text: &str) -> String {
+    printable(text).replace(['\n', '\t'], " ")
+}
+
+/// `text` with everything that a terminal would obey, but line ends and tabs, made visible: control characters, and those
+/// that turn the direction in which text runs.
 pub(crate) fn printable(text: &str) -> String {
+    let turns = |c: char| {
+        let marks = ['\u{200e}', '\u{200f}', '\u{061c}'];
+        matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') || marks.contains(&c)
+    };
     let visible = |c: char| {
-        if c.is_control() && c != '\n' && c != '\t' {
+        if (c.is_control() && c != '\n' && c != '\t') || turns(c) {
             '\u{fffd}'
         } else {
             c

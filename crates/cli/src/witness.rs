@@ -52,7 +52,7 @@ impl WitnessConfig {
             .transpose()?
             .map(|push| Place::Server(Box::new(push)));
         let journal = self.journal.then_some(Place::Journal);
-        let places = [file, server, journal].into_iter().flatten();
+        let places = [journal, file, server].into_iter().flatten();
         Ok(places.map(Witness::new).collect())
     }
 }

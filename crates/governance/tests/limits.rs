@@ -63,6 +63,9 @@ fn a_limit_out_of_bounds_is_an_error_with_its_place() {
         "limits: {tokens_per_day: many}\nidentities: {}\n",
         "limits: {tokens_per_day: 99999999999999999999}\nidentities: {}\n",
         "limits: {tokens_a_day: 5}\nidentities: {}\n",
+        // A line without its number is no way to say that there is no limit.
+        "limits: {tokens_per_day: null}\nidentities: {}\n",
+        "limits: {tokens_per_day: }\nidentities: {}\n",
     ];
     for sections in wrong_kinds {
         let error = policy(sections).unwrap_err();

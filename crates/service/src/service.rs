@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use postern_audit::AuditLog;
 use postern_engine::Engine;
-use postern_governance::{Circumstances, FenceKey, Identity, RuleSet, Source, Template};
+use postern_governance::{Circumstances, Denial, FenceKey, Identity, RuleSet, Source, Template};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::budgets::Budgets;
@@ -309,12 +309,22 @@ impl Service {
         let (service, by) = (Arc::clone(self), caller.clone());
         let done = tokio::task::spawn_blocking(move || {
             let rules = service.rules();
-            let done = work(&service, &by, &rules).map_err(|kind| {
-                let id = service.ids.next();
-                let refusal = Refusal { id, kind };
-                service.record_refusal(&refusal, Some(&by.identity), None, &rules);
-                Box::new(refusal)
-            });
+            // A policy that names an identity no more gives it nothing more, its own held outputs included.
+            let known = match rules.policy.knows(&by.identity) {
+                true => Ok(()),
+                false => {
+                    let identity = by.identity.clone();
+                    Err(RefusalKind::Denied(Denial::UnknownIdentity { identity }))
+                }
+            };
+            let done = known
+                .and_then(|()| work(&service, &by, &rules))
+                .map_err(|kind| {
+                    let id = service.ids.next();
+                    let refusal = Refusal { id, kind };
+                    service.record_refusal(&refusal, Some(&by.identity), None, &rules);
+                    Box::new(refusal)
+                });
             drop(desk);
             done
         });

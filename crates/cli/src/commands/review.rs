@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::arguments::{DecideArguments, ReviewCommand, ReviewerArguments};
 use crate::client::Client;
 use crate::commands::generate::remote_client;
-use crate::terminal::{Screen, Tone, printable, wrap};
+use crate::terminal::{Screen, Tone, on_one_line, printable, wrap};
 
 const ANSWER_LACKS: &str = "the server's answer lacks what every review has";
 /// Columns by which texts are indented.
@@ -146,7 +146,7 @@ fn head(screen: &mut Screen, review: &Shown) -> anyhow::Result<()> {
             "  {verb} by {} at {}: {}",
             printable(&decided.by),
             printable(&decided.at),
-            printable(&decided.why)
+            on_one_line(&decided.why)
         ))?;
     }
     Ok(())

@@ -6,6 +6,9 @@ use std::process::{Child, Command, Stdio};
 
 use crate::run::{Ran, command, home, postern};
 
+/// Longest wait for a witness, which is told within a second.
+const WITNESS_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// A daemon that ends with the test.
 struct Daemon {
     child: Child,
@@ -320,4 +323,31 @@ fn a_registry_without_the_loaded_model_is_not_put_in_force() {
     std::fs::write(&registry, text.replace("medium", "low")).expect("a file");
     reload(&daemon, &mut log, "were read again");
     ask(home.path(), &daemon.url, &kiosk).exits(0);
+}
+
+#[test]
+fn a_witness_keeps_the_newest_checkpoint() {
+    let home = home();
+    let config = "[audit]\ncheckpoint-records = 1\n[audit.witness]\nfile = \"kept/checkpoint\"\njournal = true\n";
+    std::fs::write(home.path().join("postern.toml"), config).expect("a file");
+    std::fs::create_dir(home.path().join("kept")).expect("a folder");
+    postern(home.path(), ["certs", "dev", "--dir", "state"]).exits(0);
+    let arguments = ["--config", "postern.toml", "--state-dir", "state"];
+    let daemon = Daemon::start(home.path(), &arguments);
+    let kept = home.path().join("kept/checkpoint");
+    let begun = std::time::Instant::now();
+    while !kept.exists() {
+        assert!(begun.elapsed() < WITNESS_WAIT_MAX, "no checkpoint is kept");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let log = daemon.terminate();
+    assert!(log.contains("checkpoint of the audit log"), "{log}");
+    let verify = [
+        "audit",
+        "verify",
+        "state/audit",
+        "--checkpoint",
+        "kept/checkpoint",
+    ];
+    postern(home.path(), verify).exits(0);
 }

@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use crate::GovernanceError;
@@ -35,14 +35,27 @@ const PERCENT_MAX: u64 = 100;
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitsFile {
+    #[serde(default, deserialize_with = "written")]
     requests_per_minute: Option<Spanned<i64>>,
+    #[serde(default, deserialize_with = "written")]
     tokens_per_minute: Option<Spanned<i64>>,
+    #[serde(default, deserialize_with = "written")]
     concurrent_calls: Option<Spanned<i64>>,
+    #[serde(default, deserialize_with = "written")]
     prompt_tokens: Option<Spanned<i64>>,
+    #[serde(default, deserialize_with = "written")]
     output_tokens: Option<Spanned<i64>>,
+    #[serde(default, deserialize_with = "written")]
     tokens_per_day: Option<Spanned<i64>>,
+    #[serde(default, deserialize_with = "written")]
     tokens_per_month: Option<Spanned<i64>>,
+    #[serde(default, deserialize_with = "written")]
     warn_percent: Option<Spanned<i64>>,
+}
+
+/// A number that is there if its key is: a line without one would be no limit, which nobody means who writes it.
+fn written<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<i64>>, D::Error> {
+    Spanned::deserialize(from).map(Some)
 }
 
 /// What the policy says of a template, whoever uses it.

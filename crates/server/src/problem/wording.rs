@@ -209,8 +209,8 @@ fn fault_wording(fault: RequestFault) -> Wording {
         RequestFault::Json { .. } => Wording(
             StatusCode::BAD_REQUEST,
             "body-malformed",
-            "The body is not a call",
-            "The body must be one JSON object in UTF-8 with the fields template, variables, max_tokens, temperature, seed and stream, of which only template is required; it is wrong at the given line and column.",
+            "The body is not what this route takes",
+            "The body must be one JSON object in UTF-8 with the fields that the API description names for this route, and no others; it is wrong at the given line and column.",
         ),
     }
 }

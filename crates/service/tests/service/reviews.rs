@@ -307,6 +307,25 @@ async fn without_a_place_to_hold_it_nothing_is_generated() {
     assert_eq!(outcome.end.err().unwrap().kind.code(), "review-unavailable");
 }
 
+#[tokio::test]
+async fn whoever_the_policy_names_no_more_gets_nothing_more() {
+    let (house, _) = house("review: {risk: high}\n");
+    let held = held(&house, "ci-runner", "short.v1").await;
+    let (service, bob) = (&house.service, reviewer(&house, "bob").await);
+    let decided = service.decide_review(&bob, held.id, verdict(true)).await;
+    assert!(decided.is_ok());
+    let author = house.caller("ci-runner", &["short.v1"]).await;
+    assert!(service.review(&author, held.id).await.is_ok());
+
+    let without = POLICY.replace("ci-runner", "somebody");
+    let policy = Policy::from_sources("policy.yaml", &without, &[("team.cedar", CEDAR)]);
+    let templates = TemplateSet::from_sources(TEMPLATES).unwrap();
+    service.replace_rules(RuleSet::new(templates, policy.unwrap()).unwrap());
+    let seen = service.review(&author, held.id).await;
+    assert_eq!(code(seen), "unknown-identity");
+    assert_eq!(code(service.reviews(&author).await), "unknown-identity");
+}
+
 #[test]
 fn an_output_that_finds_no_room_does_not_go_out() {
     let folder = TempDir::new().unwrap();
