@@ -195,7 +195,7 @@ pub(crate) struct ExportArguments {
     /// Write to this file instead of standard output; with --cursor, add to it
     #[arg(long, value_name = "FILE", conflicts_with = "to", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
-    /// Push to a syslog receiver, tcp://HOST:PORT, or by HTTP, https://HOST[:PORT]/PATH
+    /// Push to a syslog receiver, tcp://HOST:PORT, or by HTTP, https://HOST:PORT/PATH
     #[arg(long, value_name = "URL", value_parser = Destination::parse, value_hint = ValueHint::Url)]
     pub(crate) to: Option<Destination>,
     /// Remember in this file what was delivered, and go on there

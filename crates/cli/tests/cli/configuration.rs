@@ -50,7 +50,7 @@ fn what_is_unknown_is_named_with_what_is_known() {
         &[
             "postern.toml:2:1",
             "`segment_bytes_max`",
-            "dir, segment-bytes-max, record-bytes-max",
+            "dir, witness, segment-bytes-max, record-bytes-max",
         ],
     );
     check(
