@@ -107,11 +107,11 @@ pub struct Admitted {
     pub template: TemplateRef,
     /// Checksum of the policy that allowed the call, lower-case hex.
     pub policy_sha256: String,
-    /// Checksum of all that was in force: templates, policy, redaction rules and registry, lower-case hex; empty in
-    /// records of before it was kept.
+    /// Checksum of all that was in force: templates, policy, redaction rules and registry, lower-case hex; empty
+    /// where it is not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rules_sha256: String,
-    /// The rules that permitted the call, by id; none in records of before they were kept.
+    /// The rules that permitted the call, by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<String>,
     /// The sanitized variables, by name.
@@ -120,7 +120,7 @@ pub struct Admitted {
     pub redactions: Vec<RedactionCount>,
     /// The parameters of the generation.
     pub parameters: Parameters,
-    /// What was reserved for it, of each budget that it has; not in records of before there were budgets.
+    /// What was reserved for it, of each budget that it has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub budgets: Vec<BudgetUse>,
 }
@@ -259,8 +259,7 @@ pub struct Administered {
     pub subject: String,
     /// From what to what, for a person.
     pub detail: String,
-    /// Checksum of the rules in force, as in [`Admitted::rules_sha256`]; empty where no rules were loaded, and in
-    /// records of before it was kept.
+    /// Checksum of the rules in force, as in [`Admitted::rules_sha256`]; empty where no rules were loaded.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rules_sha256: String,
 }

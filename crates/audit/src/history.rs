@@ -3,7 +3,7 @@
 //! Invariant: the same rules hold for a verifier and for a recovery, so nothing is opened for
 //! writing that would not verify. Calls are admitted and ended once; one key signs all
 //! checkpoints, and each covers exactly the records before it; sealing counters only go up; and
-//! content is gone only where a later record says so. Memory is the open calls and, while their
+//! content is gone only where a later record says so that a checkpoint of its own segment signs. Memory is the open calls and, while their
 //! record is still to come, the expired classes of segments. Absent: bytes and hashes.
 
 use std::collections::BTreeMap;
@@ -41,7 +41,9 @@ pub(crate) struct History {
     content: [Option<bool>; CLASSES],
     /// Content that is gone, with no record yet that says so.
     unexplained: BTreeMap<ContentKey, Place>,
-    /// Content that is there, although a record says that it expired.
+    /// Content that records of this segment say expired, none of them signed yet.
+    unsigned: Vec<ContentKey>,
+    /// Content that is there, although a signed record says that it expired.
     pub(crate) to_destroy: Vec<ContentKey>,
 }
 
@@ -98,6 +100,8 @@ impl History {
             self.boot.clone_from(&header.body.boot);
             self.clock.begin_run();
         }
+        // Whoever writes such a record signs it before the segment ends; a later opening signs whatever it finds.
+        self.unsigned.clear();
         self.counter = None;
         self.content = [None; CLASSES];
         for class in Class::ALL {
@@ -144,9 +148,7 @@ impl History {
             if segment >= scan.segment() {
                 return Err(Reason::ExpiredUnfinished { segment });
             }
-            if self.unexplained.remove(&(segment, class)).is_none() {
-                self.to_destroy.push((segment, class));
-            }
+            self.unsigned.push((segment, class));
         }
         match self.calls.apply(step, clear.index) {
             Ok(_) => Ok(()),
@@ -233,6 +235,11 @@ impl History {
                 back_us,
             });
         self.after_checkpoint = 0;
+        for key in self.unsigned.drain(..) {
+            if self.unexplained.remove(&key).is_none() {
+                self.to_destroy.push(key);
+            }
+        }
         self.newest = Some(NewestCheckpoint {
             note: note.text,
             checkpoint,

@@ -192,7 +192,7 @@ pub enum Reason {
     },
     /// Content is gone, and nothing in the log says that it was to go.
     #[error(
-        "content of {class} in segment {segment} is gone, and no later record says that it expired"
+        "content of {class} in segment {segment} is gone, and no later record that is signed says that it expired"
     )]
     ExpiredUnrecorded {
         /// The segment.

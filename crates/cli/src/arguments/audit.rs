@@ -13,9 +13,10 @@ pub(crate) enum AuditCommand {
     /// Check that the records found are chained, signed and unaltered
     ///
     /// This needs no secret. Exit code 0 means that the records found are in order and without a gap,
-    /// as they were chained. Two things leave no trace in the files: that newest records were cut off
-    /// the end, and that someone who has the device's signing key computed the whole log anew. A
-    /// receipt or a checkpoint kept elsewhere shows both: with one, exit code 0 also means that the
+    /// as they were chained. Three things leave no trace in the files: that newest records were cut off
+    /// the end, that records after the newest checkpoint, which nobody signed, were altered or
+    /// invented, and that someone who has the device's signing key computed the whole log anew. A
+    /// receipt or a checkpoint kept elsewhere shows it: with one, exit code 0 also means that the
     /// log is whole up to it. And the signer is only what the log says, unless --pubkey names it.
     #[command(after_help = "\
 Examples:
