@@ -437,6 +437,49 @@ fn expire_frames(path: &Path) {
     fs::write(path, rebuilt).unwrap();
 }
 
+/// Appends a record that nobody signed: that the content of a class of segment 1 has expired.
+fn forge_expiry(path: &Path, index: u64, class: u64) {
+    let mut bytes = fs::read(path).unwrap();
+    let offsets = frame_offsets(&bytes);
+    let records = record_offsets(&bytes);
+    let newest = *records.last().unwrap();
+    // Its clocks are those of the record before.
+    let clocks = &bytes[newest + 18..newest + 34];
+    let subject = (class << 32) + 1;
+    let clear = [
+        &[1, 7],
+        &index.to_be_bytes()[..],
+        clocks,
+        &subject.to_be_bytes(),
+        &0_u64.to_be_bytes(),
+    ]
+    .concat();
+    let content = b"{}";
+    let leaf = sha256(&[&[0], &clear, &sha256(&[content])]);
+    let body = [&clear[..], content].concat();
+    let end = *offsets.last().unwrap();
+    let forged = frame(&bytes[end - 32..end], &body, &leaf);
+    bytes.extend(forged);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn destroyed_content_is_not_explained_by_records_that_nobody_signed() {
+    let victim = victim(plain());
+    let records = victim.whole.records;
+    expire_frames(&victim.segment(1));
+    for class in 0..3 {
+        forge_expiry(&victim.last_segment(), records + class, class);
+    }
+    let place = broken(verify(victim.dir.path()));
+    assert!(
+        matches!(place.reason, Reason::ExpiredUnrecorded { segment: 1, .. }),
+        "{place:?}"
+    );
+    let reopened = open(victim.dir.path(), &victim.config);
+    assert_eq!(broken(reopened).reason, place.reason);
+}
+
 /// Where the key area of a segment begins.
 fn key_area(bytes: &[u8]) -> usize {
     20 + u32::from_be_bytes(bytes[12..16].try_into().unwrap()) as usize
