@@ -1,11 +1,11 @@
 //! The hash chain: what binds every stored byte to all bytes before it.
 //!
-//! Invariant: hashes over headers, records, checkpoints and chain links can never be confused, since
+//! Invariant: hashes over headers, records, other frames and chain links can never be confused, since
 //! each begins with its own prefix. A record's link covers its leaf hash, and the leaf covers the
 //! content by its digest alone: so content can be destroyed one day while chain and tree still
 //! verify, and what the clear part says stays proven. The leaf hash is that of RFC 6962, section 2.1,
-//! over those bytes. Absent: keys. Whoever can write the files can compute a new chain; only a
-//! head or a checkpoint that was kept elsewhere, or the signer's key, shows that.
+//! over those bytes. Absent: keys. Whoever can write the files can compute a new chain, but
+//! not the signatures in it, which `signature` makes.
 
 use std::fmt;
 
@@ -20,6 +20,7 @@ pub(crate) const HASH_BYTES: usize = 32;
 pub(crate) const LEAF_BYTES: usize = CLEAR_BYTES + HASH_BYTES;
 
 const CHECKPOINT_PREFIX: &[u8] = &[2];
+const SIGNATURE_PREFIX: &[u8] = &[3];
 const SEGMENT_PREFIX: &[u8] = b"postern-audit/segment/v2\0";
 const FRAME_PREFIX: &[u8] = b"postern-audit/frame/v2\0";
 
@@ -31,7 +32,7 @@ impl Head {
     /// The head before the first segment.
     pub(crate) const GENESIS: Self = Self([0; HASH_BYTES]);
 
-    /// Head after a frame with this digest: a record's leaf hash, or that of a checkpoint.
+    /// Head after a frame with this digest: a record's leaf hash, or that of another frame's body.
     pub(crate) fn after(&self, digest: &Hash) -> Self {
         Self(sha256(&[FRAME_PREFIX, &self.0, digest]))
     }
@@ -66,6 +67,11 @@ pub(crate) fn content_digest(content: &[u8]) -> Hash {
 /// Digest of the body of a checkpoint's frame.
 pub(crate) fn checkpoint_digest(body: &[u8]) -> Hash {
     sha256(&[CHECKPOINT_PREFIX, body])
+}
+
+/// Digest of the body of a signature's frame.
+pub(crate) fn signature_digest(body: &[u8]) -> Hash {
+    sha256(&[SIGNATURE_PREFIX, body])
 }
 
 /// Lower-case hex.

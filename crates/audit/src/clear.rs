@@ -13,6 +13,8 @@ pub(crate) const KIND_RECORD: u8 = 1;
 pub(crate) const KIND_CHECKPOINT: u8 = 2;
 /// First byte of a frame's body that holds a record whose content was destroyed.
 pub(crate) const KIND_EXPIRED: u8 = 3;
+/// First byte of a frame's body that holds a signature.
+pub(crate) const KIND_SIGNATURE: u8 = 4;
 /// Bytes of the clear part.
 pub(crate) const CLEAR_BYTES: usize = 42;
 

@@ -96,7 +96,7 @@ fn write_without(
                 (is_expiring.then(|| body_without(scan.body())), record.head)
             }
             Frame::Record(record) => (None, record.head),
-            Frame::Checkpoint(_) => (None, scan.tip().head),
+            Frame::Checkpoint(_) | Frame::Signature(_) => (None, scan.tip().head),
             Frame::Torn(_) | Frame::End => break,
         };
         let body = body.as_deref().unwrap_or(scan.body());

@@ -1,10 +1,10 @@
 //! What a log's frames say about each other, judged in order and without a key.
 //!
 //! Invariant: the same rules hold for a verifier and for a recovery, so nothing is opened for
-//! writing that would not verify. Calls are admitted and ended once; one key signs all
-//! checkpoints, and each covers exactly the records before it; sealing counters only go up; and
-//! content is gone only where a later record says so that a checkpoint of its own segment signs. Memory is the open calls and, while their
-//! record is still to come, the expired classes of segments. Absent: bytes and hashes.
+//! writing that would not verify. Calls are admitted and ended once; one key signs everything, and
+//! each checkpoint covers exactly the records before it; sealing counters only go up; and content
+//! is gone only where a later record says so. Memory is the open calls and, while their record is
+//! still to come, the expired classes of segments. Absent: bytes and hashes.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use crate::clear::Subject;
 use crate::clock::{ClockStep, ClockWatch, wall_time};
 use crate::error::{AuditError, Reason};
 use crate::kind::{CLASSES, Class};
-use crate::scan::{Record, SegmentScan, StoredNote};
+use crate::scan::{Frame, Record, SegmentScan, StoredNote, StoredSignature};
+use crate::signature::is_signed;
 
 /// One class of one segment.
 pub(crate) type ContentKey = (u32, Class);
@@ -41,9 +42,9 @@ pub(crate) struct History {
     content: [Option<bool>; CLASSES],
     /// Content that is gone, with no record yet that says so.
     unexplained: BTreeMap<ContentKey, Place>,
-    /// Content that records of this segment say expired, none of them signed yet.
-    unsigned: Vec<ContentKey>,
-    /// Content that is there, although a signed record says that it expired.
+    /// The last signature of this segment, which vouches for all before it.
+    signature: Option<StoredSignature>,
+    /// Content that is there, although a record says that it expired.
     pub(crate) to_destroy: Vec<ContentKey>,
 }
 
@@ -100,8 +101,7 @@ impl History {
             self.boot.clone_from(&header.body.boot);
             self.clock.begin_run();
         }
-        // Whoever writes such a record signs it before the segment ends; a later opening signs whatever it finds.
-        self.unsigned.clear();
+        self.signature = None;
         self.counter = None;
         self.content = [None; CLASSES];
         for class in Class::ALL {
@@ -121,7 +121,7 @@ impl History {
         step: &CallStep,
     ) -> Result<(), AuditError> {
         self.judge_record(scan, record, step)
-            .map_err(|reason| scan.broken_record(record, reason))?;
+            .map_err(|reason| self.first_fault(scan, scan.broken_record(record, reason)))?;
         let clear = &record.clear;
         self.clock
             .see((clear.wall_us, clear.monotonic_us), |back_us| ClockStep {
@@ -148,7 +148,10 @@ impl History {
             if segment >= scan.segment() {
                 return Err(Reason::ExpiredUnfinished { segment });
             }
-            self.unsigned.push((segment, class));
+            let key = (segment, class);
+            if self.unexplained.remove(&key).is_none() {
+                self.to_destroy.push(key);
+            }
         }
         match self.calls.apply(step, clear.index) {
             Ok(_) => Ok(()),
@@ -204,7 +207,25 @@ impl History {
         let index = scan.tip().index();
         let offset = note.offset;
         self.judge_checkpoint(scan, note)
-            .map_err(|reason| scan.broken_at(offset, index, reason))
+            .map_err(|reason| self.first_fault(scan, scan.broken_at(offset, index, reason)))
+    }
+
+    /// Takes a signature, which counts if it is the last of its segment.
+    pub(crate) fn signature(&mut self, signature: StoredSignature) {
+        self.signature = Some(signature);
+    }
+
+    /// Checks that the log's key signed the segment that was read to its end.
+    pub(crate) fn end_segment(&mut self, scan: &SegmentScan) -> Result<(), AuditError> {
+        match self.signature.take() {
+            Some(signature) if !is_by_signer(scan, &signature) => Err(first_not_signed(scan)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// This fault, unless an earlier one led to it that only a signature shows.
+    fn first_fault(&mut self, scan: &SegmentScan, fault: AuditError) -> AuditError {
+        self.end_segment(scan).err().unwrap_or(fault)
     }
 
     fn judge_checkpoint(&mut self, scan: &SegmentScan, note: StoredNote) -> Result<(), Reason> {
@@ -235,17 +256,35 @@ impl History {
                 back_us,
             });
         self.after_checkpoint = 0;
-        for key in self.unsigned.drain(..) {
-            if self.unexplained.remove(&key).is_none() {
-                self.to_destroy.push(key);
-            }
-        }
         self.newest = Some(NewestCheckpoint {
             note: note.text,
             checkpoint,
             time,
         });
         Ok(())
+    }
+}
+
+fn is_by_signer(scan: &SegmentScan, signature: &StoredSignature) -> bool {
+    is_signed(&scan.header().signer, &signature.head, &signature.bytes)
+}
+
+/// Reads a segment again whose last signature is wrong, to find where it begins to be.
+fn first_not_signed(scan: &SegmentScan) -> Result<AuditError, AuditError> {
+    let mut again = SegmentScan::open_alone(scan.path().to_owned(), scan.segment())?;
+    let mut first = again.tip().index();
+    loop {
+        match again.next()? {
+            Frame::Signature(signature) if is_by_signer(&again, &signature) => {
+                first = again.tip().index();
+            }
+            Frame::Signature(StoredSignature { offset, .. }) => {
+                return Ok(again.broken_at(offset, first, Reason::Signature));
+            }
+            Frame::Record(_) | Frame::Checkpoint(_) => {}
+            // Only where somebody changes the file meanwhile.
+            Frame::Torn(_) | Frame::End => return Ok(again.broken(Reason::Signature)),
+        }
     }
 }
 

@@ -12,12 +12,12 @@
 //! | `clear` | what of a record is never sealed |
 //! | `seal` | data keys, sealed contents, auditors |
 //! | `chain`, `merkle` | hashes in a row, hashes in a tree, proofs |
-//! | `checkpoint` | signed notes over the tree |
+//! | `checkpoint`, `signature` | signed notes over the tree, signatures over the chain |
 //! | `segment` | names, headers, frames, durable files |
 //! | `source`, `header`, `scan` | reading and judging one segment |
 //! | `history` | what frames say about each other; the same rules for verifier and recovery |
 //! | `calls`, `clock` | which calls are open, which clocks were set back |
-//! | `walk` | all segments in order |
+//! | `walk`, `kept` | all segments in order, and the checkpoint beside them |
 //! | `content`, `reader` | reading what records say |
 //! | `verify`, `proof`, `leaves` | verifying a log, proofs from it, and the leaf hashes for them |
 //! | `document` | proofs as JSON |
@@ -57,6 +57,7 @@ mod filter;
 mod header;
 mod history;
 mod in_flight;
+mod kept;
 mod key_file;
 mod kind;
 mod leaves;
@@ -74,6 +75,7 @@ mod scan;
 mod scribe;
 mod seal;
 mod segment;
+mod signature;
 mod source;
 mod stats;
 mod verdict;

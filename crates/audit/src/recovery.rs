@@ -235,9 +235,11 @@ impl Staged {
                     }
                 }
                 Frame::Checkpoint(note) => staged.history.checkpoint(&scan, note)?,
+                Frame::Signature(signature) => staged.history.signature(signature),
                 Frame::Torn(_) | Frame::End => break,
             }
         }
+        staged.history.end_segment(&scan)?;
         staged.joint = Joint {
             segment: survey.joint.segment + 1,
             tip: scan.tip().clone(),
@@ -292,6 +294,7 @@ fn begin(
         }
     }
     let note = scribe.checkpoint(&mut tip, &mut bytes);
+    scribe.sign(&mut tip, &mut bytes);
     let (file, identity) = stage(dir, &bytes).map_err(failed)?;
     recovery.torn_bytes += torn.as_ref().map_or(0, |cut| cut.bytes);
     cut_tail(dir, torn)?;

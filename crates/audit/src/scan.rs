@@ -1,22 +1,28 @@
 //! Reads one segment and judges each byte of it.
 //!
-//! Invariant: a frame is handed out only if its hash follows from its bytes and all bytes before.
-//! Damage is called torn only at the end of the last segment and only in a form that a broken-off
-//! write leaves: the file ends within a frame, or the end of the frame and all that follows are
-//! zero bytes, as a file system leaves blocks it never wrote. Everything else is broken.
+//! Invariant: a frame is handed out only if its hash follows from its bytes and all bytes before, and
+//! a signature follows it. Damage is called torn only after the last signature of the last segment,
+//! and only in a form that a broken-off write leaves: whole frames, then the file ends within a
+//! frame, or the end of the frame and all that follows are zero bytes, as a file system leaves
+//! blocks it never wrote. Nobody was answered about such frames. Everything else is broken.
 //! Absent: any write, any key; what one frame means for the others, which is `history`'s. Memory
 //! is one frame, whatever the file's length.
 
 use std::path::{Path, PathBuf};
 
-use crate::chain::{HASH_BYTES, Head, checkpoint_digest, content_digest, hex, record_leaf};
-use crate::clear::{CLEAR_BYTES, Clear, KIND_CHECKPOINT, KIND_EXPIRED, KIND_RECORD};
+use crate::chain::{
+    HASH_BYTES, Head, checkpoint_digest, content_digest, hex, record_leaf, signature_digest,
+};
+use crate::clear::{
+    CLEAR_BYTES, Clear, KIND_CHECKPOINT, KIND_EXPIRED, KIND_RECORD, KIND_SIGNATURE,
+};
 use crate::config::RECORD_BYTES_LIMIT;
 use crate::entry::Cut;
 use crate::error::{AuditError, Reason};
 use crate::header::{HeaderError, SegmentHeader, Tip, read_header};
 use crate::merkle::Hash;
 use crate::segment::{FRAME_BYTES, FRAME_PREFIX_BYTES};
+use crate::signature::{SIGNATURE_BODY_BYTES, SIGNATURE_BYTES, SIGNATURE_FRAME_BYTES};
 use crate::source::{Source, SourceError};
 
 /// Bytes of a checkpoint's frame before the note: kind, wall time, monotonic time.
@@ -47,11 +53,22 @@ pub(crate) struct StoredNote {
     pub(crate) text: String,
 }
 
+/// A signature whose place in the chain is verified, and not yet itself.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredSignature {
+    /// Where its frame begins in the segment, in bytes.
+    pub(crate) offset: u64,
+    /// The head that it signs.
+    pub(crate) head: Head,
+    pub(crate) bytes: [u8; SIGNATURE_BYTES],
+}
+
 /// What stands next in a segment.
 #[derive(Debug)]
 pub(crate) enum Frame {
     Record(Record),
     Checkpoint(StoredNote),
+    Signature(StoredSignature),
     Torn(Cut),
     End,
 }
@@ -67,7 +84,10 @@ pub(crate) struct Joint {
 #[derive(Debug)]
 pub(crate) struct SegmentScan {
     source: Source,
-    is_last: bool,
+    /// In the last segment, where its last signature ends: only after it can a write be torn.
+    signed_end: Option<u64>,
+    /// Whether the frame that was read last is a signature.
+    ends_signed: bool,
     header: SegmentHeader,
     segment: u32,
     /// Where the next frame begins.
@@ -111,9 +131,15 @@ impl SegmentScan {
         })?;
         let (header, mut tip) = read;
         tip.head = header.head;
+        let signed_end = if is_last {
+            signed_end(&source, header.bytes)?
+        } else {
+            None
+        };
         Ok(Self {
             source,
-            is_last,
+            signed_end,
+            ends_signed: false,
             segment,
             offset: header.bytes,
             header,
@@ -122,8 +148,35 @@ impl SegmentScan {
         })
     }
 
-    /// Reads and judges the next frame.
+    /// Reads and judges the next frame that is signed, or what stands after the last.
     pub(crate) fn next(&mut self) -> Result<Frame, AuditError> {
+        if self.signed_end == Some(self.offset) {
+            return self.read_unsigned();
+        }
+        let frame = self.next_frame()?;
+        match frame {
+            Frame::End if !self.ends_signed => return Err(self.broken(Reason::NotSigned)),
+            Frame::End => {}
+            _ => self.ends_signed = matches!(frame, Frame::Signature(_)),
+        }
+        Ok(frame)
+    }
+
+    /// Judges what follows the last signature of the log: nothing, or a write that was broken off.
+    fn read_unsigned(&mut self) -> Result<Frame, AuditError> {
+        let (offset, tip) = (self.offset, self.tip.clone());
+        let end = loop {
+            match self.next_frame()? {
+                end @ (Frame::Torn(_) | Frame::End) => break end,
+                _ => {}
+            }
+        };
+        let is_more = self.offset > offset || matches!(end, Frame::Torn(_));
+        (self.offset, self.tip) = (offset, tip);
+        if is_more { self.torn() } else { Ok(Frame::End) }
+    }
+
+    fn next_frame(&mut self) -> Result<Frame, AuditError> {
         let mut prefix = [0; FRAME_PREFIX_BYTES];
         match self.source.fill(&mut prefix)? {
             0 => return Ok(Frame::End),
@@ -224,6 +277,14 @@ impl SegmentScan {
         if kind == KIND_CHECKPOINT {
             return self.read_note(body).map(Frame::Checkpoint);
         }
+        if kind == KIND_SIGNATURE {
+            let bytes = body[1..].try_into();
+            return Ok(Frame::Signature(StoredSignature {
+                offset: self.offset,
+                head: self.tip.head,
+                bytes: bytes.expect("the length was judged"),
+            }));
+        }
         let clear =
             Clear::decode(&self.clear_bytes()).map_err(|detail| Reason::RecordBody { detail })?;
         if clear.index != self.tip.index() {
@@ -265,19 +326,24 @@ impl SegmentScan {
     }
 
     fn ends_within(&mut self, missing: usize) -> Result<Frame, AuditError> {
-        if self.is_last {
+        if self.may_be_torn() {
             return self.torn();
         }
         let missing = missing as u64;
         Err(self.broken(Reason::EndsWithin { missing }))
     }
 
-    /// Whether this is the last segment and all bytes from here on are zero.
+    /// Whether all bytes from here on are zero, where that can be.
     fn unwritten_to_the_end(&mut self) -> Result<bool, AuditError> {
-        Ok(self.is_last && self.source.is_zero_to_the_end()?)
+        Ok(self.may_be_torn() && self.source.is_zero_to_the_end()?)
     }
 
-    /// Describes everything after the last whole frame.
+    /// Whether the frame that begins here may be the trace of a crash.
+    fn may_be_torn(&self) -> bool {
+        self.signed_end.is_some_and(|end| self.offset >= end)
+    }
+
+    /// Describes everything from here on.
     fn torn(&mut self) -> Result<Frame, AuditError> {
         let (bytes, digest) = self.source.digest_from(self.offset)?;
         Ok(Frame::Torn(Cut {
@@ -309,6 +375,40 @@ impl SegmentScan {
     }
 }
 
+/// Where the last signature ends in a segment whose frames begin at `start`, going by lengths alone;
+/// what stands there is judged when it is read. `None` if there is none.
+fn signed_end(source: &Source, start: u64) -> Result<Option<u64>, AuditError> {
+    let end = source.bytes();
+    // So it is of each log that was not broken off in a write.
+    let last = end.checked_sub(SIGNATURE_FRAME_BYTES as u64);
+    if let Some(last) = last.filter(|&last| last >= start)
+        && let Some((SIGNATURE_BODY_BYTES, KIND_SIGNATURE)) = peek(source, last)?
+    {
+        return Ok(Some(end));
+    }
+    let mut signed_end = None;
+    let mut offset = start;
+    while let Some((length, kind)) = peek(source, offset)? {
+        offset += (FRAME_BYTES + length) as u64;
+        if kind == KIND_SIGNATURE && offset <= end {
+            signed_end = Some(offset);
+        }
+    }
+    Ok(signed_end)
+}
+
+/// Length and kind of the frame that begins here, if one may.
+fn peek(source: &Source, offset: u64) -> Result<Option<(usize, u8)>, AuditError> {
+    let mut beginning = [0; FRAME_PREFIX_BYTES + 1];
+    if !source.peek(offset, &mut beginning)? {
+        return Ok(None);
+    }
+    let [prefix @ .., kind] = beginning;
+    let [length, complement] = big_endian_pair(prefix);
+    let is_length = length == !complement && (1..=RECORD_BYTES_LIMIT).contains(&length);
+    Ok(is_length.then_some((length as usize, kind)))
+}
+
 /// What the chain covers of a frame with this body.
 fn frame_digest(body: &[u8]) -> Result<Hash, Reason> {
     let kind = body[0];
@@ -324,7 +424,8 @@ fn frame_digest(body: &[u8]) -> Result<Hash, Reason> {
             let digest = body[CLEAR_BYTES..].try_into();
             Ok(record_leaf(clear, &digest.expect("the length was judged")))
         }
-        (KIND_RECORD | KIND_CHECKPOINT | KIND_EXPIRED, _) => Err(misfit),
+        (KIND_SIGNATURE, _) if body.len() == SIGNATURE_BODY_BYTES => Ok(signature_digest(body)),
+        (KIND_RECORD | KIND_CHECKPOINT | KIND_EXPIRED | KIND_SIGNATURE, _) => Err(misfit),
         _ => Err(Reason::FrameKind { found: kind }),
     }
 }

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::chain::{checkpoint_digest, content_digest, hex, record_leaf};
+use crate::chain::{checkpoint_digest, content_digest, hex, record_leaf, signature_digest};
 use crate::checkpoint::{Checkpoint, SigningKey};
-use crate::clear::{CLEAR_BYTES, Clear, KIND_CHECKPOINT, Subject};
+use crate::clear::{CLEAR_BYTES, Clear, KIND_CHECKPOINT, KIND_SIGNATURE, Subject};
 use crate::clock::monotonic_us;
 use crate::config::AuditConfig;
 use crate::content::associated_data;
@@ -22,6 +22,7 @@ use crate::merkle::Hash;
 use crate::scan::CHECKPOINT_PREFIX_BYTES;
 use crate::seal::{DataKey, Recipients, SEAL_TAG_BYTES, SealError};
 use crate::segment::{FRAME_BYTES, Header, KeyArea, WrappedKey, encode_frame, encode_header};
+use crate::signature::sign;
 
 /// Most bytes of a record's body that are not the entry's.
 pub(crate) const ENVELOPE_BYTES: usize = CLEAR_BYTES + SEAL_TAG_BYTES;
@@ -195,6 +196,14 @@ impl Scribe {
         body.extend_from_slice(note.as_bytes());
         tip.head = encode_frame(out, &tip.head, &body, &checkpoint_digest(&body));
         note
+    }
+
+    /// Appends the frame that signs everything up to `tip` to `out`, and moves `tip` after it. Each
+    /// write ends with one.
+    pub(crate) fn sign(&self, tip: &mut Tip, out: &mut Vec<u8>) {
+        let mut body = vec![KIND_SIGNATURE];
+        body.extend_from_slice(&sign(&self.signing, &tip.head));
+        tip.head = encode_frame(out, &tip.head, &body, &signature_digest(&body));
     }
 
     /// Most bytes of a checkpoint's frame.

@@ -1,7 +1,8 @@
 //! The bytes of a segment: its name, its header, its frames. See FORMAT.md.
 //!
-//! Invariant: a segment file appears under its name only with a whole, durable header, because it
-//! is written under [`STAGED_NAME`] and renamed. So a damaged header is never a torn write. The
+//! Invariant: a segment file appears under its name only with a whole, durable header and a
+//! signature, because it is written under [`STAGED_NAME`] and renamed. So a damaged header is never
+//! a torn write. The
 //! head of a header covers the digest of each wrapped key and not the key, so that a key can be
 //! destroyed and the chain still verifies. Absent: what records say, and the judgement of damage,
 //! which is `scan`'s.
@@ -162,7 +163,7 @@ pub(crate) fn decode_key_area(
 }
 
 /// Appends a frame to `out` and returns the head after it. `digest` is what the chain covers: a
-/// record's leaf hash, or a checkpoint's digest.
+/// record's leaf hash, or the digest of another frame's body.
 pub(crate) fn encode_frame(out: &mut Vec<u8>, previous: &Head, body: &[u8], digest: &Hash) -> Head {
     let length = u32::try_from(body.len()).expect("a body is bounded by the configuration");
     let head = previous.after(digest);
@@ -172,6 +173,7 @@ pub(crate) fn encode_frame(out: &mut Vec<u8>, previous: &Head, body: &[u8], dige
     out.extend_from_slice(&head.0);
     head
 }
+
 /// Path of a segment.
 pub(crate) fn segment_path(dir: &Path, segment: u32) -> PathBuf {
     dir.join(format!("{segment:08}{EXTENSION}"))

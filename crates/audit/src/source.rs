@@ -1,10 +1,12 @@
 //! The bytes of one segment file, front to back.
 //!
 //! Invariant: a file is opened only if it is a regular file and no link, and reading never waits
-//! for anything but the disk. Memory is one buffer. Absent: what the bytes mean.
+//! for anything but the disk. What is read ends where the file ended when it was opened, so that one
+//! that grows is read as it stood. Memory is one buffer. Absent: what the bytes mean.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -20,7 +22,9 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Source {
     path: PathBuf,
-    reader: BufReader<File>,
+    reader: BufReader<Take<File>>,
+    /// Length of the file when it was opened.
+    bytes: u64,
 }
 
 /// Why there is nothing to read.
@@ -44,19 +48,38 @@ impl Source {
                 };
             }
         };
-        match file.metadata() {
-            Ok(metadata) if metadata.is_file() => {}
+        let bytes = match file.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata.len(),
             Ok(_) => return Err(SourceError::Broken(Reason::NotAFile)),
             Err(error) => return failed("inspect", error),
-        }
+        };
         Ok(Self {
-            reader: BufReader::with_capacity(READ_BUFFER_BYTES, file),
+            reader: BufReader::with_capacity(READ_BUFFER_BYTES, file.take(bytes)),
             path,
+            bytes,
         })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Length of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Fills the buffer from an offset, wherever the reading stands, unless the file ends before.
+    pub(crate) fn peek(&self, offset: u64, buffer: &mut [u8]) -> Result<bool, AuditError> {
+        if offset + buffer.len() as u64 > self.bytes {
+            return Ok(false);
+        }
+        let file = self.reader.get_ref().get_ref();
+        match file.read_exact_at(buffer, offset) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(AuditError::io("read", &self.path, error)),
+        }
     }
 
     /// Reads until the buffer is full or the file ends; returns how many bytes it read.

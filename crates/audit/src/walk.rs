@@ -12,6 +12,7 @@ use crate::entry::Cut;
 use crate::error::{AuditError, Reason};
 use crate::header::Tip;
 use crate::history::History;
+use crate::kept::KeptCheckpoint;
 use crate::scan::{Frame, Joint, Record, SegmentScan};
 use crate::segment::{count_segments, segment_path};
 
@@ -42,6 +43,7 @@ pub(crate) struct Walk {
     /// The log before the first segment, until that is open.
     genesis: Tip,
     history: History,
+    kept: KeptCheckpoint,
     /// `None` where contents are left alone.
     contents: Option<Contents>,
 }
@@ -53,8 +55,11 @@ impl Walk {
         history: History,
         contents: Option<Contents>,
     ) -> Result<Self, AuditError> {
+        // Read first: what it covers is in the segments that are counted then.
+        let kept = KeptCheckpoint::read(dir);
         Ok(Self {
             dir: dir.to_owned(),
+            kept,
             segments: count_segments(dir)?,
             current: None,
             next_segment: 0,
@@ -77,18 +82,29 @@ impl Walk {
                 Frame::Record(record) => {
                     let content =
                         take_record(&mut self.history, self.contents.as_mut(), scan, &record)?;
+                    let kept = self.kept.see(&scan.tip().tree);
+                    kept.map_err(|reason| scan.broken_record(&record, reason))?;
                     return Ok(Step::Record(record, content));
                 }
                 Frame::Checkpoint(note) => {
                     self.history.checkpoint(scan, note)?;
                     return Ok(Step::Checkpoint);
                 }
-                Frame::Torn(cut) => return Ok(Step::Torn(cut)),
-                Frame::End if self.next_segment == self.segments => {
-                    self.check_unexplained()?;
-                    return Ok(Step::End);
+                Frame::Signature(signature) => self.history.signature(signature),
+                Frame::Torn(cut) => {
+                    self.history.end_segment(scan)?;
+                    self.kept.end().map_err(|reason| scan.broken(reason))?;
+                    return Ok(Step::Torn(cut));
                 }
-                Frame::End => self.open_segment()?,
+                Frame::End => {
+                    self.history.end_segment(scan)?;
+                    if self.next_segment == self.segments {
+                        self.kept.end().map_err(|reason| scan.broken(reason))?;
+                        self.check_unexplained()?;
+                        return Ok(Step::End);
+                    }
+                    self.open_segment()?;
+                }
             }
         }
     }
@@ -155,6 +171,7 @@ impl Walk {
         let is_last = joint.segment + 1 == self.segments;
         let scan = SegmentScan::open(path, joint, is_last)?;
         self.history.begin_segment(&scan)?;
+        self.kept.signed_by(&scan.header().signer);
         self.next_segment += 1;
         self.current = Some(scan);
         Ok(())

@@ -1,9 +1,9 @@
 //! Puts records on the disk, in order.
 //!
 //! Invariant: between two calls of [`Writer::commit`] the last segment ends with a whole, durable
-//! frame, and `bytes`, `tip`, `calls` and `leaves` describe exactly what is durable. A group of
-//! records, with the checkpoint that may end it, is one write and one `fdatasync`; it is
-//! acknowledged as a whole or not at all. Absent: threads and waiting, which are `log`'s.
+//! signature, and `bytes`, `tip`, `calls` and `leaves` describe exactly what is durable. A group of
+//! records, with the checkpoint that may follow them and the signature that ends it, is one write
+//! and one `fdatasync`; it is acknowledged as a whole or not at all. Absent: threads and waiting, which are `log`'s.
 //!
 //! Before each group the files are looked at; where they were removed, replaced or cut, the writer
 //! stops and writes nothing. After a failed write the file is cut back and the writer goes on.
@@ -31,10 +31,12 @@ use crate::presence::{Identity, check_directory, check_segment};
 use crate::retention::Inventory;
 use crate::scribe::{Draft, Scribe, Sealer, Written, frame_bytes_max};
 use crate::segment::{SEGMENTS_MAX, publish, remove_staged, save_checkpoint, segment_path, stage};
+use crate::signature::SIGNATURE_FRAME_BYTES;
 
 /// Most bytes of frames in one write; a single longer record still gets a write of its own.
 const GROUP_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Checkpoints for which a segment keeps room: one that falls due, and the one that ends it.
+/// Checkpoints for which a segment keeps room, each with the signature after it: one that falls
+/// due, and the one that ends it.
 const CHECKPOINTS_RESERVED: u64 = 2;
 const MICROSECONDS_A_SECOND: u64 = 1_000_000;
 
@@ -52,8 +54,8 @@ pub(crate) type Answer = (u64, Result<Receipt, AuditError>);
 /// The leaves of the log, which are read while it is written.
 pub(crate) type SharedLeaves = Arc<Mutex<LeafCache>>;
 
-/// Where a writer begins: at the end of a segment that was just published, whose last frame is a
-/// checkpoint.
+/// Where a writer begins: at the end of a segment that was just published, which ends with a
+/// checkpoint and its signature.
 pub(crate) struct Beginning {
     pub(crate) dir: PathBuf,
     /// Which directory was opened under that path.
@@ -78,7 +80,7 @@ pub(crate) struct SegmentFile {
     pub(crate) path: PathBuf,
     /// Durable length of the segment.
     pub(crate) bytes: u64,
-    /// Length of the segment without frames.
+    /// Length of the segment before its first record.
     pub(crate) header_bytes: u64,
     pub(crate) sealer: Sealer,
 }
@@ -247,7 +249,8 @@ impl Writer {
 
     /// Bytes of records that the segment still takes.
     fn room(&self) -> u64 {
-        let reserved = CHECKPOINTS_RESERVED * self.scribe.checkpoint_bytes_max();
+        let checkpoint = self.scribe.checkpoint_bytes_max() + SIGNATURE_FRAME_BYTES as u64;
+        let reserved = CHECKPOINTS_RESERVED * checkpoint;
         let taken = self.segment.bytes + reserved;
         self.limits.segment_bytes_max.saturating_sub(taken)
     }
@@ -275,6 +278,9 @@ impl Writer {
         if !group.records.is_empty() && self.is_due_after(records_after) {
             let note = self.scribe.checkpoint(&mut group.tip, &mut group.frames);
             group.note = Some(note);
+        }
+        if !group.records.is_empty() {
+            self.scribe.sign(&mut group.tip, &mut group.frames);
         }
         match self.write(&group.frames) {
             Ok(()) => self.settle(group, answers),
@@ -351,6 +357,7 @@ impl Writer {
         let mut tip = self.tip.clone();
         let mut frame = Vec::new();
         let note = self.scribe.checkpoint(&mut tip, &mut frame);
+        self.scribe.sign(&mut tip, &mut frame);
         self.write(&frame)?;
         self.tip = tip;
         self.set_newest(note);
@@ -411,7 +418,8 @@ impl Writer {
             return Err(failed(io::Error::other("all segment numbers are used")));
         }
         let mut tip = self.tip.clone();
-        let (header, sealer) = self.scribe.begin_segment(number, &mut tip)?;
+        let (mut header, sealer) = self.scribe.begin_segment(number, &mut tip)?;
+        self.scribe.sign(&mut tip, &mut header);
         let (file, identity) = match stage(&self.dir, &header) {
             Ok(staged) => staged,
             Err(error) => {

@@ -1,8 +1,5 @@
 """Verifies an audit log from FORMAT.md alone: python3 verify.py DIR prints how many records
-there are, the head of the last one and the root of the tree.
-
-Signatures of checkpoints are not checked, because Python has no Ed25519 of its own; what they
-sign is."""
+there are, the head of the last one and the root of the tree."""
 
 import base64
 import hashlib
@@ -31,6 +28,49 @@ class Broken(Exception):
 def expect(condition, reason):
     if not condition:
         raise Broken(reason)
+
+
+P = 2**255 - 19  # Ed25519 as in RFC 8032, section 5.1; points as X, Y, Z, T = XY/Z
+D = -121665 * pow(121666, -1, P) % P
+ORDER = 2**252 + 27742317777372353535851937790883648493
+
+
+def add(p, q):
+    a, b = (p[1] - p[0]) * (q[1] - q[0]), (p[1] + p[0]) * (q[1] + q[0])
+    c, d = 2 * D * p[3] * q[3], 2 * p[2] * q[2]
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def times(n, point):
+    total = (0, 1, 1, 0)
+    for bit in f"{n:b}":
+        total = add(total, total)
+        if bit == "1":
+            total = add(total, point)
+    return total
+
+
+def point(data):
+    y, sign = int.from_bytes(data, "little") & 2**255 - 1, data[31] >> 7
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    expect((x * x - square) % P == 0 and y < P, "a signature that is no point")
+    x = -x % P if x & 1 != sign else x
+    return x, y, 1, x * y % P
+
+
+BASE = point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+
+
+def is_signed(key, message, signature):
+    r, s = signature[:32], int.from_bytes(signature[32:], "little")
+    k = int.from_bytes(hashlib.sha512(r + key + message).digest(), "little") % ORDER
+    left, right = times(s, BASE), add(point(r), times(k, point(key)))
+    same = [(left[i] * right[2] - right[i] * left[2]) % P == 0 for i in (0, 1)]
+    return s < ORDER and all(same)
 
 
 def root(peaks):
@@ -74,6 +114,9 @@ class Log:
         expect(header["signer"].split("+")[0] == header["origin"], "signer is not the origin")
         self.keys(header["keys"], data[area:end], segment)
         self.head, self.segment, self.origin = head, segment, header["origin"]
+        self.key, self.since = base64.b64decode(self.signer.split("+", 2)[2])[1:], self.size
+        expect(len(self.key) == 32, "key of the signer")
+        self.is_last_a_signature = False
         self.is_sealed, self.counter, self.there = header["keys"] is not None, 0, {}
         return end + 32
 
@@ -105,29 +148,53 @@ class Log:
         elif body[0] == 3:
             expect(length == 74, "length of an expired record")
             content = body[42:]
+        elif body[0] == 4:
+            expect(length == 65, "length of a signature")
         else:
             expect(body[0] == 2, "kind")
-        if body[0] == 2:
-            digest = sha256(b"\2", body)
+        if body[0] in (2, 4):
+            digest = sha256(bytes([2 if body[0] == 2 else 3]), body)
         else:
             digest = sha256(b"\0\1", body[1:42], content)
         head = sha256(b"postern-audit/frame/v2\0", self.head, digest)
         expect(head == data[end - 32 : end], "hash")
         if body[0] == 2:
             self.checkpoint(body[17:].decode())
+        elif body[0] == 4:
+            self.signature(body[1:])
         else:
             self.record(body, at)
             self.push(digest)
             self.record_head = head
-        self.head = head
+        self.head, self.is_last_a_signature = head, body[0] == 4
         return end
 
+    def signature(self, signature):
+        message = b"postern-audit/signature/v2\0" + self.head
+        if not is_signed(self.key, message, signature):
+            self.size = self.since  # the first record that may be somebody else's
+            raise Broken("signature")
+        self.since = self.size
+
     def checkpoint(self, note):
+        size, hashed = self.open_note(note)
+        expect(size == self.size, "checkpoint of another place")
+        expect(hashed == root(self.peaks), "root of the tree")
+
+    def open_note(self, note):
         text, signatures = note.rsplit("\n\n", 1)
         expect(signatures.startswith(f"— {self.origin} "), "signature of another name")
+        signature = base64.b64decode(signatures.split("\n")[0].rsplit(" ", 1)[1])[4:]
+        expect(is_signed(self.key, (text + "\n").encode(), signature), "signature of a checkpoint")
         origin, size, hashed = text.split("\n")[:3]
-        expect((origin, size) == (self.origin, str(self.size)), "checkpoint of another place")
-        expect(base64.b64decode(hashed) == root(self.peaks), "root of the tree")
+        expect(origin == self.origin, "checkpoint of another log")
+        return int(size), base64.b64decode(hashed)
+
+    def kept_checkpoint(self, note):
+        try:
+            return self.open_note(note)
+        except (Broken, ValueError, IndexError):
+            return 0, b""  # it says nothing
 
     def record(self, body, at):
         code, index, subject, counter = body[1], number(body, 2, 8), number(body, 26, 8), number(body, 34, 8)
@@ -152,9 +219,18 @@ class Log:
             expect(subject == NOTHING, "subject")
 
 
+def read_kept(directory):
+    try:
+        with open(os.path.join(directory, "checkpoint"), encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError):
+        return ""
+
+
 def verify(directory):
     names = sorted(name for name in os.listdir(directory) if name.endswith(".seg"))
     log = Log()
+    note, kept = read_kept(directory), (0, b"")
     for segment, name in enumerate(names):
         at = 0
         try:
@@ -162,12 +238,18 @@ def verify(directory):
             with open(os.path.join(directory, name), "rb") as file:
                 data = file.read()
             at = log.header(data, segment)
+            kept = log.kept_checkpoint(note)
             while at < len(data):
                 at = log.frame(data, at)
+                if log.size == kept[0]:
+                    expect(root(log.peaks) == kept[1], "another tree than the checkpoint beside it has")
+            expect(log.is_last_a_signature, "not signed")
         except (Broken, ValueError, KeyError, IndexError) as reason:
             sys.exit(f"{segment:08}.seg byte {at} record {log.size}: {reason}")
     for (segment, name), (at, index) in log.gone.items():
         sys.exit(f"{segment:08}.seg byte {at} record {index}: content of {name} is gone without a record")
+    if log.size < kept[0]:
+        sys.exit(f"{directory} ends after {log.size} records, its checkpoint covers {kept[0]}")
     if log.size == 0:
         sys.exit(f"{directory} has no record")
     return log.size, log.record_head.hex(), root(log.peaks).hex()

@@ -236,15 +236,22 @@ impl VerifierKey {
             if signature.name != self.name.as_str() || signature.id != self.id {
                 continue;
             }
-            ED25519
-                .verify_sig(&self.public_key, note.text.as_bytes(), &signature.bytes)
-                .map_err(|_| NoteError::Forged { key: self.clone() })?;
+            if !self.has_signed(note.text.as_bytes(), &signature.bytes) {
+                return Err(NoteError::Forged { key: self.clone() });
+            }
             is_signed = true;
         }
         if !is_signed {
             return Err(NoteError::NotSigned { key: self.clone() });
         }
         Ok(note.text)
+    }
+
+    /// Whether this key signed these bytes.
+    pub(crate) fn has_signed(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        ED25519
+            .verify_sig(&self.public_key, bytes, signature)
+            .is_ok()
     }
 
     /// The line that shows a signature of this key.

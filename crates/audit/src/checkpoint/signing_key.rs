@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::note::{KeyName, VerifierKey};
 use crate::key_file::{self, KeyFileError};
+use crate::signature::SIGNATURE_BYTES;
 
 /// Bytes of an Ed25519 seed (RFC 8032, section 5.1.5), and of the file.
 const SEED_BYTES: usize = 32;
@@ -165,9 +166,16 @@ impl SigningKey {
 
     /// A note of a text that ends in a line feed and has no control characters.
     pub(super) fn sign_text(&self, text: &str) -> String {
-        let signature = self.pair.sign(text.as_bytes());
-        let line = self.verifier.signature_line(signature.as_ref());
+        let signature = self.sign_bytes(text.as_bytes());
+        let line = self.verifier.signature_line(&signature);
         format!("{text}\n{line}")
+    }
+
+    /// The Ed25519 signature of these bytes.
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        let signature = self.pair.sign(bytes);
+        let signature = signature.as_ref().try_into();
+        signature.expect("64 bytes by RFC 8032")
     }
 
     /// The library's own copy of the seed is wiped by its allocator when it is freed.

@@ -116,7 +116,7 @@ pub enum Reason {
         "the last {bytes} bytes are a torn write, as a kill, a power loss or a write in progress leaves it"
     )]
     TornTail {
-        /// How many bytes follow the last whole record.
+        /// How many bytes follow the last signature.
         bytes: u64,
     },
     /// The two copies of a record's length differ.
@@ -160,6 +160,14 @@ pub enum Reason {
         /// From the record.
         found: u64,
     },
+    /// The segment ends with something that nobody signed, although each write ends with a signature.
+    #[error("the file ends without a signature over what stands before")]
+    NotSigned,
+    /// What stands before this signature is not what the log's key signed.
+    #[error(
+        "the signature is not that of the log's key over the bytes before: since the signature before, they were altered or written by somebody else"
+    )]
+    Signature,
     /// The checkpoint has the right hash but is none of this log's signer.
     #[error("the checkpoint does not hold: {detail}")]
     Checkpoint {
@@ -190,9 +198,17 @@ pub enum Reason {
         /// Size of the checkpoint.
         expected: u64,
     },
+    /// The log ends before the records that the checkpoint beside its segments covers.
+    #[error(
+        "the log ends here, but the checkpoint in its own folder covers {kept} records: its end was cut off, or the folder was copied while it was being written"
+    )]
+    CutOff {
+        /// Size of that checkpoint.
+        kept: u64,
+    },
     /// Content is gone, and nothing in the log says that it was to go.
     #[error(
-        "content of {class} in segment {segment} is gone, and no later record that is signed says that it expired"
+        "content of {class} in segment {segment} is gone, and no later record says that it expired"
     )]
     ExpiredUnrecorded {
         /// The segment.

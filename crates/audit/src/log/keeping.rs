@@ -1,6 +1,6 @@
 //! How long an open log keeps content, and what it does when the disk is nearly full.
 //!
-//! Invariant: one thread at a time destroys content, each time after a durable and signed record that says so,
+//! Invariant: one thread at a time destroys content, each time after a durable record that says so,
 //! and appends go on meanwhile. Absent: a timer. The daemon says when.
 
 use std::sync::{MutexGuard, PoisonError};
@@ -58,8 +58,6 @@ impl AuditLog {
 
     fn destroy(&self, expired: &Expired) -> Result<(), AuditError> {
         self.append_any(&Entry::Expired(expired.clone()))?;
-        // An unsigned record could be anybody's, and would explain nothing.
-        self.checkpoint()?;
         let key = (expired.segment, expired.class);
         expiry::destroy(&self.dir, key)?;
         self.with_writer(|writer| writer.forget(key))

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::fixtures::{
     broken, copy, frame_offsets, open, record_offsets, sample, sample_with, sealed, segments,
-    small_segments,
+    signed_ends, small_segments,
 };
 
 #[test]
@@ -63,24 +63,25 @@ fn a_cut_within_an_earlier_segment_is_found() {
     let paths = segments(dir.path());
     let original = fs::read(&paths[1]).unwrap();
     let offsets = frame_offsets(&original);
+    let signed = signed_ends(&original);
     for length in 0..original.len() {
         fs::write(&paths[1], &original[..length]).unwrap();
         let place = broken(verify(dir.path()));
-        if offsets.contains(&length) {
-            assert_eq!(place.file, paths[2]);
-            // Without a checkpoint that ends the segment, only its head is another.
-            let is_expected = matches!(
+        let (file, is_expected) = if signed.contains(&length) {
+            let follows = matches!(
                 place.reason,
+                // Without the checkpoint that ends the segment, only its head is another.
                 Reason::FirstIndex { .. } | Reason::PreviousHead { .. }
             );
-            assert!(is_expected, "{place:?}");
+            (&paths[2], follows)
+        } else if offsets.contains(&length) {
+            (&paths[1], place.reason == Reason::NotSigned)
         } else {
-            assert_eq!(place.file, paths[1]);
-            assert!(
-                matches!(place.reason, Reason::EndsWithin { .. }),
-                "{place:?}"
-            );
-        }
+            let ends_within = matches!(place.reason, Reason::EndsWithin { .. });
+            (&paths[1], ends_within)
+        };
+        assert_eq!(&place.file, file, "{place:?}");
+        assert!(is_expected, "{place:?}");
     }
 }
 
@@ -92,8 +93,19 @@ fn whole_records_cut_from_the_end_show_only_to_a_witness() {
     let paths = segments(dir.path());
     let path = paths.last().unwrap();
     let bytes = fs::read(path).unwrap();
-    let cut_at = *record_offsets(&bytes).last().unwrap();
+    let last_record = *record_offsets(&bytes).last().unwrap();
+    let mut signed = signed_ends(&bytes).into_iter();
+    let cut_at = signed.rfind(|&end| end <= last_record).unwrap();
     fs::write(path, &bytes[..cut_at]).unwrap();
+    let kept = dir.path().join("checkpoint");
+    let place = broken(verify(dir.path()));
+    assert_eq!(
+        place.reason,
+        Reason::CutOff {
+            kept: last.index + 1
+        }
+    );
+    fs::remove_file(kept).unwrap();
 
     let verified = verify(dir.path()).unwrap();
     assert_eq!(verified.records, last.index);
@@ -207,13 +219,13 @@ fn altered_segment_files_are_found() {
             fs::copy(file(dir, last), file(dir, last + 2)).unwrap();
             fs::copy(file(dir, last), file(dir, last + 1)).unwrap();
         },
-        "00000004.seg",
+        "00000005.seg",
         |reason| {
             matches!(
                 reason,
                 Reason::SegmentNumber {
-                    expected: 4,
-                    found: 3
+                    expected: 5,
+                    found: 4
                 }
             )
         },
@@ -330,10 +342,10 @@ fn mutation() -> impl Strategy<Value = Mutation> {
     ]
 }
 
-/// Whether the bytes are the log's own with whole records cut from the very end, which only a
-/// witness can tell.
+/// Whether the bytes are the log's own, cut back to one of its signatures: which only a checkpoint
+/// can tell, the one beside it or one elsewhere.
 fn is_whole_shorter(original: &[u8], mutated: &[u8]) -> bool {
-    original.starts_with(mutated) && frame_offsets(original).contains(&mutated.len())
+    original.starts_with(mutated) && signed_ends(original).contains(&mutated.len())
 }
 
 #[test]

@@ -207,12 +207,20 @@ pub(crate) fn frame_offsets(bytes: &[u8]) -> Vec<usize> {
     }
 }
 
-/// Where each frame with a record begins, checkpoints left out.
+/// Where each frame with a record begins.
 pub(crate) fn record_offsets(bytes: &[u8]) -> Vec<usize> {
     let mut offsets = frame_offsets(bytes);
     offsets.pop();
-    offsets.retain(|at| bytes[at + 8] != 2);
+    offsets.retain(|at| matches!(bytes[at + 8], 1 | 3));
     offsets
+}
+
+/// Where a segment may end: after each of its signatures.
+pub(crate) fn signed_ends(bytes: &[u8]) -> Vec<usize> {
+    let offsets = frame_offsets(bytes);
+    let frames = offsets.windows(2);
+    let signatures = frames.filter(|frame| bytes[frame[0] + 8] == 4);
+    signatures.map(|frame| frame[1]).collect()
 }
 
 /// Takes the checkpoint that a clean close writes off the end of a log, as a kill would leave it,
@@ -221,9 +229,11 @@ pub(crate) fn uncheckpointed(dir: &Path) {
     let path = segments(dir).pop().unwrap();
     let bytes = fs::read(&path).unwrap();
     let offsets = frame_offsets(&bytes);
-    let last = offsets[offsets.len() - 2];
+    let last = offsets[offsets.len() - 3];
     assert_eq!(bytes[last + 8], 2, "a closed log ends with a checkpoint");
     fs::write(&path, &bytes[..last]).unwrap();
+    // A kill before the checkpoint leaves an older one here; none is as good for a test.
+    fs::remove_file(dir.join("checkpoint")).unwrap();
 }
 
 /// The place and reason of a broken log; anything else fails the test.

@@ -5,11 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use postern_audit::{AuditConfig, SigningKey, VerifierKey, verify};
 use tempfile::TempDir;
 
 use crate::fixtures::{
-    open, record_offsets, refused, sample_with, sealed, segments, signing_key, small_segments,
+    frame_offsets, open, record_offsets, refused, sample_with, sealed, segments, signing_key,
+    small_segments,
 };
 
 #[test]
@@ -54,15 +58,38 @@ fn stored_bytes_are_as_documented() {
     assert_eq!(clear[34..42], [0; 8], "not sealed");
     let end = frame + 50 + content.len();
     assert_eq!(&bytes[frame + 50..end], content.as_bytes());
-    let last = &bytes[end + 32..];
-    assert_eq!(last[8], 2, "a checkpoint ends a closed log");
-    let note = String::from_utf8(last[25..last.len() - 32].to_vec()).unwrap();
+    let rest: Vec<usize> = frame_offsets(&bytes)
+        .into_iter()
+        .filter(|&at| at >= end + 32)
+        .collect();
+    let [signature, checkpoint, last, file_end] = rest[..] else {
+        panic!("{rest:?}")
+    };
+    assert_eq!(bytes[signature + 8], 4, "a signature ends each write");
+    assert_eq!(bytes[checkpoint + 8], 2, "a closed log has a checkpoint");
+    assert_eq!(bytes[last + 8], 4, "which is signed, too");
+    assert_eq!(file_end - last, 105);
+    let note = String::from_utf8(bytes[checkpoint + 25..last - 32].to_vec()).unwrap();
     let signer: VerifierKey = signer.parse().unwrap();
+    let key = UnparsedPublicKey::new(&ED25519, public_key(&signer));
+    let message = [
+        &b"postern-audit/signature/v2\0"[..],
+        &bytes[last - 32..last],
+    ]
+    .concat();
+    key.verify(&message, &bytes[last + 9..last + 73]).unwrap();
     assert_eq!(signer.open(&note).unwrap().size, 2);
     assert_eq!(
         fs::read_to_string(dir.path().join("checkpoint")).unwrap(),
         note
     );
+}
+
+/// The 32 bytes of a key in its text form.
+fn public_key(signer: &VerifierKey) -> Vec<u8> {
+    let text = signer.to_string();
+    let typed = text.splitn(3, '+').nth(2).unwrap();
+    BASE64_STANDARD.decode(typed).unwrap()[1..].to_vec()
 }
 
 fn own_signer() -> String {

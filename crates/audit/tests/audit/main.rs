@@ -5,6 +5,7 @@
 )]
 
 mod appending;
+mod attack_folders;
 mod attacks;
 mod bad_input;
 mod crash;

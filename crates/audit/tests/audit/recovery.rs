@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::fixtures::{
     admitted, broken, completed, copy, frame_offsets, open, plain, record_offsets, refused, sample,
-    segments, small_segments, uncheckpointed,
+    segments, signed_ends, small_segments, uncheckpointed,
 };
 
 fn cuts(dir: &Path) -> Vec<Cut> {
@@ -32,7 +32,8 @@ fn torn(tail: impl FnOnce(&[u8]) -> Vec<u8>) -> (TempDir, u64, Vec<u8>) {
     let mut bytes = fs::read(path).unwrap();
     let whole = bytes.len();
     let frame = record_offsets(&bytes)[1];
-    let tail = tail(&bytes[frame..]);
+    let next = frame_offsets(&bytes).into_iter().find(|&at| at > frame);
+    let tail = tail(&bytes[frame..next.unwrap()]);
     bytes.extend_from_slice(&tail);
     fs::write(path, bytes).unwrap();
     (dir, whole as u64, tail)
@@ -127,20 +128,20 @@ fn check_refused(tail: impl FnOnce(&[u8]) -> Vec<u8>) {
 }
 
 #[test]
-fn a_cut_anywhere_within_the_last_record_is_recovered() {
+fn a_cut_anywhere_within_the_last_write_is_recovered() {
     let dir = TempDir::new().unwrap();
     let last = sample(dir.path());
     uncheckpointed(dir.path());
     let name = segments(dir.path()).pop().unwrap();
     let name = name.file_name().unwrap();
     let bytes = fs::read(dir.path().join(name)).unwrap();
-    let offsets = frame_offsets(&bytes);
-    let frame = offsets[offsets.len() - 2];
-    for length in (frame + 1..bytes.len()).step_by(5) {
+    let signed = signed_ends(&bytes);
+    let whole = signed[signed.len() - 2];
+    for length in (whole + 1..bytes.len()).step_by(5) {
         let copy = copy(dir.path());
         fs::write(copy.path().join(name), &bytes[..length]).unwrap();
         let (_, recovery) = open(copy.path(), &small_segments()).unwrap();
-        assert_eq!(recovery.torn_bytes, (length - frame) as u64);
+        assert_eq!(recovery.torn_bytes, (length - whole) as u64);
         assert_eq!(recovery.records, last.index);
         verify(copy.path()).unwrap();
     }
