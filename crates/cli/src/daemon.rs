@@ -17,7 +17,7 @@ use crate::configuration::{Configuration, ModelSource};
 use crate::embedded;
 use crate::error::Exit;
 use crate::file_rights::{refuse_strangers, refuse_strangers_within};
-use crate::state_folder::create_folder;
+use crate::state_folder::{Existing, create_folder, write_public};
 use crate::terminal::{ByteProgress, Spinner};
 use crate::witness::Witness;
 
@@ -30,6 +30,10 @@ const UNUSED_SHUTDOWN_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How often the audit log is asked whether a checkpoint is due, and after how many times whether content expires.
 const AUDIT_TEND_INTERVAL: Duration = Duration::from_secs(1);
 const AUDIT_EXPIRY_TICKS: u64 = 600;
+/// Longest wait for one witness at the end.
+const LAST_CHECKPOINT_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Ending of the file with the public half of the log's key.
+const PUBLIC_KEY_EXTENSION: &str = "pub";
 
 /// Number of SIGXFSZ: a write went beyond the size that a file may have (`ulimit -f`).
 const SIGXFSZ: i32 = 25;
@@ -106,6 +110,27 @@ pub(crate) async fn bind(
     }
 }
 
+/// Has the last checkpoint kept elsewhere, once nothing more is recorded. A witness that does not answer
+/// holds the end up for no longer than [`LAST_CHECKPOINT_WAIT_MAX`].
+pub(crate) async fn keep_last_checkpoint(configuration: &Configuration, service: &Arc<Service>) {
+    // What is wrong with a witness's address or CA was an error of the start.
+    let mut witnesses = configuration.witness.witnesses().unwrap_or_default();
+    if witnesses.is_empty() {
+        return;
+    }
+    let service = Arc::clone(service);
+    let closing = tokio::task::spawn_blocking(move || service.last_checkpoint());
+    let Ok(Some(checkpoint)) = closing.await else {
+        return;
+    };
+    for witness in &mut witnesses {
+        let kept = tokio::time::timeout(LAST_CHECKPOINT_WAIT_MAX, witness.keep(&checkpoint)).await;
+        if kept.is_err() {
+            log::warn!("a witness did not answer, and so has not the last checkpoint");
+        }
+    }
+}
+
 /// Has the audit log looked after for as long as anybody has the service, and its checkpoints kept elsewhere.
 async fn tend_audit_log(service: Weak<Service>, mut witnesses: Vec<Witness>) {
     let mut ticks = tokio::time::interval(AUDIT_TEND_INTERVAL);
@@ -156,7 +181,8 @@ fn prepare(configuration: &Configuration) -> anyhow::Result<Parts> {
 fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Service>> {
     let Parts { rules, key, engine } = parts;
     let (audit, recovery) = open_audit_log(configuration)?;
-    log::info!(signer = audit.signer(); "checkpoints of the audit log are signed with this key");
+    log::info!(signer = audit.signer(); "the audit log is signed with this key");
+    export_signer(configuration, audit.signer())?;
     if recovery.torn_bytes > 0 || !recovery.interrupted.is_empty() {
         log::warn!(
             torn_bytes = recovery.torn_bytes, interrupted = recovery.interrupted.len();
@@ -184,6 +210,19 @@ fn open(configuration: &Configuration, parts: Parts) -> anyhow::Result<Arc<Servi
         configuration.service.clone(),
         Clock::system(),
     )?)
+}
+
+/// Writes the public half of the log's key beside the secret one, for those who verify.
+fn export_signer(configuration: &Configuration, signer: &str) -> anyhow::Result<()> {
+    let secret = configuration
+        .audit
+        .signing_key_path(&configuration.audit_dir);
+    let public = secret.with_extension(PUBLIC_KEY_EXTENSION);
+    let line = format!("{signer}\n");
+    if std::fs::read(&public).is_ok_and(|kept| kept == line.as_bytes()) {
+        return Ok(());
+    }
+    write_public(&public, line.as_bytes(), Existing::Replace)
 }
 
 /// Opens the audit log for writing.

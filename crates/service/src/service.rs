@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use postern_audit::AuditLog;
+use postern_audit::{AuditError, AuditLog};
 use postern_engine::Engine;
 use postern_governance::{Circumstances, Denial, FenceKey, Identity, RuleSet, Source, Template};
 use tokio::sync::{Semaphore, oneshot};
@@ -405,13 +405,13 @@ impl Service {
         if expires {
             self.expire_audit_log();
         }
-        match self.audit.checkpoint_if_due() {
-            Ok(checkpoint) => Some(checkpoint),
-            Err(error) => {
-                log::error!(error:% = error; "no checkpoint of the audit log could be written");
-                None
-            }
-        }
+        checkpoint_or_log(self.audit.checkpoint_if_due())
+    }
+
+    /// The checkpoint over everything that was recorded, a signed note; to be kept elsewhere when the
+    /// service has ended. Blocks.
+    pub fn last_checkpoint(&self) -> Option<String> {
+        checkpoint_or_log(self.audit.checkpoint())
     }
 
     fn expire_audit_log(&self) {
@@ -485,6 +485,14 @@ impl Service {
     fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
     }
+}
+
+fn checkpoint_or_log(checkpoint: Result<String, AuditError>) -> Option<String> {
+    checkpoint
+        .inspect_err(|error| {
+            log::error!(error:% = error; "no checkpoint of the audit log could be written");
+        })
+        .ok()
 }
 
 fn summary(template: &Template) -> TemplateSummary {

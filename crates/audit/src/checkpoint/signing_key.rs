@@ -31,7 +31,7 @@ pub enum KeyError {
     File(#[from] KeyFileError),
     /// Others than its owner may use the file.
     #[error(
-        "the signing key {path} has mode {mode:04o}: others than its owner could sign checkpoints, so it may be known already; run `chmod 600 {path}` if it is not, else move it away and a new one is made"
+        "the signing key {path} has mode {mode:04o}: others than its owner could sign checkpoints, so it may be known already; run `chmod 600 {path}` if it is not, else move it away together with the log that it signs, and both begin anew"
     )]
     Exposed {
         /// The file.
@@ -53,7 +53,7 @@ pub enum KeyError {
     },
     /// The file does not hold a seed.
     #[error(
-        "the signing key {path} {problem}; it must be the {SEED_BYTES} bytes that were written at the first start: bring it back from a backup, or move it away and a new one is made"
+        "the signing key {path} {problem}; it must be the {SEED_BYTES} bytes that were written at the first start: bring it back from a backup, or move it away together with the log that it signs, and both begin anew"
     )]
     Damaged {
         /// The file.

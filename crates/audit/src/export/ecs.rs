@@ -9,7 +9,7 @@
 use serde_json::{Value, json};
 
 use super::remainder::{integer, long, remainder, request, temperature};
-use super::wording::sentence;
+use super::wording::{detail, sentence};
 use super::{Actor, Told, VERSION, precise};
 use crate::entry::{Admitted, Completed, Entry, Outcome};
 use crate::outcome_kind::{OutcomeKind, codes};
@@ -52,7 +52,7 @@ fn event(told: &Told<'_>) -> Value {
         "outcome": classes.outcome,
         "action": action(entry, kind),
         "code": codes(entry).first(),
-        "reason": reason(entry),
+        "reason": detail(entry),
         "id": told.uid(),
         "sequence": long(told.record.index),
         "module": "postern",
@@ -114,21 +114,6 @@ fn action(entry: &Entry, kind: OutcomeKind) -> &str {
     match entry {
         Entry::Administered(administered) => &administered.action,
         _ => kind.as_str(),
-    }
-}
-
-fn reason(entry: &Entry) -> Option<String> {
-    match entry {
-        Entry::Refused(refused) => Some(refused.detail.clone()),
-        Entry::Administered(administered) => Some(administered.detail.clone()),
-        Entry::Completed(completed) => match &completed.outcome {
-            Outcome::Held { reasons } => Some(reasons.join(", ")),
-            _ => None,
-        },
-        Entry::Opened { .. }
-        | Entry::Admitted(_)
-        | Entry::Interrupted { .. }
-        | Entry::Expired(_) => None,
     }
 }
 

@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use super::remainder::{integer, remainder, request};
-use super::wording::sentence;
+use super::wording::{detail, sentence};
 use super::{Actor, Told, VERSION, precise};
 use crate::entry::{Completed, Entry, ModelRef, Outcome};
 use crate::outcome_kind::{OutcomeKind, codes};
@@ -357,21 +357,5 @@ fn message_context(told: &Told<'_>) -> Value {
             })
         }
         _ => Value::Null,
-    }
-}
-
-/// Why, for a person.
-fn detail(entry: &Entry) -> Option<String> {
-    match entry {
-        Entry::Refused(refused) => Some(refused.detail.clone()),
-        Entry::Administered(administered) => Some(administered.detail.clone()),
-        Entry::Completed(completed) => match &completed.outcome {
-            Outcome::Held { reasons } => Some(reasons.join(", ")),
-            _ => None,
-        },
-        Entry::Opened { .. }
-        | Entry::Admitted(_)
-        | Entry::Interrupted { .. }
-        | Entry::Expired(_) => None,
     }
 }

@@ -24,6 +24,22 @@ pub(super) fn sentence(told: &Told<'_>) -> String {
     }
 }
 
+/// Why, for a person.
+pub(super) fn detail(entry: &Entry) -> Option<String> {
+    match entry {
+        Entry::Refused(refused) => Some(refused.detail.clone()),
+        Entry::Administered(administered) => Some(administered.detail.clone()),
+        Entry::Completed(completed) => match &completed.outcome {
+            Outcome::Held { reasons } => Some(reasons.join(", ")),
+            _ => None,
+        },
+        Entry::Opened { .. }
+        | Entry::Admitted(_)
+        | Entry::Interrupted { .. }
+        | Entry::Expired(_) => None,
+    }
+}
+
 fn who(told: &Told<'_>) -> String {
     match told.actor() {
         Actor::Identity(identity) => identity.to_owned(),

@@ -20,4 +20,3 @@ mod proofs;
 mod recovery;
 mod retention;
 mod sealing;
-mod speed;

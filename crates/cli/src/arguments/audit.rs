@@ -6,18 +6,17 @@ use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use jiff::Timestamp;
 use postern_audit::{Criteria, Format, OutcomePattern, Receipt};
 
-use super::values::parse_receipt;
+use super::parse_receipt;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
     /// Check that the records found are chained, signed and unaltered
     ///
     /// This needs no secret. Exit code 0 means that the records found are in order and without a gap,
-    /// as they were chained. Three things leave no trace in the files: that newest records were cut off
-    /// the end, that records after the newest checkpoint, which nobody signed, were altered or
-    /// invented, and that someone who has the device's signing key computed the whole log anew. A
-    /// receipt or a checkpoint kept elsewhere shows it: with one, exit code 0 also means that the
-    /// log is whole up to it. And the signer is only what the log says, unless --pubkey names it.
+    /// as the device wrote and signed them. Two things leave no trace in the files: that newest records
+    /// were cut off the end, and that someone who has the device's signing key wrote the whole log
+    /// anew. A receipt or a checkpoint kept elsewhere shows it: with one, exit code 0 also means that
+    /// the log is whole up to it. And the signer is only what the log says, unless --pubkey names it.
     #[command(after_help = "\
 Examples:
   postern audit verify state/audit
@@ -116,7 +115,7 @@ pub(crate) struct VerifyArguments {
     /// Folder of the log
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) dir: PathBuf,
-    /// Public key that must have signed every checkpoint: as `name+hash+key`, or a file with it
+    /// Public key that must have signed the log: as `name+hash+key`, or a file with it
     #[arg(long, value_name = "KEY")]
     pub(crate) pubkey: Option<String>,
     /// Checkpoint that the log must go on from; may be given several times
@@ -181,6 +180,19 @@ pub(crate) struct FilterArguments {
     /// Text in a variable, or in what a refusal or an administrative action says
     #[arg(long, value_name = "TEXT")]
     pub(crate) text: Option<String>,
+}
+
+/// A time that ends before it begins holds nothing, which nobody means to ask for.
+pub(crate) fn check_times(
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> anyhow::Result<()> {
+    match (since, until) {
+        (Some(since), Some(until)) if since >= until => {
+            anyhow::bail!("--since {since} is not before --until {until}; exchange them")
+        }
+        _ => Ok(()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,7 @@ pub(crate) use prompt::{
     ReportArguments, TestArguments,
 };
 pub(crate) use review::{DecideArguments, ReviewCommand, ReviewerArguments};
+pub(crate) use values::parse_receipt;
 use values::{parse_share, parse_ttl, parse_variable};
 
 const STYLES: Styles = Styles::styled()

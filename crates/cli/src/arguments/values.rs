@@ -16,7 +16,7 @@ pub(super) fn parse_variable(written: &str) -> Result<(String, String), String> 
 }
 
 /// An audit receipt as answers carry it: index and head.
-pub(super) fn parse_receipt(written: &str) -> Result<Receipt, String> {
+pub(crate) fn parse_receipt(written: &str) -> Result<Receipt, String> {
     const FORM: &str = "expected INDEX:HEAD, a number and 64 lower-case hexadecimal digits";
     let (index, head) = written.split_once(':').ok_or(FORM)?;
     let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');

@@ -72,6 +72,7 @@ pub(crate) struct Redaction {
     pub(crate) count: u64,
 }
 
+/// Where an answer is recorded; what a later server adds does no harm.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Receipt {
     pub(crate) index: u64,
@@ -80,6 +81,17 @@ pub(crate) struct Receipt {
     pub(crate) leaf: String,
     #[serde(default)]
     pub(crate) checkpoint: String,
+}
+
+impl From<Receipt> for postern_audit::Receipt {
+    fn from(told: Receipt) -> Self {
+        Self {
+            index: told.index,
+            head: told.head,
+            leaf: told.leaf,
+            checkpoint: told.checkpoint,
+        }
+    }
 }
 
 impl Answer {

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub(crate) use answer::{Answer, Call, Redaction};
+pub(crate) use answer::{Answer, Call, Receipt, Redaction};
 pub(crate) use endpoint::{Credentials, Endpoint};
 pub(crate) use push::Push;
 

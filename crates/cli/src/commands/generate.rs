@@ -17,7 +17,7 @@ use crate::arguments::{CredentialArguments, GenerateArguments};
 use crate::client::{Answer, Call, Client, Credentials, Endpoint};
 use crate::commands::token;
 use crate::configuration::Configuration;
-use crate::daemon::{Termination, start_service};
+use crate::daemon::{Termination, keep_last_checkpoint, start_service};
 use crate::error::CommandError;
 use crate::state_folder::StateFolder;
 use crate::terminal::{Screen, Tone, printable};
@@ -63,9 +63,26 @@ pub(crate) async fn run(arguments: &GenerateArguments) -> anyhow::Result<()> {
                 client.generate(&call).await?
             }
         }
-        None => run_locally(arguments, &call, &mut output).await?,
+        None => {
+            refuse_unused(&arguments.remote.credentials)?;
+            run_locally(arguments, &call, &mut output).await?
+        }
     };
     output.answer(&answer, call.stream)
+}
+
+/// A run in this process shows nobody credentials; whoever names some meant a server.
+fn refuse_unused(credentials: &CredentialArguments) -> anyhow::Result<()> {
+    let named = [
+        ("--ca", &credentials.ca),
+        ("--cert", &credentials.cert),
+        ("--key", &credentials.key),
+        ("--token-file", &credentials.token_file),
+    ];
+    match named.iter().find(|(_, path)| path.is_some()) {
+        Some((name, _)) => anyhow::bail!("{name} is for a server: name it with --url"),
+        None => Ok(()),
+    }
 }
 
 /// Where the answer goes.
@@ -184,6 +201,7 @@ async fn run_locally(
     };
     // Also after an error: the call's last record is still to be written.
     service.shutdown(LOCAL_SHUTDOWN_WAIT_MAX).await;
+    keep_last_checkpoint(&configuration, &service).await;
     result
 }
 

@@ -44,7 +44,7 @@ fn a_sealed_log_verifies_without_a_secret() {
     assert_eq!(json["witnessed_records"], 0);
     let text = audit(home, &["verify", LOG]).exits(0).stdout;
     assert!(
-        text.contains("the records found are chained and unaltered"),
+        text.contains("the records found are signed and unaltered"),
         "{text}"
     );
     assert!(

@@ -326,6 +326,33 @@ fn a_registry_without_the_loaded_model_is_not_put_in_force() {
 }
 
 #[test]
+fn a_witness_keeps_the_last_checkpoint_and_the_public_key_lies_beside_the_secret_one() {
+    let home = with_state();
+    let config = "[audit.witness]\nfile = \"kept\"\n";
+    std::fs::write(home.path().join("postern.toml"), config).expect("a file");
+    let arguments = ["--config", "postern.toml", "--state-dir", "state"];
+    let daemon = Daemon::start(home.path(), &arguments);
+    ask(home.path(), &daemon.url, &["--identity", "kiosk"]).exits(0);
+    daemon.terminate();
+    let kept = std::fs::read_to_string(home.path().join("kept")).expect("a checkpoint");
+    let newest = postern(home.path(), ["audit", "checkpoint", "state/audit"]).exits(0);
+    assert_eq!(newest.stdout, kept);
+    let verify = [
+        "audit",
+        "verify",
+        "state/audit",
+        "--pubkey",
+        "state/audit.pub",
+        "--checkpoint",
+        "kept",
+        "--json",
+    ];
+    let verified = postern(home.path(), verify).exits(0).json();
+    assert_eq!(verified["witnessed_records"], verified["records"]);
+    assert_eq!(verified["signer_given"], true);
+}
+
+#[test]
 fn a_witness_keeps_the_newest_checkpoint() {
     let home = home();
     let config = "[audit]\ncheckpoint-records = 1\n[audit.witness]\nfile = \"kept/checkpoint\"\njournal = true\n";

@@ -1,7 +1,7 @@
 //! `postern audit checkpoint`: the newest checkpoint, and that it goes on from an older one.
 
 use anyhow::Context;
-use postern_audit::{ProofDocument, VerifierKey, Witness, consistency_proof, verify_against};
+use postern_audit::{ProofDocument, VerifierKey, consistency_proof, verify_against};
 
 use super::{classified, inputs};
 use crate::arguments::audit::CheckpointArguments;
@@ -11,15 +11,7 @@ pub(super) fn run(arguments: &CheckpointArguments) -> anyhow::Result<()> {
     let dir = &arguments.dir;
     let old = arguments.old.as_deref();
     let old = old.map(inputs::checkpoint).transpose()?;
-    let witness = Witness {
-        signer: arguments
-            .pubkey
-            .as_deref()
-            .map(inputs::signer)
-            .transpose()?,
-        checkpoints: old.iter().cloned().collect(),
-        ..Witness::default()
-    };
+    let witness = inputs::witness(arguments.pubkey.as_deref(), old.as_slice())?;
     let verified = verify_against(dir, &witness).map_err(|error| classified(dir, error))?;
     let newest = verified
         .checkpoint

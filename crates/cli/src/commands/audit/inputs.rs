@@ -8,13 +8,14 @@ use std::path::Path;
 
 use anyhow::Context;
 use postern_audit::{
-    Identities, NOTE_BYTES_MAX, ProofDocument, Reader, Receipt, VerifierKey, read_with,
+    Identities, NOTE_BYTES_MAX, ProofDocument, Reader, Receipt, VerifierKey, Witness, read_with,
 };
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::classified;
 use crate::arguments::audit::ReceiptArgument;
+use crate::arguments::parse_receipt;
+use crate::client;
 
 /// Longest file with a public key, in bytes.
 const PUBKEY_BYTES_MAX: u64 = 4 << 10;
@@ -34,6 +35,15 @@ pub(super) fn signer(written: &str) -> anyhow::Result<VerifierKey> {
     let line = text.lines().next().unwrap_or_default().trim();
     VerifierKey::parse(line)
         .with_context(|| format!("{} holds no public key of a log", path.display()))
+}
+
+/// What must agree with a log: who signed it, and checkpoints that were kept.
+pub(super) fn witness(pubkey: Option<&str>, checkpoints: &[String]) -> anyhow::Result<Witness> {
+    Ok(Witness {
+        signer: pubkey.map(signer).transpose()?,
+        checkpoints: checkpoints.to_vec(),
+        ..Witness::default()
+    })
 }
 
 /// A checkpoint as its file has it.
@@ -59,35 +69,15 @@ pub(super) fn receipt_in(path: &Path) -> anyhow::Result<Receipt> {
     let text = read_text(path, JSON_BYTES_MAX)?;
     let text = text.trim();
     if !text.starts_with('{') {
-        let (index, head) = text.split_once(':').with_context(place)?;
-        return Ok(Receipt {
-            index: index.parse().with_context(place)?,
-            head: head.to_owned(),
-            leaf: String::new(),
-            checkpoint: String::new(),
-        });
+        return parse_receipt(text)
+            .map_err(anyhow::Error::msg)
+            .with_context(place);
     }
     let mut json: Value = serde_json::from_str(text).with_context(place)?;
     let of_answer = json.get_mut("audit").map(Value::take);
-    let kept: KeptReceipt =
+    let kept: client::Receipt =
         serde_json::from_value(of_answer.unwrap_or(json)).with_context(place)?;
-    Ok(Receipt {
-        index: kept.index,
-        head: kept.head,
-        leaf: kept.leaf,
-        checkpoint: kept.checkpoint,
-    })
-}
-
-/// A receipt as a server wrote it; what a later one adds does no harm.
-#[derive(Deserialize)]
-struct KeptReceipt {
-    index: u64,
-    head: String,
-    #[serde(default)]
-    leaf: String,
-    #[serde(default)]
-    checkpoint: String,
+    Ok(kept.into())
 }
 
 pub(super) fn proof(path: &Path) -> anyhow::Result<ProofDocument> {

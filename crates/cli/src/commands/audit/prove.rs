@@ -6,9 +6,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use postern_audit::{
-    Checkpoint, ProofDocument, VerifierKey, Witness, inclusion_proof, verify_against,
-};
+use postern_audit::{Checkpoint, ProofDocument, VerifierKey, inclusion_proof, verify_against};
 use serde_json::json;
 
 use super::{classified, inputs};
@@ -27,15 +25,7 @@ pub(super) fn run(arguments: &ProveArguments) -> anyhow::Result<()> {
 fn make(dir: &Path, index: u64, arguments: &ProveArguments) -> anyhow::Result<()> {
     let kept = arguments.checkpoint.as_deref();
     let kept = kept.map(inputs::checkpoint).transpose()?;
-    let witness = Witness {
-        signer: arguments
-            .pubkey
-            .as_deref()
-            .map(inputs::signer)
-            .transpose()?,
-        checkpoints: kept.iter().cloned().collect(),
-        ..Witness::default()
-    };
+    let witness = inputs::witness(arguments.pubkey.as_deref(), kept.as_slice())?;
     let verified = verify_against(dir, &witness).map_err(|error| classified(dir, error))?;
     let signer = VerifierKey::parse(&verified.signer)?;
     let newest = verified.checkpoint.map(|newest| newest.note);

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 
 use super::details::{details, request_id};
 use super::{classified, inputs};
-use crate::arguments::audit::ShowArguments;
+use crate::arguments::audit::{ShowArguments, check_times};
 use crate::terminal::{Screen, Tone};
 
 pub(super) fn run(arguments: &ShowArguments) -> anyhow::Result<()> {
     let dir = &arguments.dir;
+    check_times(arguments.filter.since, arguments.filter.until)?;
     let filter = Filter::new(arguments.filter.criteria());
     let reader = inputs::records(dir, arguments.auditor.identity_file.as_deref())?;
     let mut list = List::new(arguments.json);

@@ -3,7 +3,7 @@
 use postern_audit::{Collector, Criteria, Filter, Record, Stats};
 
 use super::{classified, inputs};
-use crate::arguments::audit::StatsArguments;
+use crate::arguments::audit::{StatsArguments, check_times};
 use crate::state_folder::{Existing, write_private};
 use crate::terminal::Screen;
 
@@ -25,6 +25,7 @@ pub(super) fn run(arguments: &StatsArguments) -> anyhow::Result<()> {
 
 fn collect(arguments: &StatsArguments) -> anyhow::Result<Stats> {
     let dir = &arguments.dir;
+    check_times(arguments.since, arguments.until)?;
     let filter = Filter::new(Criteria {
         since: arguments.since,
         until: arguments.until,

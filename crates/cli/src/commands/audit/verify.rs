@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> anyhow::Result<()> {
 /// leave a log that looks as good, unless a receipt names one of them.
 pub(crate) fn verdict(receipt: Option<&Receipt>) -> String {
     match receipt {
-        None => "the records found are chained and unaltered".into(),
+        None => "the records found are signed and unaltered".into(),
         Some(receipt) => format!(
             "whole and unaltered up to #{}, the record of the receipt",
             receipt.index
@@ -44,16 +44,11 @@ pub(crate) fn verdict(receipt: Option<&Receipt>) -> String {
 fn witness(arguments: &VerifyArguments) -> anyhow::Result<Witness> {
     let receipts = arguments.receipts.iter().map(inputs::receipt);
     let checkpoints = arguments.checkpoints.iter();
+    let checkpoints = checkpoints.map(|path| inputs::checkpoint(path));
+    let checkpoints: Vec<String> = checkpoints.collect::<anyhow::Result<_>>()?;
     Ok(Witness {
-        signer: arguments
-            .pubkey
-            .as_deref()
-            .map(inputs::signer)
-            .transpose()?,
         receipts: receipts.collect::<anyhow::Result<_>>()?,
-        checkpoints: checkpoints
-            .map(|path| inputs::checkpoint(path))
-            .collect::<anyhow::Result<_>>()?,
+        ..inputs::witness(arguments.pubkey.as_deref(), &checkpoints)?
     })
 }
 

@@ -202,13 +202,7 @@ impl Made {
         let Outcome::Answered(answer) = &self.outcome else {
             return None;
         };
-        let told = &answer.fields.audit;
-        Some(Receipt {
-            index: told.index,
-            head: told.head.clone(),
-            leaf: told.leaf.clone(),
-            checkpoint: told.checkpoint.clone(),
-        })
+        Some(answer.fields.audit.clone().into())
     }
 
     /// The call as an element of the JSON report.
