@@ -28,6 +28,16 @@ fn indices(text: &str) -> Vec<u64> {
     indices.map(|index| index.expect("an index")).collect()
 }
 
+/// Lines are added to a file, which a cursor goes on with.
+const TO_FILE: [&str; 6] = [
+    "--format",
+    "jsonl",
+    "--output",
+    "out.jsonl",
+    "--cursor",
+    "cursor",
+];
+
 #[test]
 fn each_form_goes_to_standard_output() {
     let home = home();
@@ -85,31 +95,23 @@ fn a_file_grows_from_where_it_was() {
     let home = home();
     let home = home.path();
     append(home, &plain(), "a");
-    let to_file = [
-        "--format",
-        "jsonl",
-        "--output",
-        "out.jsonl",
-        "--cursor",
-        "cursor",
-    ];
-    export(home, &to_file).exits(0);
+    export(home, &TO_FILE).exits(0);
     let text = || fs::read_to_string(home.join("out.jsonl")).expect("the file");
     assert_eq!(indices(&text()), [0, 1, 2, 3]);
     append(home, &plain(), "b");
     // A crash may have left half a line.
     fs::write(home.join("out.jsonl"), text() + "{\"half").expect("the file");
-    export(home, &to_file).exits(0);
+    export(home, &TO_FILE).exits(0);
     let all = text();
     let (half, rest) = all.split_once("{\"half\n").expect("the half line, ended");
     assert_eq!(
         (indices(half), indices(rest)),
         (vec![0, 1, 2, 3], vec![4, 5, 6, 7])
     );
-    let again = export(home, &to_file).exits(0);
+    let again = export(home, &TO_FILE).exits(0);
     assert!(again.stderr.contains("exported 0 records"), "{again:#?}");
 
-    let without_cursor = export(home, &to_file[..4]).exits(1);
+    let without_cursor = export(home, &TO_FILE[..4]).exits(1);
     assert!(
         without_cursor.stderr.contains("exists and is kept"),
         "{without_cursor:#?}"
@@ -121,18 +123,10 @@ fn another_log_is_not_continued() {
     let home = home();
     let home = home.path();
     append(home, &plain(), "a");
-    let to_file = [
-        "--format",
-        "jsonl",
-        "--output",
-        "out.jsonl",
-        "--cursor",
-        "cursor",
-    ];
-    export(home, &to_file).exits(0);
+    export(home, &TO_FILE).exits(0);
     fs::remove_dir_all(home.join(LOG)).expect("the log");
     append(home, &plain(), "z");
-    let ran = export(home, &to_file).exits(4);
+    let ran = export(home, &TO_FILE).exits(4);
     assert!(ran.stderr.contains("when it was delivered"), "{ran:#?}");
 }
 
