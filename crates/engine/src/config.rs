@@ -41,7 +41,7 @@ pub struct EngineConfig {
     pub context_tokens_max: Option<usize>,
     /// Prompt tokens of one pass when nothing else is being generated: larger is faster.
     pub prefill_chunk_tokens: usize,
-    /// Tokens of one pass that takes in a prompt and generates for others, theirs included, but at least one of the
+    /// Tokens of one pass that takes in a prompt and generates for others, theirs included, but at least four of the
     /// prompt: smaller lets their text flow, larger ends the prompt sooner. On candle the other bound is used for both.
     pub prefill_chunk_tokens_busy: usize,
     /// Sequences that are generated side by side.
@@ -65,7 +65,7 @@ impl Default for EngineConfig {
             threads: None,
             context_tokens_max: None,
             prefill_chunk_tokens: 128,
-            prefill_chunk_tokens_busy: 12,
+            prefill_chunk_tokens_busy: 8,
             sequences_max: 4,
             kv_cache_mib: 512,
             prompt_lookup: true,

@@ -30,6 +30,9 @@ use crate::queue::Queue;
 use crate::stats::StatsCell;
 use crate::tokenizer::Tokenizer;
 
+/// Prompt tokens that a pass takes in at least, however many generate beside it, so that no prompt starves.
+const BUSY_PROMPT_TOKENS_MIN: usize = 4;
+
 /// A job on its way to the worker.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -263,7 +266,9 @@ impl Worker {
         let prefills = running < self.active.len();
         let busy_chunk = self.config.prefill_chunk_tokens_busy.min(whole_chunk);
         let chunk = match running > 0 && prefills && free {
-            true => busy_chunk.saturating_sub(running).max(1),
+            true => busy_chunk
+                .saturating_sub(running)
+                .max(BUSY_PROMPT_TOKENS_MIN.min(busy_chunk)),
             false => whole_chunk,
         };
         let mut guesses_left = match !prefills && running > 0 && self.payoff.allows(running) {
