@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
+use crate::chain::hex;
 use crate::error::{AuditError, EntryProblem};
 use crate::kind::Class;
 
@@ -27,6 +29,8 @@ pub const RULES_MAX: usize = 1024;
 pub const REASONS_MAX: usize = 16;
 /// Most redaction counts in one record.
 pub const REDACTIONS_MAX: usize = 1024;
+/// Longest text of an output that is kept, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// The content of one record.
 #[expect(
@@ -239,12 +243,35 @@ pub struct Completed {
     pub outcome: Outcome,
     /// SHA-256 of the text that left the daemon, lower-case hex.
     pub output_sha256: String,
+    /// That text or its beginning, where it is kept and not only hashed; at most
+    /// [`OUTPUT_BYTES_MAX`] bytes (see [`Completed::clipped`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// Tokens read and generated.
     pub usage: Usage,
     /// What the output filter removed.
     pub output_redactions: Vec<RedactionCount>,
     /// How long it took.
     pub timings: Timings,
+}
+
+impl Completed {
+    /// Cuts the output's text to its bound, at a character, so that a long one still leaves its
+    /// record.
+    #[must_use]
+    pub fn clipped(mut self) -> Self {
+        if let Some(output) = &mut self.output {
+            clip(output, OUTPUT_BYTES_MAX);
+        }
+        self
+    }
+
+    /// Whether the text that is kept is all of the output: then its SHA-256 is the output's.
+    #[must_use]
+    pub fn keeps_whole_output(&self) -> bool {
+        let output = self.output.as_ref();
+        output.is_some_and(|output| hex(&Sha256::digest(output)) == self.output_sha256)
+    }
 }
 
 /// A change by a person.
@@ -393,6 +420,7 @@ impl Completed {
             _ => {}
         }
         check_digest("output_sha256", &self.output_sha256)?;
+        check_optional_bytes("output", self.output.as_deref(), OUTPUT_BYTES_MAX)?;
         check_redactions("output_redactions", &self.output_redactions)
     }
 }

@@ -10,7 +10,7 @@ use crate::entry::{Admitted, Entry};
 use crate::outcome_kind::OutcomePattern;
 use crate::reader::Stored;
 use crate::record::Record;
-use crate::whole_calls::{Call, Event};
+use crate::whole_calls::{Call, EndManner, Event};
 
 /// What to look for; a criterion that is not set allows everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub struct Criteria {
     pub request_id: Option<String>,
     /// Outcomes, any of which is enough; none allows all.
     pub outcomes: Vec<OutcomePattern>,
-    /// Text that must occur, in whatever case, in a variable or in what a refusal or an
-    /// administrative action says.
+    /// Text that must occur, in whatever case, in a variable, in an output whose text is kept, or
+    /// in what a refusal or an administrative action says.
     pub text: Option<String>,
 }
 
@@ -88,7 +88,7 @@ impl Filter {
         in_time
             && self.allows_names(&Names::of_call(&call.admitted))
             && self.allows_call_outcome(call)
-            && self.allows_variables(&call.admitted)
+            && self.allows_call_text(call)
     }
 
     fn allows_time(&self, time: Timestamp) -> bool {
@@ -120,20 +120,24 @@ impl Filter {
 
     fn allows_text(&self, entry: &Entry) -> bool {
         match entry {
-            Entry::Admitted(admitted) => self.allows_variables(admitted),
+            Entry::Admitted(admitted) => self.occurs_in(admitted.variables.values()),
             Entry::Refused(refused) => self.occurs_in([&refused.detail]),
             Entry::Administered(administered) => {
                 self.occurs_in([&administered.subject, &administered.detail])
             }
-            Entry::Opened { .. }
-            | Entry::Completed(_)
-            | Entry::Interrupted { .. }
-            | Entry::Expired(_) => self.text.is_none(),
+            Entry::Completed(completed) => self.occurs_in(&completed.output),
+            Entry::Opened { .. } | Entry::Interrupted { .. } | Entry::Expired(_) => {
+                self.text.is_none()
+            }
         }
     }
 
-    fn allows_variables(&self, admitted: &Admitted) -> bool {
-        self.occurs_in(admitted.variables.values())
+    fn allows_call_text(&self, call: &Call) -> bool {
+        let output = match call.end.as_ref().map(|end| &end.manner) {
+            Some(EndManner::Completed(completed)) => completed.output.as_ref(),
+            Some(EndManner::Interrupted) | None => None,
+        };
+        self.occurs_in(call.admitted.variables.values().chain(output))
     }
 
     fn occurs_in<'a>(&self, texts: impl IntoIterator<Item = &'a String>) -> bool {

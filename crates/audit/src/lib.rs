@@ -99,7 +99,7 @@ pub use cursor::{CURSOR_BYTES_MAX, Cursor, Delivery, Mark};
 pub use document::ProofDocument;
 pub use entry::{
     Administered, Admitted, BUDGETS_MAX, BudgetUse, Completed, Cut, DETAIL_BYTES_MAX, Entry,
-    Expired, ModelRef, NAME_BYTES_MAX, Outcome, Parameters, REASONS_MAX, REDACTIONS_MAX,
+    Expired, ModelRef, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Parameters, REASONS_MAX, REDACTIONS_MAX,
     REQUEST_ID_BYTES_MAX, RULES_MAX, RedactionCount, Refused, TemplateRef, Timings, Usage,
     VARIABLES_MAX,
 };

@@ -197,8 +197,17 @@ fn error(entry: &Entry) -> Value {
 
 fn postern(told: &Told<'_>) -> Value {
     let mut fields = remainder(told);
-    if let (Entry::Admitted(admitted), Value::Object(members)) = (&told.record.entry, &mut fields) {
-        members.insert("request".to_owned(), request(admitted));
+    let Value::Object(members) = &mut fields else {
+        return fields;
+    };
+    match &told.record.entry {
+        Entry::Admitted(admitted) => {
+            members.insert("request".to_owned(), request(admitted));
+        }
+        Entry::Completed(completed) => {
+            members.insert("output".to_owned(), json!(completed.output));
+        }
+        _ => {}
     }
     fields
 }

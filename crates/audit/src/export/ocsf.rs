@@ -272,7 +272,7 @@ fn response(entry: &Entry, kind: OutcomeKind) -> Value {
                 _ => None,
             },
             "message": kind.as_str(),
-            "data": { "output_sha256": completed.output_sha256 },
+            "data": { "output": completed.output, "output_sha256": completed.output_sha256 },
         }),
         _ => Value::Null,
     }

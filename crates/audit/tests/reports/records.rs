@@ -87,6 +87,7 @@ pub(crate) fn completed(request_id: &str, admitted_index: u64, outcome: Outcome)
     Completed {
         request_id: request_id.to_owned(),
         admitted_index,
+        output: (outcome == Outcome::Completed).then(|| "Go to\nCopper Kettle".to_owned()),
         outcome,
         output_sha256: digest('9'),
         usage: Usage {

@@ -164,6 +164,27 @@ async fn what_the_policy_calls_risky_is_held_and_released_by_somebody_else() {
 }
 
 #[tokio::test]
+async fn the_log_keeps_no_text_of_what_is_held() {
+    let (holding, _) = house("review: {risk: high}\naudit: {output: text}\n");
+    held(&holding, "ci-runner", "short.v1").await;
+    let end = holding.completed().remove(0);
+    assert_eq!(end.output, None);
+
+    // What might have been held and was not went out at its end.
+    let (sure, _) = house("review: {probability_min: 0.000001}\naudit: {output: text}\n");
+    let (tokens, _) = ask(&sure, "ci-runner", "short.v1").await;
+    let end = sure.completed().remove(0);
+    assert_eq!(end.output, Some(tokens.concat()));
+
+    // What failed went nowhere, as a call that may be held does not stream.
+    let (failing, _) = house("review: {probability_min: 0.000001}\naudit: {output: text}\n");
+    ask(&failing, "ci-runner", "form.v1").await;
+    let end = failing.completed().remove(0);
+    assert!(matches!(end.outcome, Outcome::Failed { .. }), "{end:?}");
+    assert_eq!(end.output, None);
+}
+
+#[tokio::test]
 async fn what_is_rejected_is_gone() {
     let (house, _) = house("review: {risk: high}\n");
     let held = held(&house, "ci-runner", "short.v1").await;
