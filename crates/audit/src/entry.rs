@@ -53,7 +53,7 @@ pub enum Entry {
     Refused(Refused),
     /// An admitted call came to its end.
     Completed(Completed),
-    /// A person changed something that decides about calls; written before the change.
+    /// A person changed something that decides about calls, or saw a held output; written before.
     Administered(Administered),
     /// An admitted call had no end when the log was opened again. Written by the log itself.
     Interrupted {
@@ -206,6 +206,9 @@ pub struct Refused {
     pub identity: Option<String>,
     /// The template that was asked for, as the caller named it (see [`Refused::clipped`]).
     pub template: Option<String>,
+    /// The request id of the call whose held output was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Why, as a stable kebab-case code.
     pub code: String,
     /// Why, for a person. Never a variable's content.
@@ -274,7 +277,7 @@ impl Completed {
     }
 }
 
-/// A change by a person.
+/// What a person did: a change, or a look at a held output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Administered {
@@ -282,9 +285,9 @@ pub struct Administered {
     pub identity: Option<String>,
     /// What was done, as a stable kebab-case code.
     pub action: String,
-    /// What was changed.
+    /// What was changed or looked at.
     pub subject: String,
-    /// From what to what, for a person.
+    /// From what to what, or why, for a person.
     pub detail: String,
     /// Checksum of the rules in force, as in [`Admitted::rules_sha256`]; empty where no rules were loaded.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -400,6 +403,7 @@ impl Refused {
         check_request_id(&self.request_id)?;
         check_optional_bytes("identity", self.identity.as_deref(), NAME_BYTES_MAX)?;
         check_optional_bytes("template", self.template.as_deref(), NAME_BYTES_MAX)?;
+        check_optional_name("subject", self.subject.as_deref())?;
         check_name("code", &self.code)?;
         check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)?;
         check_rules_digest(&self.rules_sha256)

@@ -25,7 +25,7 @@ pub struct Criteria {
     pub template: Option<String>,
     /// Id of the model, or the SHA-256 of its file.
     pub model: Option<String>,
-    /// Id of the request, also where a review's decision names it.
+    /// Id of the request, also where a record about its held output names it.
     pub request_id: Option<String>,
     /// Outcomes, any of which is enough; none allows all.
     pub outcomes: Vec<OutcomePattern>,
@@ -105,7 +105,7 @@ impl Filter {
         is(&criteria.identity, &[names.identity])
             && is(&criteria.template, &[names.template])
             && is(&criteria.model, &[names.model, names.model_sha256])
-            && is(&criteria.request_id, &[names.request_id])
+            && is(&criteria.request_id, &[names.request_id, names.subject])
     }
 
     fn allows_outcome(&self, entry: &Entry) -> bool {
@@ -152,6 +152,8 @@ impl Filter {
 #[derive(Default)]
 struct Names<'a> {
     request_id: Option<&'a str>,
+    /// Another request that it is about.
+    subject: Option<&'a str>,
     identity: Option<&'a str>,
     template: Option<&'a str>,
     model: Option<&'a str>,
@@ -165,6 +167,7 @@ impl<'a> Names<'a> {
             Entry::Admitted(admitted) => Self::of_call(admitted),
             Entry::Refused(refused) => Self {
                 request_id: Some(&refused.request_id),
+                subject: refused.subject.as_deref(),
                 identity: refused.identity.as_deref(),
                 template: refused.template.as_deref(),
                 ..Self::default()
@@ -174,7 +177,7 @@ impl<'a> Names<'a> {
                 ..Self::default()
             },
             Entry::Administered(administered) => Self {
-                request_id: Some(&administered.subject),
+                subject: Some(&administered.subject),
                 identity: administered.identity.as_deref(),
                 ..Self::default()
             },
@@ -192,6 +195,7 @@ impl<'a> Names<'a> {
             template: Some(&admitted.template.id),
             model: Some(&admitted.model.id),
             model_sha256: Some(&admitted.model.sha256),
+            subject: None,
         }
     }
 }

@@ -400,6 +400,7 @@ mod tests {
             request_id: request_id.to_owned(),
             identity: None,
             template: None,
+            subject: None,
             code: "template-unknown".to_owned(),
             detail: String::new(),
             rules_sha256: String::new(),

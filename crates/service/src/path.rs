@@ -110,7 +110,8 @@ impl Service {
                     kind,
                 };
                 let identity = Some(&arrival.caller.identity);
-                self.record_refusal(&refusal, identity, Some(&arrival.call.template), &rules);
+                let template = Some(&*arrival.call.template);
+                self.record_refusal(&refusal, identity, template, None, &rules);
                 drop(desk);
                 let _ = reply.send(Err(refusal));
             }

@@ -36,13 +36,14 @@ impl Service {
         })
     }
 
-    /// Records a call that was not admitted under `rules`. The refusal stands
-    /// even where the record fails.
+    /// Records a call that was not admitted under `rules`, or a request about the held output `subject`. The
+    /// refusal stands even where the record fails.
     pub(crate) fn record_refusal(
         &self,
         refusal: &Refusal,
         identity: Option<&Identity>,
         template: Option<&str>,
+        subject: Option<RequestId>,
         rules: &RuleSet,
     ) {
         let code = refusal.kind.code();
@@ -52,6 +53,7 @@ impl Service {
             request_id: refusal.id.to_string(),
             identity: identity.map(Identity::to_string),
             template: named.as_ref().map(TemplateId::to_string),
+            subject: subject.map(|id| id.to_string()),
             code: code.to_owned(),
             detail: refusal.kind.to_string(),
             rules_sha256: rules.checksum().to_owned(),

@@ -231,6 +231,7 @@ fn refusals_of_absurd_requests_can_be_clipped() {
         request_id: "r".to_owned(),
         identity: Some("é".repeat(NAME_BYTES_MAX)),
         template: Some("🦀".repeat(NAME_BYTES_MAX)),
+        subject: None,
         code: "template-unknown".to_owned(),
         detail: "€".repeat(DETAIL_BYTES_MAX),
         rules_sha256: String::new(),

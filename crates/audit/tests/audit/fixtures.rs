@@ -88,6 +88,7 @@ pub(crate) fn refused(request_id: &str) -> Entry {
         request_id: request_id.to_owned(),
         identity: None,
         template: Some("unheard-of.v9".to_owned()),
+        subject: None,
         code: "template-unknown".to_owned(),
         detail: "no such template: \u{7} \"é\" \\ 🦀".to_owned(),
         rules_sha256: String::new(),

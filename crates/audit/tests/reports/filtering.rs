@@ -289,6 +289,9 @@ fn a_record_by_itself_is_asked_for_what_it_says() {
             ..Criteria::default()
         })
     };
+    let mut refusal = refused("x", Some("till"), "review-unknown");
+    refusal.subject = name("a");
+    assert!(by_id.passes_record(&record(6, Entry::Refused(refusal))));
     assert!(by_text("kettle").passes_record(&end));
     assert!(!by_text("quiet").passes_record(&end));
     assert!(by_identity.passes_record(&history()[1]));

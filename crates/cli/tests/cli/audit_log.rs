@@ -119,6 +119,7 @@ fn refused(request_id: &str) -> Entry {
         request_id: request_id.to_owned(),
         identity: None,
         template: None,
+        subject: None,
         code: "token-missing".to_owned(),
         detail: "no token".to_owned(),
         rules_sha256: String::new(),

@@ -32,12 +32,13 @@ pub(super) fn details(entry: &Entry) -> Vec<String> {
         Entry::Admitted(admitted) => of_admitted(admitted),
         Entry::Refused(refused) => {
             let who = refused.identity.as_deref().unwrap_or("-");
-            let template = refused.template.as_deref().unwrap_or("-");
+            let about = refused.template.as_deref().or(refused.subject.as_deref());
+            let about = about.unwrap_or("-");
             vec![
                 format!(
                     "{} -> {}: {}",
                     who.escape_debug(),
-                    template.escape_debug(),
+                    about.escape_debug(),
                     refused.code
                 ),
                 refused.detail.escape_debug().to_string(),
