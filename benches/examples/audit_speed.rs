@@ -192,6 +192,7 @@ fn completed(request_id: &str, admitted_index: u64) -> Entry {
         admitted_index,
         outcome: Outcome::Completed,
         output_sha256: "f".repeat(64),
+        output: None,
         usage: Usage {
             prompt_tokens: 51,
             completion_tokens: 45,

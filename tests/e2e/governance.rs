@@ -70,11 +70,16 @@ fn a_held_answer_reaches_its_caller_once_somebody_else_approved_it() {
 
     let end = state.entries_of("completed").pop().expect("an end");
     assert_eq!(end["outcome"]["kind"], "held");
-    let decision = state.entries_of("administered").pop().expect("a decision");
+    let [decision, reading] = &state.entries_of("administered")[..] else {
+        panic!("a decision, and a reading of what was released");
+    };
     assert_eq!(decision["identity"], "operator");
     assert_eq!(decision["action"], "review-approved");
     assert_eq!(decision["subject"], id);
     assert_eq!(decision["detail"], "harmless");
+    assert_eq!(reading["identity"], "kiosk");
+    assert_eq!(reading["action"], "review-read");
+    assert_eq!(reading["subject"], id);
     state.verified();
 }
 

@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
+use crate::chain::hex;
 use crate::error::{AuditError, EntryProblem};
 use crate::kind::Class;
 
@@ -27,6 +29,8 @@ pub const RULES_MAX: usize = 1024;
 pub const REASONS_MAX: usize = 16;
 /// Most redaction counts in one record.
 pub const REDACTIONS_MAX: usize = 1024;
+/// Longest text of an output that is kept, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// The content of one record.
 #[expect(
@@ -49,7 +53,7 @@ pub enum Entry {
     Refused(Refused),
     /// An admitted call came to its end.
     Completed(Completed),
-    /// A person changed something that decides about calls; written before the change.
+    /// A person changed something that decides about calls, or saw a held output; written before.
     Administered(Administered),
     /// An admitted call had no end when the log was opened again. Written by the log itself.
     Interrupted {
@@ -202,6 +206,9 @@ pub struct Refused {
     pub identity: Option<String>,
     /// The template that was asked for, as the caller named it (see [`Refused::clipped`]).
     pub template: Option<String>,
+    /// The request id of the call whose held output was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// Why, as a stable kebab-case code.
     pub code: String,
     /// Why, for a person. Never a variable's content.
@@ -239,6 +246,10 @@ pub struct Completed {
     pub outcome: Outcome,
     /// SHA-256 of the text that left the daemon, lower-case hex.
     pub output_sha256: String,
+    /// That text or its beginning, where it is kept and not only hashed; at most
+    /// [`OUTPUT_BYTES_MAX`] bytes (see [`Completed::clipped`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// Tokens read and generated.
     pub usage: Usage,
     /// What the output filter removed.
@@ -247,7 +258,26 @@ pub struct Completed {
     pub timings: Timings,
 }
 
-/// A change by a person.
+impl Completed {
+    /// Cuts the output's text to its bound, at a character, so that a long one still leaves its
+    /// record.
+    #[must_use]
+    pub fn clipped(mut self) -> Self {
+        if let Some(output) = &mut self.output {
+            clip(output, OUTPUT_BYTES_MAX);
+        }
+        self
+    }
+
+    /// Whether the text that is kept is all of the output: then its SHA-256 is the output's.
+    #[must_use]
+    pub fn keeps_whole_output(&self) -> bool {
+        let output = self.output.as_ref();
+        output.is_some_and(|output| hex(&Sha256::digest(output)) == self.output_sha256)
+    }
+}
+
+/// What a person did: a change, or a look at a held output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Administered {
@@ -255,9 +285,9 @@ pub struct Administered {
     pub identity: Option<String>,
     /// What was done, as a stable kebab-case code.
     pub action: String,
-    /// What was changed.
+    /// What was changed or looked at.
     pub subject: String,
-    /// From what to what, for a person.
+    /// From what to what, or why, for a person.
     pub detail: String,
     /// Checksum of the rules in force, as in [`Admitted::rules_sha256`]; empty where no rules were loaded.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -373,6 +403,7 @@ impl Refused {
         check_request_id(&self.request_id)?;
         check_optional_bytes("identity", self.identity.as_deref(), NAME_BYTES_MAX)?;
         check_optional_bytes("template", self.template.as_deref(), NAME_BYTES_MAX)?;
+        check_optional_name("subject", self.subject.as_deref())?;
         check_name("code", &self.code)?;
         check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)?;
         check_rules_digest(&self.rules_sha256)
@@ -393,6 +424,7 @@ impl Completed {
             _ => {}
         }
         check_digest("output_sha256", &self.output_sha256)?;
+        check_optional_bytes("output", self.output.as_deref(), OUTPUT_BYTES_MAX)?;
         check_redactions("output_redactions", &self.output_redactions)
     }
 }

@@ -10,7 +10,7 @@ use crate::entry::{Admitted, Entry};
 use crate::outcome_kind::OutcomePattern;
 use crate::reader::Stored;
 use crate::record::Record;
-use crate::whole_calls::{Call, Event};
+use crate::whole_calls::{Call, EndManner, Event};
 
 /// What to look for; a criterion that is not set allows everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,12 +25,12 @@ pub struct Criteria {
     pub template: Option<String>,
     /// Id of the model, or the SHA-256 of its file.
     pub model: Option<String>,
-    /// Id of the request, also where a review's decision names it.
+    /// Id of the request, also where a record about its held output names it.
     pub request_id: Option<String>,
     /// Outcomes, any of which is enough; none allows all.
     pub outcomes: Vec<OutcomePattern>,
-    /// Text that must occur, in whatever case, in a variable or in what a refusal or an
-    /// administrative action says.
+    /// Text that must occur, in whatever case, in a variable, in an output whose text is kept, or
+    /// in what a refusal or an administrative action says.
     pub text: Option<String>,
 }
 
@@ -88,7 +88,7 @@ impl Filter {
         in_time
             && self.allows_names(&Names::of_call(&call.admitted))
             && self.allows_call_outcome(call)
-            && self.allows_variables(&call.admitted)
+            && self.allows_call_text(call)
     }
 
     fn allows_time(&self, time: Timestamp) -> bool {
@@ -105,7 +105,7 @@ impl Filter {
         is(&criteria.identity, &[names.identity])
             && is(&criteria.template, &[names.template])
             && is(&criteria.model, &[names.model, names.model_sha256])
-            && is(&criteria.request_id, &[names.request_id])
+            && is(&criteria.request_id, &[names.request_id, names.subject])
     }
 
     fn allows_outcome(&self, entry: &Entry) -> bool {
@@ -120,20 +120,24 @@ impl Filter {
 
     fn allows_text(&self, entry: &Entry) -> bool {
         match entry {
-            Entry::Admitted(admitted) => self.allows_variables(admitted),
+            Entry::Admitted(admitted) => self.occurs_in(admitted.variables.values()),
             Entry::Refused(refused) => self.occurs_in([&refused.detail]),
             Entry::Administered(administered) => {
                 self.occurs_in([&administered.subject, &administered.detail])
             }
-            Entry::Opened { .. }
-            | Entry::Completed(_)
-            | Entry::Interrupted { .. }
-            | Entry::Expired(_) => self.text.is_none(),
+            Entry::Completed(completed) => self.occurs_in(&completed.output),
+            Entry::Opened { .. } | Entry::Interrupted { .. } | Entry::Expired(_) => {
+                self.text.is_none()
+            }
         }
     }
 
-    fn allows_variables(&self, admitted: &Admitted) -> bool {
-        self.occurs_in(admitted.variables.values())
+    fn allows_call_text(&self, call: &Call) -> bool {
+        let output = match call.end.as_ref().map(|end| &end.manner) {
+            Some(EndManner::Completed(completed)) => completed.output.as_ref(),
+            Some(EndManner::Interrupted) | None => None,
+        };
+        self.occurs_in(call.admitted.variables.values().chain(output))
     }
 
     fn occurs_in<'a>(&self, texts: impl IntoIterator<Item = &'a String>) -> bool {
@@ -148,6 +152,8 @@ impl Filter {
 #[derive(Default)]
 struct Names<'a> {
     request_id: Option<&'a str>,
+    /// Another request that it is about.
+    subject: Option<&'a str>,
     identity: Option<&'a str>,
     template: Option<&'a str>,
     model: Option<&'a str>,
@@ -161,6 +167,7 @@ impl<'a> Names<'a> {
             Entry::Admitted(admitted) => Self::of_call(admitted),
             Entry::Refused(refused) => Self {
                 request_id: Some(&refused.request_id),
+                subject: refused.subject.as_deref(),
                 identity: refused.identity.as_deref(),
                 template: refused.template.as_deref(),
                 ..Self::default()
@@ -170,7 +177,7 @@ impl<'a> Names<'a> {
                 ..Self::default()
             },
             Entry::Administered(administered) => Self {
-                request_id: Some(&administered.subject),
+                subject: Some(&administered.subject),
                 identity: administered.identity.as_deref(),
                 ..Self::default()
             },
@@ -188,6 +195,7 @@ impl<'a> Names<'a> {
             template: Some(&admitted.template.id),
             model: Some(&admitted.model.id),
             model_sha256: Some(&admitted.model.sha256),
+            subject: None,
         }
     }
 }

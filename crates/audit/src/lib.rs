@@ -99,9 +99,9 @@ pub use cursor::{CURSOR_BYTES_MAX, Cursor, Delivery, Mark};
 pub use document::ProofDocument;
 pub use entry::{
     Administered, Admitted, BUDGETS_MAX, BudgetUse, Completed, Cut, DETAIL_BYTES_MAX, Entry,
-    Expired, ModelRef, NAME_BYTES_MAX, Outcome, Parameters, REASONS_MAX, REDACTIONS_MAX,
-    REQUEST_ID_BYTES_MAX, RULES_MAX, RedactionCount, Refused, TemplateRef, Timings, Usage,
-    VARIABLES_MAX,
+    Expired, ModelRef, NAME_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, Parameters, REASONS_MAX,
+    REDACTIONS_MAX, REQUEST_ID_BYTES_MAX, RULES_MAX, RedactionCount, Refused, TemplateRef, Timings,
+    Usage, VARIABLES_MAX,
 };
 pub use error::{AuditError, CursorProblem, Displacement, EntryProblem, Reason};
 pub use export::{Exporter, Format};
@@ -126,7 +126,7 @@ pub use stats::{
     NAMES_MAX, RELATIVE_ERROR_MAX, REVIEWS_PENDING_MAX, ReviewFigures, Stats, Totals, Unread,
     UsageFigures, UsageOfName, Usages,
 };
-pub use verdict::{REVIEW_APPROVED, REVIEW_REJECTED};
+pub use verdict::{REVIEW_APPROVED, REVIEW_READ, REVIEW_REJECTED};
 pub use verify::{
     Verified, VerifiedCheckpoint, Witness, signer, verify, verify_against, verify_with,
 };

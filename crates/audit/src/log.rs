@@ -23,7 +23,7 @@ use crate::clear::Subject;
 use crate::config::{AuditConfig, Retention};
 use crate::disk::DiskBound;
 use crate::encoding::encode_entry;
-use crate::entry::Entry;
+use crate::entry::{Completed, Entry};
 use crate::error::{AuditError, EntryProblem};
 use crate::lock::DirectoryLock;
 use crate::recovery::{recover, signing_key};
@@ -140,7 +140,8 @@ impl AuditLog {
     }
 
     /// Appends one entry and returns after it is on the disk. Blocks; may be called from any
-    /// number of threads.
+    /// number of threads. The end of a call that would be too large for a record only with its
+    /// output's text is written without that text.
     ///
     /// # Errors
     /// Nothing of the entry is in the log after any of them:
@@ -167,8 +168,7 @@ impl AuditLog {
 
     fn append_any(&self, entry: &Entry) -> Result<Receipt, AuditError> {
         entry.check()?;
-        let json = encode_entry(entry);
-        self.check_record_bytes(&json)?;
+        let json = self.encode(entry)?;
         let mut state = self.state();
         let draft = Draft {
             entry_type: entry.entry_type(),
@@ -275,6 +275,21 @@ impl AuditLog {
                 .answered
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The entry as it is stored.
+    fn encode(&self, entry: &Entry) -> Result<String, AuditError> {
+        let json = encode_entry(entry);
+        match (self.check_record_bytes(&json), entry) {
+            (Err(too_large), Entry::Completed(completed)) if completed.output.is_some() => {
+                ::log::warn!("the text of an output is left out of the audit log: {too_large}");
+                self.encode(&Entry::Completed(Completed {
+                    output: None,
+                    ..completed.clone()
+                }))
+            }
+            (checked, _) => checked.map(|()| json),
         }
     }
 
@@ -385,6 +400,7 @@ mod tests {
             request_id: request_id.to_owned(),
             identity: None,
             template: None,
+            subject: None,
             code: "template-unknown".to_owned(),
             detail: String::new(),
             rules_sha256: String::new(),

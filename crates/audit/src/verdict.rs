@@ -1,4 +1,4 @@
-//! Which administrative records decide on a held answer.
+//! Which administrative records are about a held answer, and what they decide.
 //!
 //! Invariant: such a record's subject is the request id of the held call. Absent: the answer.
 
@@ -8,6 +8,8 @@ use crate::entry::Administered;
 pub const REVIEW_APPROVED: &str = "review-approved";
 /// Action of a record that does not.
 pub const REVIEW_REJECTED: &str = "review-rejected";
+/// Action of a record that somebody was given the text of a held answer.
+pub const REVIEW_READ: &str = "review-read";
 
 /// What was decided on a held answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use crate::body::{RENDERED_BYTES_MAX, RenderFault};
 use crate::denial::{Denial, UNPRINTABLE};
 use crate::fence::{FenceKey, Marks};
 use crate::names::{Identity, TemplateId};
+use crate::output_record::OutputRecord;
 use crate::policy::Screening;
 use crate::review::{ReviewPlan, ReviewReason};
 use crate::rules::RuleSet;
@@ -181,6 +182,8 @@ pub struct GovernedPrompt {
     pub rules: Vec<String>,
     /// Whether a person has to look at the output first.
     pub review: ReviewPlan,
+    /// What the audit log keeps of the output.
+    pub output_record: OutputRecord,
 }
 
 /// Decides on a call.
@@ -230,6 +233,7 @@ fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denia
         rules_sha256: rules.checksum().to_owned(),
         rules: deciding,
         review: rules.policy.review.plan(template, found.review),
+        output_record: rules.output_record(template),
     })
 }
 

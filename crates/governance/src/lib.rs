@@ -23,6 +23,7 @@ mod limits;
 mod lock;
 mod names;
 mod output_filter;
+mod output_record;
 mod policy;
 mod prompt_test;
 mod redteam;
@@ -59,6 +60,7 @@ pub use limits::{
 pub use lock::{LOCK_FILE, LockRecord, LockState, PromptLock};
 pub use names::{Identity, NAME_BYTES_MAX, RoleName, TemplateId, UseCase};
 pub use output_filter::OutputFilter;
+pub use output_record::OutputRecord;
 pub use policy::{AUTHORIZATION_FILES_MAX, Action, Grant, Policy, ROLES_MAX};
 pub use prompt_test::{
     CheckFailure, PromptCase, PromptTests, RECORDING_BYTES_MAX, RecordedCase, RecordedOutput,

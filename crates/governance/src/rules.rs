@@ -7,6 +7,7 @@ use crate::decision::ModelRef;
 use crate::denial::Denial;
 use crate::fence::FenceKey;
 use crate::names::Identity;
+use crate::output_record::OutputRecord;
 use crate::policy::Policy;
 use crate::registry::ModelRegistry;
 use crate::sanitizer::Sanitizer;
@@ -121,6 +122,12 @@ impl RuleSet {
         let limit = self.policy.output_tokens(identity, &template.id);
         let bounds = [granted, limit].into_iter().flatten();
         bounds.fold(template.max_tokens, u32::min)
+    }
+
+    /// What the audit log keeps of this template's outputs.
+    #[must_use]
+    pub fn output_record(&self, template: &Template) -> OutputRecord {
+        self.policy.outputs.of(template)
     }
 
     /// Whether a rule speaks of what is found in variables, so that a call is asked about again with it.

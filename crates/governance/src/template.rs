@@ -7,8 +7,8 @@
 //! SHA-256 over canonical JSON (keys in byte order, no white space) of the parsed template:
 //! `{"author","description","format":"postern-template/2","id","intent","max_tokens","model","output","risk",
 //! "system","temperature","user","variables":{name:{"bytes_max","data_class","default","description",
-//! "fence","required","schema","trust","trust_reason"}}}`, with null for what is absent, and `"use_case"` only where there
-//! is one. Schemas
+//! "fence","required","schema","trust","trust_reason"}}}`, with null for what is absent, and `"use_case"` and
+//! `"audit":{"output"}` only where they are given. Schemas
 //! stand as they were written, compactly, because the order of their members is the order of the
 //! output. Comments, layout, quoting, the order of fields and the format of the file do not
 //! matter; a default that is written out hashes like one that is left out.
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::body::{self, Bodies};
 use crate::canonical::Canonical;
 use crate::names::{TemplateId, UseCase};
+use crate::output_record::OutputRecord;
 use crate::schema::Schema;
 use crate::variable::{VariableSpec, Writing};
 
@@ -108,11 +109,15 @@ pub struct Template {
     pub variables: BTreeMap<String, VariableSpec>,
     /// What the output has to be: JSON of this schema. Without it, any text.
     pub output: Option<Schema>,
+    /// The most that the audit log may keep of an output, if its author says so: only ever
+    /// [`OutputRecord::Hash`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_record: Option<OutputRecord>,
     /// SHA-256 of the canonical bytes, 64 lower-case hex digits.
     ///
     /// The canonical bytes are JSON of the parsed template with keys in byte order and no white
     /// space: `format` (`postern-template/2`) and the fields above, where what is absent is null
-    /// (but `use_case` is left out) and every default is written out. Comments, layout and file format do not matter.
+    /// (but `use_case` and `audit` are left out) and every default is written out. Comments, layout and file format do not matter.
     pub checksum: String,
     /// Line of the id in its file, from 1.
     #[serde(skip)]
@@ -153,8 +158,12 @@ impl Template {
             ("user", Canonical::text(&self.user)),
             ("variables", Canonical::Object(variables.collect())),
         ]);
-        match &self.use_case {
+        let canonical = match &self.use_case {
             Some(use_case) => canonical.with("use_case", Canonical::text(use_case.as_str())),
+            None => canonical,
+        };
+        match self.output_record {
+            Some(record) => canonical.with("audit", record.canonical()),
             None => canonical,
         }
     }

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use postern_governance::{LOCK_FILE, LockState, PromptLock, Template, TemplateSet, Trust};
+use postern_governance::{
+    LOCK_FILE, LockState, OutputRecord, PromptLock, Template, TemplateSet, Trust,
+};
 
 const YAML: &str = r#"
 id: summary.v1
@@ -26,6 +28,7 @@ variables:
     default: "50"
 output:
   schema: {type: object, properties: {b: {type: string}, a: {type: number}}, required: [b]}
+audit: {output: hash}
 "#;
 
 const MARKDOWN: &str = r#"---
@@ -48,6 +51,7 @@ metadata:
   author: somebody
   intent: a test
   risk: low
+  audit: {output: hash}
 ---
 
 {{role "system"}}
@@ -70,7 +74,8 @@ const JSON: &str = r#"{
   },
   "output": {
     "schema": {"type": "object", "properties": {"b": {"type": "string"}, "a": {"type": "number"}}, "required": ["b"]}
-  }
+  },
+  "audit": {"output": "hash"}
 }"#;
 
 const SMALL_JSON: &str =
@@ -90,6 +95,7 @@ fn three_formats_are_one_template_with_one_checksum() {
     for other in [&markdown, &dotprompt, &json] {
         assert_eq!(other.checksum, yaml.checksum, "{other:#?}\n{yaml:#?}");
     }
+    assert_eq!(yaml.output_record, Some(OutputRecord::Hash));
     assert_eq!(yaml.variables["text"].bytes_max, 400);
     assert_eq!(yaml.variables["text"].trust, Trust::Untrusted);
     // The order of an output's members is part of what the template says.

@@ -68,6 +68,8 @@ pub(crate) struct Admission {
     rules: Arc<RuleSet>,
     pub(crate) prompt: GovernedPrompt,
     pub(crate) seed: u64,
+    /// Whether the caller reads text before the call's end.
+    streamed: bool,
     pub(crate) record: Receipt,
     /// The prompt as the engine's tokens.
     encoded: EncodedPrompt,
@@ -75,6 +77,14 @@ pub(crate) struct Admission {
     hold: Hold,
     /// Given back when the call is over and its last record written.
     _slot: OwnedSemaphorePermit,
+}
+
+impl Admission {
+    /// Whether text goes out before the call's end: not where the caller waits for the whole, and not where it
+    /// may turn out to be held.
+    pub(crate) fn streams(&self) -> bool {
+        self.streamed && !self.prompt.review.may_hold()
+    }
 }
 
 /// How a call's output ended.
@@ -100,7 +110,8 @@ impl Service {
                     kind,
                 };
                 let identity = Some(&arrival.caller.identity);
-                self.record_refusal(&refusal, identity, Some(&arrival.call.template), &rules);
+                let template = Some(&*arrival.call.template);
+                self.record_refusal(&refusal, identity, template, None, &rules);
                 drop(desk);
                 let _ = reply.send(Err(refusal));
             }
@@ -144,6 +155,7 @@ impl Service {
             rules: Arc::clone(rules),
             prompt,
             seed,
+            streamed: arrival.call.stream,
             record,
             encoded,
             hold,

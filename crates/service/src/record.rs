@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postern_audit::{AuditError, Completed, Entry, Outcome, Receipt, Refused, Timings, Usage};
-use postern_governance::{Identity, RuleSet, TemplateId};
+use postern_governance::{Identity, OutputRecord, RuleSet, TemplateId};
 
 use crate::call::{Answer, AnswerEnd, AnswerSource, AnswerTimings, AnswerUsage};
 use crate::path::Admission;
@@ -36,13 +36,14 @@ impl Service {
         })
     }
 
-    /// Records a call that was not admitted under `rules`. The refusal stands
-    /// even where the record fails.
+    /// Records a call that was not admitted under `rules`, or a request about the held output `subject`. The
+    /// refusal stands even where the record fails.
     pub(crate) fn record_refusal(
         &self,
         refusal: &Refusal,
         identity: Option<&Identity>,
         template: Option<&str>,
+        subject: Option<RequestId>,
         rules: &RuleSet,
     ) {
         let code = refusal.kind.code();
@@ -52,6 +53,7 @@ impl Service {
             request_id: refusal.id.to_string(),
             identity: identity.map(Identity::to_string),
             template: named.as_ref().map(TemplateId::to_string),
+            subject: subject.map(|id| id.to_string()),
             code: code.to_owned(),
             detail: refusal.kind.to_string(),
             rules_sha256: rules.checksum().to_owned(),
@@ -164,11 +166,13 @@ impl Service {
         code: &'static str,
     ) -> Result<Receipt, RefusalKind> {
         let output_redactions = progress.redactions();
+        let output = kept_text(admission, progress, &outcome);
         let entry = Completed {
             request_id: admission.id.to_string(),
             admitted_index: admission.record.index,
             outcome,
             output_sha256: progress.text_sha256(),
+            output: output.map(str::to_owned),
             usage: Usage {
                 prompt_tokens: progress.prompt_tokens as u64,
                 completion_tokens: progress.completion_tokens as u64,
@@ -180,7 +184,7 @@ impl Service {
                 total_us: microseconds(progress.elapsed()),
             },
         };
-        let recorded = self.append(admission.id, &Entry::Completed(entry));
+        let recorded = self.append(admission.id, &Entry::Completed(entry.clipped()));
         let template = &*admission.prompt.template.id;
         let told = if recorded.is_ok() {
             code
@@ -208,6 +212,24 @@ impl Service {
         );
         recorded
     }
+}
+
+/// The text of an output for its record: what the caller was given of it, if the rules have that kept.
+fn kept_text<'p>(
+    admission: &Admission,
+    progress: &'p Progress,
+    outcome: &Outcome,
+) -> Option<&'p str> {
+    let given = match outcome {
+        Outcome::Completed | Outcome::Length => true,
+        // It lies in the ledger until somebody has decided, and goes from there when it is rejected.
+        Outcome::Held { .. } => false,
+        Outcome::Cancelled | Outcome::Deadline | Outcome::Filtered | Outcome::Failed { .. } => {
+            admission.streams() && !progress.text().is_empty()
+        }
+    };
+    let keeps = admission.prompt.output_record == OutputRecord::Text;
+    (given && keeps).then(|| progress.text())
 }
 
 /// Whether the next record will probably fail as well; other errors are about

@@ -1,14 +1,17 @@
 //! Outputs that a person has to look at before their caller gets them.
 //!
 //! Invariants: an output that is held reaches its caller only after somebody else, whom token and policy
-//! let do so, has released it; each decision is made once, and is in the audit log before it takes effect.
+//! let do so, has released it; each decision is made once, and is in the audit log before it takes effect, as is each
+//! reading of a text before it is handed out.
 //! Absent: when an output is held, which the policy says; see [`postern_governance::ReviewPlan`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use postern_audit::{Administered, Entry, Outcome};
+use postern_audit::{
+    Administered, Entry, Outcome, REVIEW_APPROVED, REVIEW_READ, REVIEW_REJECTED, Receipt,
+};
 use postern_governance::{
     Identity, Question, ReviewPlan, ReviewReason, Right, RuleSet, Source, TemplateId,
 };
@@ -24,9 +27,9 @@ use crate::{Refusal, RefusalKind, RequestId};
 /// Longest reason that a decision may have, in bytes.
 pub const WHY_BYTES_MAX: usize = 1000;
 
-/// Code of the records of decisions.
-const APPROVED: &str = "review-approved";
-const REJECTED: &str = "review-rejected";
+/// What the record of a reading says of whoever may decide, and of the output's own caller.
+const READ_TO_DECIDE: &str = "read by somebody who may decide on it";
+const READ_BY_AUTHOR: &str = "read by its caller after it was released";
 
 /// An output that is kept for a review.
 #[derive(Clone, Serialize, Deserialize)]
@@ -276,20 +279,30 @@ impl Service {
         .await
     }
 
-    /// One held output: whole for whoever may decide on it; for its author the answer once it is approved.
+    /// One held output: whole for whoever may decide on it; for its author the answer once it is approved. That the
+    /// text is handed out is recorded before.
     ///
     /// # Errors
     ///
     /// A [`Refusal`], recorded: [`RefusalKind::ReviewUnknown`], also where the caller may not know of it, or
-    /// that what is held cannot be read.
+    /// that what is held cannot be read, or the reading cannot be recorded.
     pub async fn review(
         self: &Arc<Self>,
         caller: &Caller,
         id: RequestId,
     ) -> Result<ReviewReport, Refusal> {
-        self.at_desk(caller, move |service, caller, rules| {
+        self.at_desk_about(caller, Some(id), move |service, caller, rules| {
             let (output, decides) = service.find_held(caller, rules, id)?;
-            Ok(output.report(decides))
+            let report = output.report(decides);
+            if report.answer.is_some() {
+                let why = if decides {
+                    READ_TO_DECIDE
+                } else {
+                    READ_BY_AUTHOR
+                };
+                service.record_review(caller, rules, id, REVIEW_READ, why)?;
+            }
+            Ok(report)
         })
         .await
     }
@@ -306,7 +319,7 @@ impl Service {
         id: RequestId,
         verdict: ReviewDecision,
     ) -> Result<ReviewReport, Refusal> {
-        self.at_desk(caller, move |service, caller, rules| {
+        self.at_desk_about(caller, Some(id), move |service, caller, rules| {
             service.decide_held(caller, rules, id, verdict)
         })
         .await
@@ -335,17 +348,11 @@ impl Service {
         if status != ReviewStatus::Pending {
             return Err(RefusalKind::ReviewClosed { status });
         }
-        let action = if verdict.approve { APPROVED } else { REJECTED };
-        let record = self.append(
-            id,
-            &Entry::Administered(Administered {
-                identity: Some(caller.identity.to_string()),
-                action: action.to_owned(),
-                subject: id.to_string(),
-                detail: why.to_owned(),
-                rules_sha256: rules.checksum().to_owned(),
-            }),
-        )?;
+        let action = match verdict.approve {
+            true => REVIEW_APPROVED,
+            false => REVIEW_REJECTED,
+        };
+        let record = self.record_review(caller, rules, id, action, why)?;
         output.decision = Some(Decided {
             by: caller.identity.clone(),
             approved: verdict.approve,
@@ -363,6 +370,25 @@ impl Service {
             .map_err(unavailable)?;
         log::info!(request:% = id, by = caller.identity.as_str(), action; "review decided");
         Ok(output.report(true))
+    }
+
+    /// Records what `caller` does with a held output, before it is done.
+    fn record_review(
+        &self,
+        caller: &Caller,
+        rules: &RuleSet,
+        id: RequestId,
+        action: &str,
+        why: &str,
+    ) -> Result<Receipt, RefusalKind> {
+        let entry = Administered {
+            identity: Some(caller.identity.to_string()),
+            action: action.to_owned(),
+            subject: id.to_string(),
+            detail: why.to_owned(),
+            rules_sha256: rules.checksum().to_owned(),
+        };
+        self.append(id, &Entry::Administered(entry))
     }
 
     /// A held output that `caller` may know of, and whether they may decide on it.

@@ -235,7 +235,7 @@ impl Service {
         let identity = identity.cloned();
         let unrecorded = refusal.clone();
         tokio::task::spawn_blocking(move || {
-            service.record_refusal(&refusal, identity.as_ref(), None, &service.rules());
+            service.record_refusal(&refusal, identity.as_ref(), None, None, &service.rules());
             drop(desk);
             refusal
         })
@@ -305,6 +305,16 @@ impl Service {
         caller: &Caller,
         work: impl FnOnce(&Self, &Caller, &RuleSet) -> Result<T, RefusalKind> + Send + 'static,
     ) -> Result<T, Refusal> {
+        self.at_desk_about(caller, None, work).await
+    }
+
+    /// The same about the held output `subject`, which the record of a refusal names.
+    pub(crate) async fn at_desk_about<T: Send + 'static>(
+        self: &Arc<Self>,
+        caller: &Caller,
+        subject: Option<RequestId>,
+        work: impl FnOnce(&Self, &Caller, &RuleSet) -> Result<T, RefusalKind> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let desk = self.desk().await;
         let (service, by) = (Arc::clone(self), caller.clone());
         let done = tokio::task::spawn_blocking(move || {
@@ -322,7 +332,7 @@ impl Service {
                 .map_err(|kind| {
                     let id = service.ids.next();
                     let refusal = Refusal { id, kind };
-                    service.record_refusal(&refusal, Some(&by.identity), None, &rules);
+                    service.record_refusal(&refusal, Some(&by.identity), None, subject, &rules);
                     Box::new(refusal)
                 });
             drop(desk);

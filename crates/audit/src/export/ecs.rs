@@ -13,7 +13,7 @@ use super::wording::{detail, sentence};
 use super::{Actor, Told, VERSION, precise};
 use crate::entry::{Admitted, Completed, Entry, Outcome};
 use crate::outcome_kind::{OutcomeKind, codes};
-use crate::verdict::Verdict;
+use crate::verdict::{REVIEW_READ, Verdict};
 
 const SCHEMA_VERSION: &str = "9.4.0";
 const NANOSECONDS_A_MICROSECOND: u64 = 1000;
@@ -79,6 +79,9 @@ impl Classes {
             Entry::Administered(administered) => match Verdict::of(administered) {
                 Some(Verdict::Approved) => Self::new(&["api"], &["admin", "allowed"], "success"),
                 Some(Verdict::Rejected) => Self::new(&["api"], &["admin", "denied"], "success"),
+                None if administered.action == REVIEW_READ => {
+                    Self::new(&["api"], &["access", "admin"], "success")
+                }
                 None => Self::new(&["configuration"], &["change"], "success"),
             },
             Entry::Interrupted { .. } => Self::new(&["api"], &["end"], "failure"),
@@ -182,8 +185,17 @@ fn error(entry: &Entry) -> Value {
 
 fn postern(told: &Told<'_>) -> Value {
     let mut fields = remainder(told);
-    if let (Entry::Admitted(admitted), Value::Object(members)) = (&told.record.entry, &mut fields) {
-        members.insert("request".to_owned(), request(admitted));
+    let Value::Object(members) = &mut fields else {
+        return fields;
+    };
+    match &told.record.entry {
+        Entry::Admitted(admitted) => {
+            members.insert("request".to_owned(), request(admitted));
+        }
+        Entry::Completed(completed) => {
+            members.insert("output".to_owned(), json!(completed.output));
+        }
+        _ => {}
     }
     fields
 }

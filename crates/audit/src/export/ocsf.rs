@@ -12,7 +12,7 @@ use super::wording::{detail, sentence};
 use super::{Actor, Told, VERSION, precise};
 use crate::entry::{Completed, Entry, ModelRef, Outcome};
 use crate::outcome_kind::{OutcomeKind, codes};
-use crate::verdict::Verdict;
+use crate::verdict::{REVIEW_READ, Verdict};
 
 const SCHEMA_VERSION: &str = "1.8.0";
 const CATEGORY: Caption = (6, "Application Activity");
@@ -25,6 +25,7 @@ const TYPE_FACTOR: u32 = 100;
 type Caption = (u32, &'static str);
 
 const ACTIVITY_CREATE: Caption = (1, "Create");
+const ACTIVITY_READ: Caption = (2, "Read");
 const ACTIVITY_UPDATE: Caption = (3, "Update");
 const ACTIVITY_DELETE: Caption = (4, "Delete");
 const ACTIVITY_OTHER: Caption = (99, "Other");
@@ -138,8 +139,12 @@ impl Judged {
                     Some(Verdict::Rejected) => (ACTION_DENIED, DISPOSITION_REJECTED),
                     None => (ACTION_ALLOWED, DISPOSITION_ALLOWED),
                 };
+                let activity = match &*administered.action {
+                    REVIEW_READ => ACTIVITY_READ,
+                    _ => ACTIVITY_UPDATE,
+                };
                 Self {
-                    activity: ACTIVITY_UPDATE,
+                    activity,
                     action,
                     disposition,
                     ..Self::call(STATUS_SUCCESS, SEVERITY_INFORMATIONAL)
@@ -272,7 +277,7 @@ fn response(entry: &Entry, kind: OutcomeKind) -> Value {
                 _ => None,
             },
             "message": kind.as_str(),
-            "data": { "output_sha256": completed.output_sha256 },
+            "data": { "output": completed.output, "output_sha256": completed.output_sha256 },
         }),
         _ => Value::Null,
     }
@@ -288,10 +293,18 @@ fn resources(told: &Told<'_>) -> Vec<Value> {
             "role": RESOURCE_TARGET.1,
         })
     };
+    let held = |id: &String| {
+        json!({
+            "name": id,
+            "type": "held output",
+            "role_id": RESOURCE_TARGET.0,
+            "role": RESOURCE_TARGET.1,
+        })
+    };
     match (&told.record.entry, told.names) {
         (Entry::Refused(refused), _) => {
-            let names = refused.template.iter();
-            names.map(|name| template(name, None)).collect()
+            let templates = refused.template.iter().map(|name| template(name, None));
+            templates.chain(refused.subject.iter().map(held)).collect()
         }
         (Entry::Administered(administered), _) => vec![json!({
             "name": administered.subject,

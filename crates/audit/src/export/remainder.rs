@@ -58,6 +58,7 @@ pub(super) fn remainder(told: &Told<'_>) -> Value {
         Entry::Admitted(admitted) => of_admitted(admitted),
         Entry::Refused(refused) => json!({
             "template": refused.template.as_ref().map(|id| json!({ "id": id })),
+            "subject": refused.subject,
             "rules_sha256": filled(&refused.rules_sha256),
         }),
         Entry::Completed(completed) => of_completed(told, completed),

@@ -60,7 +60,12 @@ fn opened(version: &str, cut: Option<&Cut>) -> String {
 fn refusal(who: &str, refused: &Refused) -> String {
     let template = refused.template.as_ref();
     let template = template.map_or_else(String::new, |id| format!(" with template {id}"));
-    format!("A call of {who}{template} was refused: {}.", refused.code)
+    let held = refused.subject.as_ref();
+    let held = held.map_or_else(String::new, |id| format!(" about the held output {id}"));
+    format!(
+        "A call of {who}{template}{held} was refused: {}.",
+        refused.code
+    )
 }
 
 fn end(completed: &Completed) -> String {

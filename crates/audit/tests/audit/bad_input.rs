@@ -4,12 +4,12 @@ use std::path::Path;
 
 use postern_audit::{
     AuditConfig, AuditError, AuditLog, CallProblem, Class, DETAIL_BYTES_MAX, Entry, EntryProblem,
-    Expired, NAME_BYTES_MAX, OPEN_CALLS_MAX, REDACTIONS_MAX, RedactionCount, Refused,
-    VARIABLES_MAX, verify,
+    Expired, NAME_BYTES_MAX, OPEN_CALLS_MAX, OUTPUT_BYTES_MAX, REDACTIONS_MAX, RedactionCount,
+    Refused, VARIABLES_MAX, read, verify,
 };
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, completed, open, plain, refused, sealed};
+use crate::fixtures::{admitted, completed, ended, open, plain, refused, sealed};
 
 fn change(change: impl FnOnce(&mut postern_audit::Admitted)) -> Entry {
     let mut entry = admitted("call", "x");
@@ -176,11 +176,62 @@ fn records_are_bounded() {
 }
 
 #[test]
+fn a_kept_output_is_bounded() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
+    log.append(&admitted("call", "")).unwrap();
+    let Entry::Completed(long) = ended("call", 1, Some("€".repeat(OUTPUT_BYTES_MAX))) else {
+        unreachable!("it is an end");
+    };
+    let error = log.append(&Entry::Completed(long.clone())).unwrap_err();
+    assert!(matches!(
+        error,
+        AuditError::InvalidEntry {
+            field: "output",
+            problem: EntryProblem::TooLong { .. }
+        }
+    ));
+    let clipped = long.clipped();
+    assert!(!clipped.keeps_whole_output());
+    let kept = clipped.output.clone().unwrap();
+    assert_eq!(kept, "€".repeat(OUTPUT_BYTES_MAX / "€".len()));
+    log.append(&Entry::Completed(clipped)).unwrap();
+    assert_eq!(kept_output(dir.path()), Some(kept));
+}
+
+#[test]
+fn an_end_is_not_lost_for_the_text_of_its_output() {
+    let dir = TempDir::new().unwrap();
+    let config = AuditConfig {
+        record_bytes_max: 8192,
+        ..plain()
+    };
+    let (log, _) = open(dir.path(), &config).unwrap();
+    for (length, keeps) in [(6000, true), (8192, false)] {
+        let admitted_index = log.append(&admitted("call", "")).unwrap().index;
+        let output = "x".repeat(length);
+        let end = ended("call", admitted_index, Some(output.clone()));
+        log.append(&end).unwrap();
+        assert_eq!(kept_output(dir.path()), keeps.then_some(output));
+    }
+}
+
+/// The text of the output in the last record.
+fn kept_output(dir: &Path) -> Option<String> {
+    let last = read(dir).unwrap().last().unwrap().unwrap();
+    match last.content.into_entry() {
+        Some(Entry::Completed(completed)) => completed.output,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn refusals_of_absurd_requests_can_be_clipped() {
     let absurd = Refused {
         request_id: "r".to_owned(),
         identity: Some("é".repeat(NAME_BYTES_MAX)),
         template: Some("🦀".repeat(NAME_BYTES_MAX)),
+        subject: None,
         code: "template-unknown".to_owned(),
         detail: "€".repeat(DETAIL_BYTES_MAX),
         rules_sha256: String::new(),

@@ -57,6 +57,11 @@ pub(crate) fn admitted(request_id: &str, wishes: &str) -> Entry {
 }
 
 pub(crate) fn completed(request_id: &str, admitted_index: u64) -> Entry {
+    ended(request_id, admitted_index, None)
+}
+
+/// The end of a call, with the text of its output where that is kept.
+pub(crate) fn ended(request_id: &str, admitted_index: u64, output: Option<String>) -> Entry {
     Entry::Completed(Completed {
         request_id: request_id.to_owned(),
         admitted_index,
@@ -64,6 +69,7 @@ pub(crate) fn completed(request_id: &str, admitted_index: u64) -> Entry {
             code: "engine-stopped".to_owned(),
         },
         output_sha256: digest('e'),
+        output,
         usage: Usage {
             prompt_tokens: 12,
             completion_tokens: 34,
@@ -82,6 +88,7 @@ pub(crate) fn refused(request_id: &str) -> Entry {
         request_id: request_id.to_owned(),
         identity: None,
         template: Some("unheard-of.v9".to_owned()),
+        subject: None,
         code: "template-unknown".to_owned(),
         detail: "no such template: \u{7} \"é\" \\ 🦀".to_owned(),
         rules_sha256: String::new(),

@@ -12,8 +12,8 @@ use postern_audit::{AuditConfig, SigningKey, VerifierKey, verify};
 use tempfile::TempDir;
 
 use crate::fixtures::{
-    frame_offsets, open, record_offsets, refused, sample_with, sealed, segments, signing_key,
-    small_segments,
+    admitted, digest, ended, frame_offsets, open, plain, record_offsets, refused, sample_with,
+    sealed, segments, signing_key, small_segments,
 };
 
 #[test]
@@ -83,6 +83,35 @@ fn stored_bytes_are_as_documented() {
         fs::read_to_string(dir.path().join("checkpoint")).unwrap(),
         note
     );
+}
+
+#[test]
+fn the_text_of_an_output_is_left_out_where_it_is_not_kept() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
+    for (id, output) in [("hashed", None), ("kept", Some("One\n\"two\".".to_owned()))] {
+        let admitted_index = log.append(&admitted(id, "")).unwrap().index;
+        log.append(&ended(id, admitted_index, output)).unwrap();
+    }
+    drop(log);
+    let bytes = fs::read(&segments(dir.path())[0]).unwrap();
+    let stored = String::from_utf8_lossy(&bytes);
+    for (index, id, output) in [
+        (1, "hashed", ""),
+        (3, "kept", r#""output":"One\n\"two\".","#),
+    ] {
+        let expected = format!(
+            concat!(
+                r#"{{"admitted_index":{},"outcome":{{"code":"engine-stopped","kind":"failed"}},{}"#,
+                r#""output_redactions":[],"output_sha256":"{}","request_id":"{}","#,
+            ),
+            index,
+            output,
+            digest('e'),
+            id
+        );
+        assert!(stored.contains(&expected), "{expected} in {stored}");
+    }
 }
 
 /// The 32 bytes of a key in its text form.

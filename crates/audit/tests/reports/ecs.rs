@@ -53,7 +53,7 @@ const FIELDS: &[(&str, Kind)] = &[
     (
         "event.type",
         Kind::ListOf(&[
-            "admin", "allowed", "change", "deletion", "denied", "end", "start",
+            "access", "admin", "allowed", "change", "deletion", "denied", "end", "start",
         ]),
     ),
     ("gen_ai.operation.name", Kind::Keyword),

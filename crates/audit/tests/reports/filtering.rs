@@ -140,6 +140,14 @@ fn each_criterion_narrows() {
             },
             vec![1, 2, 8, 10, 12],
         ),
+        // The texts of outputs that are kept are searched, too.
+        (
+            Criteria {
+                text: name("COPPER kettle"),
+                ..any()
+            },
+            vec![1],
+        ),
         (
             Criteria {
                 text: name("décaf"),
@@ -275,5 +283,16 @@ fn a_record_by_itself_is_asked_for_what_it_says() {
         ..Criteria::default()
     });
     assert!(!by_identity.passes_record(&end));
+    let by_text = |text| {
+        Filter::new(Criteria {
+            text: name(text),
+            ..Criteria::default()
+        })
+    };
+    let mut refusal = refused("x", Some("till"), "review-unknown");
+    refusal.subject = name("a");
+    assert!(by_id.passes_record(&record(6, Entry::Refused(refusal))));
+    assert!(by_text("kettle").passes_record(&end));
+    assert!(!by_text("quiet").passes_record(&end));
     assert!(by_identity.passes_record(&history()[1]));
 }

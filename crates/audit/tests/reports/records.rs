@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use postern_audit::{
     Administered, Admitted, BudgetUse, Class, Completed, Cut, Entry, Expired, ModelRef, Outcome,
-    Parameters, REVIEW_APPROVED, REVIEW_REJECTED, Record, RedactionCount, Refused, TemplateRef,
-    Timings, Usage,
+    Parameters, REVIEW_APPROVED, REVIEW_READ, REVIEW_REJECTED, Record, RedactionCount, Refused,
+    TemplateRef, Timings, Usage,
 };
 
 pub(crate) fn digest(letter: char) -> String {
@@ -87,6 +87,7 @@ pub(crate) fn completed(request_id: &str, admitted_index: u64, outcome: Outcome)
     Completed {
         request_id: request_id.to_owned(),
         admitted_index,
+        output: (outcome == Outcome::Completed).then(|| "Go to\nCopper Kettle".to_owned()),
         outcome,
         output_sha256: digest('9'),
         usage: Usage {
@@ -107,6 +108,7 @@ pub(crate) fn refused(request_id: &str, identity: Option<&str>, code: &str) -> R
         request_id: request_id.to_owned(),
         identity: identity.map(str::to_owned),
         template: identity.map(|_| "coffee.v9".to_owned()),
+        subject: None,
         code: code.to_owned(),
         detail: "no such template: \"Décaf\"".to_owned(),
         rules_sha256: digest('e'),
@@ -206,6 +208,14 @@ pub(crate) fn every_kind() -> Vec<(&'static str, Record)> {
     entries.push(("admitted", admission));
     entries.push(("interrupted", interrupted("cut-off", admitted_index)));
     entries.push(("expired", expired()));
+    let about_held = Refused {
+        template: None,
+        subject: Some("call-held".to_owned()),
+        ..refused("r-3", Some("till"), "review-unknown")
+    };
+    entries.push(("refused, about a held answer", Entry::Refused(about_held)));
+    let read = administered(Some("alice"), REVIEW_READ, "call-held");
+    entries.push(("review read", Entry::Administered(read)));
     let numbered = entries.into_iter().zip(0..);
     let records = numbered.map(|((shows, entry), index)| (shows, record(index, entry)));
     records.collect()

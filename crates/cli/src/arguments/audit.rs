@@ -177,7 +177,7 @@ pub(crate) struct FilterArguments {
     /// What became of it, e.g. refused or failed:engine-stopped; may be given several times
     #[arg(long = "outcome", value_name = "OUTCOME")]
     pub(crate) outcomes: Vec<OutcomePattern>,
-    /// Text in a variable, or in what a refusal or an administrative action says
+    /// Text in a variable, in an output that is kept, or in what a refusal or an administrative action says
     #[arg(long, value_name = "TEXT")]
     pub(crate) text: Option<String>,
 }

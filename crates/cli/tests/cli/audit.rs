@@ -87,6 +87,33 @@ fn a_sound_log_verifies_and_tells_what_happened() {
 }
 
 #[test]
+fn an_answer_is_in_the_log_where_the_policy_says_so() {
+    let home = home();
+    let policy =
+        "version: 1\nidentities: {kiosk: {templates: {coffee.v1: {}}}}\naudit: {output: text}\n";
+    fs::write(home.path().join("policy.yaml"), policy).expect("a policy");
+    let generate = [
+        "generate",
+        "--state-dir",
+        "state",
+        "--policy",
+        "policy.yaml",
+        "--identity",
+        "kiosk",
+        "--template",
+        "coffee.v1",
+        "--var",
+        "wishes=decaf",
+        "--json",
+    ];
+    let answer = postern(home.path(), generate).exits(0).json();
+    let answer = answer["text"].as_str().expect("a text");
+    let shown = postern(home.path(), ["audit", "show", "state/audit"]).exits(0);
+    let expected = format!("       output: {}\n", answer.escape_debug());
+    assert!(shown.stdout.contains(&expected), "{expected} in {shown:#?}");
+}
+
+#[test]
 fn a_receipt_tells_whether_the_end_is_there() {
     let home = with_records();
     let shown = postern(home.path(), ["audit", "show", "state/audit", "--json"]).exits(0);

@@ -50,11 +50,11 @@ pub(crate) fn append(home: &Path, config: &AuditConfig, name: &str) -> [Receipt;
     [admission, end, refusal]
 }
 
-fn digest(letter: char) -> String {
+pub(crate) fn digest(letter: char) -> String {
     letter.to_string().repeat(64)
 }
 
-fn admitted(request_id: &str) -> Entry {
+pub(crate) fn admitted(request_id: &str) -> Entry {
     Entry::Admitted(Admitted {
         request_id: request_id.to_owned(),
         identity: "kiosk".to_owned(),
@@ -85,11 +85,22 @@ fn admitted(request_id: &str) -> Entry {
 }
 
 fn completed(request_id: &str, admitted_index: u64) -> Entry {
+    answered(request_id, admitted_index, None, digest('e'))
+}
+
+/// The end of a call, with the text of its output where that is kept.
+pub(crate) fn answered(
+    request_id: &str,
+    admitted_index: u64,
+    output: Option<&str>,
+    output_sha256: String,
+) -> Entry {
     Entry::Completed(Completed {
         request_id: request_id.to_owned(),
         admitted_index,
         outcome: Outcome::Completed,
-        output_sha256: digest('e'),
+        output_sha256,
+        output: output.map(str::to_owned),
         usage: Usage {
             prompt_tokens: 12,
             completion_tokens: 34,
@@ -108,6 +119,7 @@ fn refused(request_id: &str) -> Entry {
         request_id: request_id.to_owned(),
         identity: None,
         template: None,
+        subject: None,
         code: "token-missing".to_owned(),
         detail: "no token".to_owned(),
         rules_sha256: String::new(),

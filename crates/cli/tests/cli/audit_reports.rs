@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use postern_audit::AuditLog;
 use serde_json::{Value, json};
 
-use crate::audit_log::{AUDITOR, LOG, WISH, append, plain, sealed};
+use crate::audit_log::{AUDITOR, LOG, WISH, admitted, answered, append, digest, plain, sealed};
 use crate::run::{Ran, home, postern};
 
 fn audit(home: &Path, arguments: &[&str]) -> Ran {
@@ -54,6 +55,31 @@ fn an_auditor_reads_everything() {
     let public = ["show", LOG, "--identity-file", "nobody.key"];
     let missing = audit(home, &public).exits(1);
     assert!(missing.stderr.contains("nobody.key"), "{missing:#?}");
+}
+
+#[test]
+fn what_was_asked_and_answered_is_shown() {
+    const OUTPUT: &str = "Copper Kettle,\nby the \u{1b}[1mweir\u{1b}[0m.";
+    const OUTPUT_SHA256: &str = "4189c25fe7b5fcb94a407c85bef66b8f9ddd3a9a8255f1523c843fcfd5a5f7f1";
+    let home = home();
+    let home = home.path();
+    let noon = || "2026-11-27T12:00:00Z".parse().expect("a time");
+    let (log, _) = AuditLog::open_with_clock(&home.join(LOG), &plain(), noon).expect("a log");
+    for (id, output, sha256) in [
+        ("hashed", None, digest('e')),
+        ("kept", Some(OUTPUT), OUTPUT_SHA256.to_owned()),
+        ("cut", Some("Copper"), OUTPUT_SHA256.to_owned()),
+    ] {
+        let admission = log.append(&admitted(id)).expect("an admission");
+        let end = answered(id, admission.index, output, sha256);
+        log.append(&end).expect("an end");
+    }
+    drop(log);
+    let shown = audit(home, &["query", LOG, "--identity", "kiosk"]).exits(0);
+    insta::assert_snapshot!("audit_show_calls", shown.stdout);
+    let found = lines(&audit(home, &["query", LOG, "--text", "WEIR", "--json"]).exits(0));
+    assert_eq!(found.len(), 2, "an admission and its end");
+    assert_eq!(found[1]["entry"]["output"], OUTPUT);
 }
 
 #[test]

@@ -166,6 +166,26 @@ fn check_warns_of_what_looks_like_a_mistake() {
 }
 
 #[test]
+fn check_and_explain_say_what_the_log_keeps_of_outputs() {
+    let policy = format!(
+        "{POLICY}audit: {{output: text}}\ntemplates: {{coffee.v1: {{audit: {{output: hash}}}}}}\n"
+    );
+    let home = with_policy(&policy, CEDAR);
+    let check = ["policy", "check", "--policy", "policy.yaml"];
+    let ran = postern(home.path(), check).exits(0);
+    let kept = "  outputs in log   text of impl-test-gen.v1, triage.v1; hash of coffee.v1\n";
+    assert!(ran.stdout.ends_with(kept), "{ran:#?}");
+    let json = postern(home.path(), check.iter().chain(&["--json"]))
+        .exits(0)
+        .json();
+    assert_eq!(json["outputs"]["coffee.v1"], "hash");
+    assert_eq!(json["outputs"]["triage.v1"], "text");
+    let saturday = ["--json", "--at", "2026-11-28T12:00:00Z"];
+    let json = explain(home.path(), "ann", &saturday).exits(0).json();
+    assert_eq!(json["output_record"], "text");
+}
+
+#[test]
 fn what_is_wrong_in_a_rule_is_told_with_its_line() {
     let home = with_policy(POLICY, &CEDAR.replace("Role::\"ci\"", "Role::\"cj\""));
     let ran = postern(home.path(), ["policy", "check", "--policy", "policy.yaml"]).exits(1);

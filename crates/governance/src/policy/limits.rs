@@ -27,6 +27,7 @@ use crate::GovernanceError;
 use crate::canonical::Canonical;
 use crate::limits::{Account, LIMIT_MAX, Limits};
 use crate::names::TemplateId;
+use crate::output_record::AuditFile;
 
 /// Most percent that `warn_percent` may be.
 const PERCENT_MAX: u64 = 100;
@@ -64,6 +65,8 @@ fn written<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Spanned<i64>>, D
 pub(super) struct TemplateFile {
     #[serde(default)]
     limits: LimitsFile,
+    #[serde(default, deserialize_with = "AuditFile::written")]
+    pub(super) audit: Option<AuditFile>,
 }
 
 impl LimitsFile {

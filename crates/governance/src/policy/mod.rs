@@ -26,14 +26,14 @@
 //!
 //! Two further sections, `sanitizer` and `injection`, are about the content of variables; see
 //! [`screening`]. `review` is about outputs that a person has to look at; see [`crate::review`]. `limits` says how much
-//! may be used; see [`limits`].
+//! may be used; see [`limits`]. `audit` says what the audit log keeps of outputs; see [`crate::output_record`].
 //!
 //! Invariant: default deny. What no grant and no rule allows is refused.
 //!
 //! The checksum is SHA-256 over canonical JSON of the parsed policy:
 //! `{"format":"postern-policy/2","identities":{name:{"description","templates":{id:{"max_tokens"
-//! or null}}}},"screening":{..}}`; `roles` of an identity, `roles`, `authorization` (each file as Cedar's JSON), `review` and
-//! `limits` stand there if the policy has them.
+//! or null}}}},"screening":{..}}`; `roles` of an identity, `roles`, `authorization` (each file as Cedar's JSON), `review`,
+//! `limits` and `audit` stand there if the policy has them.
 
 mod limits;
 mod screening;
@@ -49,6 +49,7 @@ use crate::canonical::Canonical;
 use crate::injection::Level;
 use crate::limits::{Account, AppliedLimits, Limits};
 use crate::names::{Identity, RoleName, TemplateId};
+use crate::output_record::{AuditFile, OutputRules};
 use crate::review::{ReviewFile, ReviewRules};
 use crate::sanitizer::{Mode, Settings};
 use crate::{GovernanceError, source};
@@ -77,6 +78,7 @@ pub struct Policy {
     authorization: Vec<RuleSource>,
     pub(crate) screening: Screening,
     pub(crate) review: ReviewRules,
+    pub(crate) outputs: OutputRules,
     checksum: String,
 }
 
@@ -120,6 +122,8 @@ struct PolicyFile {
     injection: InjectionFile,
     #[serde(default)]
     review: ReviewFile,
+    #[serde(default, deserialize_with = "AuditFile::written")]
+    audit: Option<AuditFile>,
 }
 
 #[derive(Deserialize)]
@@ -193,7 +197,7 @@ impl Policy {
         text: &str,
         read: impl Fn(&str) -> Result<Option<String>, GovernanceError>,
     ) -> Result<Self, GovernanceError> {
-        let parsed: PolicyFile = source::parse(file_name, text)?;
+        let mut parsed: PolicyFile = source::parse(file_name, text)?;
         if parsed.version.value != POLICY_VERSION {
             return Err(GovernanceError::Field {
                 file: file_name.to_owned(),
@@ -202,6 +206,10 @@ impl Policy {
                 reason: format!("must be {POLICY_VERSION}"),
             });
         }
+        let of_templates = parsed.templates.iter_mut();
+        let of_templates =
+            of_templates.filter_map(|(id, said)| Some((id.clone(), said.value.audit.take()?)));
+        let outputs = OutputRules::new(parsed.audit, of_templates);
         let mut limits = PolicyLimits::shared(file_name, parsed.limits, parsed.templates)?;
         let mut roles = BTreeMap::new();
         for (name, role) in parsed.roles {
@@ -227,6 +235,7 @@ impl Policy {
             authorization,
             screening,
             review,
+            outputs,
             checksum: String::new(),
         };
         policy.checksum = policy.canonical()?.sha256_hex();
@@ -397,6 +406,9 @@ impl Policy {
         }
         if let Some(limits) = self.limits.canonical() {
             members.insert("limits".to_owned(), limits);
+        }
+        if let Some(outputs) = self.outputs.canonical() {
+            members.insert("audit".to_owned(), outputs);
         }
         Ok(Canonical::Object(members))
     }

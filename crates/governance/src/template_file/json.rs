@@ -12,7 +12,7 @@
 //!
 //! `content` is the user's message. These may be added, and mean what they do in YAML:
 //! `description` (by default the intent), `use_case`, `risk` (by default high: nobody has judged it),
-//! `max_tokens` (by default 512), `temperature`, `system`, `variables`, `output`.
+//! `max_tokens` (by default 512), `temperature`, `system`, `variables`, `output`, `audit`.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,7 @@ use super::variables::VariableDraft;
 use super::yaml::{OutputFile, located};
 use super::{Draft, Located, MAX_TOKENS_DEFAULT};
 use crate::names::{TemplateId, UseCase};
+use crate::output_record::AuditFile;
 use crate::template::Risk;
 use crate::{GovernanceError, source};
 
@@ -42,6 +43,8 @@ struct TemplateFile {
     system: Option<Spanned<String>>,
     variables: Option<BTreeMap<String, Spanned<VariableDraft>>>,
     output: Option<OutputFile>,
+    #[serde(default, deserialize_with = "AuditFile::written")]
+    audit: Option<AuditFile>,
 }
 
 pub(super) fn parse(file: &str, text: &str) -> Result<Draft, GovernanceError> {
@@ -65,6 +68,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Draft, GovernanceError> {
         user: parsed.content.into(),
         variables: parsed.variables.map(located),
         output_schema: parsed.output.map(|output| output.schema.into()),
+        output_record: parsed.audit.map(|audit| audit.output.into()),
     })
 }
 

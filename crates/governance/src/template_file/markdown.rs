@@ -26,7 +26,7 @@
 //! Text before any role is the user's. What dotprompt has no name for are `x-` members of a
 //! property: `x-trust`, `x-trust-reason`, `x-data-class`, `x-fence`, `x-bytes-max`. A property that
 //! `required` does not list is optional, and `input.default` may give it a value. In `metadata`,
-//! `description` (by default the intent), `use_case` and `risk` (by default high) may be added.
+//! `description` (by default the intent), `use_case`, `risk` (by default high) and `audit` may be added.
 //!
 //! Absent: Handlebars. The text is in the same small language as that of all formats.
 
@@ -40,6 +40,7 @@ use super::json::default_max_tokens;
 use super::variables::VariableDraft;
 use super::{Draft, Located, field_error};
 use crate::names::{TemplateId, UseCase};
+use crate::output_record::AuditFile;
 use crate::template::Risk;
 use crate::{GovernanceError, source};
 
@@ -112,6 +113,8 @@ struct MetadataFile {
     description: Option<Spanned<String>>,
     use_case: Option<Spanned<UseCase>>,
     risk: Option<Risk>,
+    #[serde(default, deserialize_with = "AuditFile::written")]
+    audit: Option<AuditFile>,
 }
 
 pub(super) fn parse(file: &str, text: &str) -> Result<Draft, GovernanceError> {
@@ -145,6 +148,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Draft, GovernanceError> {
         user,
         variables,
         output_schema,
+        output_record: metadata.audit.map(|audit| audit.output.into()),
     })
 }
 

@@ -23,6 +23,7 @@ use crate::GovernanceError;
 use crate::body::{BODY_BYTES_MAX, Bodies};
 use crate::decision::{TEMPERATURE_MAX, is_refused_control};
 use crate::names::{TemplateId, UseCase};
+use crate::output_record::OutputRecord;
 use crate::schema::Schema;
 use crate::template::{MAX_TOKENS_LIMIT, Risk, SYSTEM, Template, USER};
 use crate::variable::Writing;
@@ -65,6 +66,7 @@ struct Draft {
     user: Located<String>,
     variables: Option<BTreeMap<String, Located<VariableDraft>>>,
     output_schema: Option<Located<Value>>,
+    output_record: Option<Located<OutputRecord>>,
 }
 
 /// The format that a file's name asks for.
@@ -158,6 +160,7 @@ pub(crate) fn parse_template(file: &str, text: &str) -> Result<Template, Governa
         user: draft.user.value,
         variables,
         output,
+        output_record: draft.output_record.map(|located| located.value),
         checksum: String::new(),
         bodies,
     };
@@ -232,6 +235,12 @@ fn check_fields(file: &str, draft: &Draft) -> Result<(), GovernanceError> {
             "temperature",
             "must be from 0 to 2",
         ));
+    }
+    if let Some(record) = &draft.output_record
+        && record.value != OutputRecord::Hash
+    {
+        let reason = "can only be `hash` here, as whether texts are kept is for the policy to say; remove the line";
+        return Err(field_error(file, record.line, "audit.output", reason));
     }
     check_body_text(file, USER, &draft.user)?;
     match &draft.system {

@@ -23,6 +23,7 @@
 //!     fence: message            # marks (default) | message
 //! output:                       # optional: the answer is JSON of this schema
 //!   schema: {type: object, properties: {...}}
+//! audit: {output: hash}         # optional: of the answer, the audit log has the checksum, whatever the policy says
 //! ```
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ use serde_saphyr::Spanned;
 use super::Draft;
 use super::variables::VariableDraft;
 use crate::names::{TemplateId, UseCase};
+use crate::output_record::AuditFile;
 use crate::template::Risk;
 use crate::{GovernanceError, source};
 
@@ -53,6 +55,8 @@ struct TemplateFile {
     user: Spanned<String>,
     variables: Option<BTreeMap<String, Spanned<VariableDraft>>>,
     output: Option<OutputFile>,
+    #[serde(default, deserialize_with = "AuditFile::written")]
+    audit: Option<AuditFile>,
 }
 
 /// The section `output` of YAML and JSON.
@@ -78,6 +82,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Draft, GovernanceError> {
         user: parsed.user.into(),
         variables: parsed.variables.map(located),
         output_schema: parsed.output.map(|output| output.schema.into()),
+        output_record: parsed.audit.map(|audit| audit.output.into()),
     })
 }
 

@@ -158,18 +158,20 @@ async fn who_may_not_decide_is_told_so() {
         parsed(&reply, 404)["type"],
         "urn:postern:problem:review-unknown"
     );
-    let codes: Vec<_> = refused(&daemon.stop().await)
-        .iter()
-        .map(|entry| entry.code.clone())
+    let refused = refused(&daemon.stop().await);
+    let refused = refused.iter();
+    let told: Vec<_> = refused
+        .map(|entry| (&*entry.code, entry.subject.as_deref()))
         .collect();
+    let about = held["id"].as_str();
     assert_eq!(
-        codes,
+        told,
         [
-            "review-own",
-            "review-unknown",
-            "review-why",
-            "body-malformed",
-            "review-unknown"
+            ("review-own", about),
+            ("review-unknown", None),
+            ("review-why", about),
+            ("body-malformed", None),
+            ("review-unknown", about)
         ]
     );
 }

@@ -3,16 +3,10 @@
 use postern_audit::{Entry, Outcome};
 use postern_service::{AnswerEnd, Call};
 use postern_testkit::chain;
-use sha2::{Digest as _, Sha256};
 
-use crate::house::{Plan, call, coffee, drain, short};
+use crate::house::{Plan, call, coffee, drain, sha256, short};
 
 const WISHES: &str = "I would like a quiet place with oat milk.";
-
-fn sha256(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 #[tokio::test]
 async fn an_answer_and_its_two_records_say_the_same() {

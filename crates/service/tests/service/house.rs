@@ -15,6 +15,7 @@ use postern_service::{
 };
 use postern_testkit::rules::short_and_long;
 pub(crate) use postern_testkit::rules::{LONG_CONTEXT, LONG_TOKENS};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// Longest time that a test waits for something that must happen.
@@ -325,6 +326,11 @@ pub(crate) fn long() -> Call {
 /// A call of the same model that ends after a few tokens.
 pub(crate) fn short() -> Call {
     call("short.v1", &[("text", "go")])
+}
+
+pub(crate) fn sha256(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn ledger_in(folder: &Path) -> PathBuf {

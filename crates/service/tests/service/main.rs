@@ -13,6 +13,7 @@ mod key_files;
 mod killed;
 mod logs;
 mod metrics;
+mod outputs;
 mod refusals;
 mod reviews;
 mod rules;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
-use postern_audit::{Entry, Outcome};
+use postern_audit::{Entry, Outcome, REVIEW_APPROVED, REVIEW_READ};
 use postern_governance::{Policy, Right, RuleSet, TemplateSet};
 use postern_service::{
     Answer, CallEvent, Caller, Clock, Held, NotReady, Refusal, ReviewDecision, ReviewReport,
@@ -143,24 +143,80 @@ async fn what_the_policy_calls_risky_is_held_and_released_by_somebody_else() {
     assert_eq!(answer_of(&released).text, answer_of(&whole).text);
     assert_eq!(released.decision.unwrap().by.as_str(), "bob");
 
-    // The call, its end, and who released it and why.
+    // The call, its end, who read it, who released it and why. Whoever saw no text read nothing.
     let entries = house.entries();
-    let [
-        ..,
-        Entry::Admitted(_),
-        Entry::Completed(end),
-        Entry::Administered(decision),
-    ] = &*entries
-    else {
+    let [Entry::Admitted(_), Entry::Completed(end), reviewed @ ..] = &*entries else {
         panic!("{entries:#?}");
     };
     let reasons = vec!["risk".to_owned()];
     assert_eq!(end.outcome, Outcome::Held { reasons });
-    assert_eq!(decision.identity.as_deref(), Some("bob"));
-    assert_eq!(decision.action, "review-approved");
-    assert_eq!(decision.subject, held.id.to_string());
-    assert_eq!(decision.detail, "read it");
-    assert_eq!(decision.rules_sha256.len(), 64);
+    let expected = [
+        ("bob", REVIEW_READ, "read by somebody who may decide on it"),
+        ("bob", REVIEW_APPROVED, "read it"),
+        (
+            "ci-runner",
+            REVIEW_READ,
+            "read by its caller after it was released",
+        ),
+    ];
+    assert_eq!(reviewed.len(), expected.len(), "{reviewed:#?}");
+    for (entry, (identity, action, detail)) in reviewed.iter().zip(expected) {
+        let Entry::Administered(administered) = entry else {
+            panic!("{entry:#?}");
+        };
+        assert_eq!(administered.identity.as_deref(), Some(identity));
+        assert_eq!(administered.action, action);
+        assert_eq!(administered.subject, held.id.to_string());
+        assert_eq!(administered.detail, detail);
+        assert_eq!(administered.rules_sha256.len(), 64);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_review_names_the_output_that_it_was_about() {
+    let (house, clock) = house("review: {risk: high, expires_hours: 2}\n");
+    let service = &house.service;
+    let held = held(&house, "ann", "short.v1").await;
+    let (own, unruled) = (reviewer(&house, "ann").await, reviewer(&house, "eve").await);
+    code(service.review(&unruled, held.id).await);
+    code(service.decide_review(&own, held.id, verdict(true)).await);
+    let unheard = service.next_request_id();
+    code(service.review(&own, unheard).await);
+    clock.store(2 * 3600 + 60, Ordering::SeqCst);
+    let bob = reviewer_later(&house, &clock).await;
+    code(service.decide_review(&bob, held.id, verdict(true)).await);
+
+    let refused = house.refused().into_iter();
+    let refused = refused.map(|refused| (refused.code, refused.subject));
+    let expected = [
+        ("review-unknown", held.id),
+        ("review-own", held.id),
+        ("review-unknown", unheard),
+        ("review-closed", held.id),
+    ];
+    let expected = expected.map(|(code, id)| (code.to_owned(), Some(id.to_string())));
+    assert_eq!(refused.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn the_log_keeps_no_text_of_what_is_held() {
+    let (holding, _) = house("review: {risk: high}\naudit: {output: text}\n");
+    held(&holding, "ci-runner", "short.v1").await;
+    let end = holding.completed().remove(0);
+    assert_eq!(end.output, None);
+
+    // What might have been held and was not went out at its end.
+    let (sure, _) = house("review: {probability_min: 0.000001}\naudit: {output: text}\n");
+    let (tokens, _) = ask(&sure, "ci-runner", "short.v1").await;
+    let end = sure.completed().remove(0);
+    assert_eq!(end.output, Some(tokens.concat()));
+
+    // What failed went nowhere, as a call that may be held does not stream.
+    let (failing, _) = house("review: {probability_min: 0.000001}\naudit: {output: text}\n");
+    ask(&failing, "ci-runner", "form.v1").await;
+    let end = failing.completed().remove(0);
+    assert!(matches!(end.outcome, Outcome::Failed { .. }), "{end:?}");
+    assert_eq!(end.output, None);
 }
 
 #[tokio::test]

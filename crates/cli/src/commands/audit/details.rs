@@ -1,9 +1,9 @@
 //! What a person is told of a record.
 //!
-//! Invariant: what callers wrote is shown escaped, one line each, so that a terminal obeys nothing
-//! of it. Absent: all that `--json` has and nobody reads.
+//! Invariant: what callers and models wrote is shown escaped, one line each, so that a terminal
+//! obeys nothing of it. Absent: all that `--json` has and nobody reads.
 
-use postern_audit::{Admitted, Entry, Outcome};
+use postern_audit::{Admitted, Completed, Entry, Outcome};
 
 /// The request that a record is about.
 pub(super) fn request_id(entry: &Entry) -> Option<&str> {
@@ -32,25 +32,19 @@ pub(super) fn details(entry: &Entry) -> Vec<String> {
         Entry::Admitted(admitted) => of_admitted(admitted),
         Entry::Refused(refused) => {
             let who = refused.identity.as_deref().unwrap_or("-");
-            let template = refused.template.as_deref().unwrap_or("-");
+            let about = refused.template.as_deref().or(refused.subject.as_deref());
+            let about = about.unwrap_or("-");
             vec![
                 format!(
                     "{} -> {}: {}",
                     who.escape_debug(),
-                    template.escape_debug(),
+                    about.escape_debug(),
                     refused.code
                 ),
                 refused.detail.escape_debug().to_string(),
             ]
         }
-        Entry::Completed(completed) => {
-            let (usage, outcome) = (&completed.usage, outcome(&completed.outcome));
-            let (read, made) = (usage.prompt_tokens, usage.completion_tokens);
-            let output = short(&completed.output_sha256);
-            vec![format!(
-                "{outcome}, {read} tokens in, {made} out, output sha256 {output}"
-            )]
-        }
+        Entry::Completed(completed) => of_completed(completed),
         Entry::Administered(administered) => {
             let who = administered.identity.as_deref().unwrap_or("at the device");
             let (action, subject) = (&administered.action, &administered.subject);
@@ -95,6 +89,23 @@ fn of_admitted(admitted: &Admitted) -> Vec<String> {
             "redacted in {}: {} x{}",
             redaction.variable, redaction.rule, redaction.count
         )
+    }));
+    lines
+}
+
+fn of_completed(completed: &Completed) -> Vec<String> {
+    let (usage, outcome) = (&completed.usage, outcome(&completed.outcome));
+    let (read, made) = (usage.prompt_tokens, usage.completion_tokens);
+    let sha256 = short(&completed.output_sha256);
+    let mut lines = vec![format!(
+        "{outcome}, {read} tokens in, {made} out, output sha256 {sha256}"
+    )];
+    lines.extend(completed.output.iter().map(|text| {
+        let what = match completed.keeps_whole_output() {
+            true => "output",
+            false => "beginning of the output",
+        };
+        format!("{what}: {}", text.escape_debug())
     }));
     lines
 }

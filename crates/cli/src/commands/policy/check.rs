@@ -1,8 +1,11 @@
 //! `postern policy check`: whether a policy loads, and what in it looks like a mistake.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use postern_governance::{
-    Circumstances, Identity, ModelRef, ModelRegistry, Question, RuleSet, Source, Template,
+    Circumstances, Identity, ModelRef, ModelRegistry, OutputRecord, Question, RuleSet, Source,
+    Template,
 };
 use serde_json::json;
 
@@ -24,6 +27,11 @@ pub(crate) fn run(arguments: &PolicyCheckArguments) -> anyhow::Result<()> {
             "templates": rules.templates.iter().count(),
             "policy_sha256": rules.policy.checksum(),
             "rules_sha256": rules.checksum(),
+            "outputs": rules
+                .templates
+                .iter()
+                .map(|template| (template.id.as_str(), rules.output_record(template)))
+                .collect::<BTreeMap<_, _>>(),
             "warnings": warnings,
         }))?;
     } else {
@@ -54,7 +62,21 @@ fn show(screen: &mut Screen, rules: &RuleSet, warnings: &[String]) -> anyhow::Re
         rules.policy.checksum()
     ))?;
     screen.line(format_args!("  rule set sha256  {}", rules.checksum()))?;
+    screen.line(format_args!("  outputs in log   {}", outputs(rules)))?;
     Ok(())
+}
+
+/// What the audit log keeps of which templates' outputs.
+fn outputs(rules: &RuleSet) -> String {
+    let keeping = |record: OutputRecord| {
+        let templates = rules.templates.iter();
+        let templates = templates.filter(|template| rules.output_record(template) == record);
+        let names: Vec<_> = templates.map(|template| template.id.as_str()).collect();
+        (!names.is_empty()).then(|| format!("{} of {}", record.as_str(), names.join(", ")))
+    };
+    let parts = [OutputRecord::Text, OutputRecord::Hash].map(keeping);
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    parts.join("; ")
 }
 
 /// Templates that no identity may use at present with any model that is registered, which is a mistake more often than meant.

@@ -56,6 +56,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
             "rules": verdict.rules,
             "failures": verdict.failures,
             "max_tokens": rules.tokens_bound(identity, template),
+            "output_record": rules.output_record(template),
             "policy_sha256": rules.policy.checksum(),
         }))?;
     } else {
@@ -65,6 +66,10 @@ pub(crate) fn run(arguments: &ExplainArguments) -> anyhow::Result<()> {
             screen.paint(Tone::Bad, "refused")
         };
         screen.line(format_args!("{identity} -> {id}: {word}, {reason}"))?;
+        if allowed {
+            let kept = rules.output_record(template).as_str();
+            screen.line(format_args!("  of the output, the audit log keeps: {kept}"))?;
+        }
         show_rules(&mut screen, &rules, identity, &verdict)?;
     }
     if allowed {
