@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::{AuditError, EntryProblem};
 use crate::kind::Class;
+use crate::refused_more::RefusedMore;
 
 /// Longest request id, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -47,9 +48,11 @@ pub enum Entry {
     Admitted(Admitted),
     /// A call was refused before it was admitted.
     Refused(Refused),
+    /// More was refused in some time than had records of its own.
+    RefusedMore(RefusedMore),
     /// An admitted call came to its end.
     Completed(Completed),
-    /// A person changed something that decides about calls; written before the change.
+    /// A person changed something that decides about calls, or a model was loaded; written before it takes effect.
     Administered(Administered),
     /// An admitted call had no end when the log was opened again. Written by the log itself.
     Interrupted {
@@ -101,6 +104,9 @@ pub struct Admitted {
     pub identity: String,
     /// Id of the bearer token, never the token.
     pub token_id: Option<String>,
+    /// SHA-256 of the caller's certificate (its DER), lower-case hex; empty where there was none or it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub certificate_sha256: String,
     /// The model that is going to answer.
     pub model: ModelRef,
     /// The template that makes the prompt.
@@ -192,7 +198,7 @@ pub struct Parameters {
     pub stream: bool,
 }
 
-/// A call that was turned away before it was admitted.
+/// A call that was turned away before it was admitted, or somebody who did not prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refused {
@@ -200,6 +206,12 @@ pub struct Refused {
     pub request_id: String,
     /// Identity of the caller, where it is known.
     pub identity: Option<String>,
+    /// Id of the bearer token, if one came that the daemon had signed; never the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// Checksum of the caller's certificate, as in [`Admitted::certificate_sha256`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub certificate_sha256: String,
     /// The template that was asked for, as the caller named it (see [`Refused::clipped`]).
     pub template: Option<String>,
     /// Why, as a stable kebab-case code.
@@ -247,7 +259,7 @@ pub struct Completed {
     pub timings: Timings,
 }
 
-/// A change by a person.
+/// A change by a person, or a model that was loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Administered {
@@ -326,6 +338,7 @@ impl Entry {
             }
             Self::Admitted(admitted) => admitted.check(),
             Self::Refused(refused) => refused.check(),
+            Self::RefusedMore(more) => more.check(),
             Self::Completed(completed) => completed.check(),
             Self::Administered(administered) => administered.check(),
             Self::Interrupted { request_id, .. } if request_id.is_empty() => Ok(()),
@@ -340,6 +353,7 @@ impl Admitted {
         check_request_id(&self.request_id)?;
         check_name("identity", &self.identity)?;
         check_optional_name("token_id", self.token_id.as_deref())?;
+        check_certificate(&self.certificate_sha256)?;
         check_name("model.id", &self.model.id)?;
         check_digest("model.sha256", &self.model.sha256)?;
         check_digest("model.tokenizer_sha256", &self.model.tokenizer_sha256)?;
@@ -372,6 +386,8 @@ impl Refused {
     fn check(&self) -> Result<(), AuditError> {
         check_request_id(&self.request_id)?;
         check_optional_bytes("identity", self.identity.as_deref(), NAME_BYTES_MAX)?;
+        check_optional_name("token_id", self.token_id.as_deref())?;
+        check_certificate(&self.certificate_sha256)?;
         check_optional_bytes("template", self.template.as_deref(), NAME_BYTES_MAX)?;
         check_name("code", &self.code)?;
         check_bytes("detail", &self.detail, DETAIL_BYTES_MAX)?;
@@ -416,7 +432,7 @@ fn check_request_id(id: &str) -> Result<(), AuditError> {
     Ok(())
 }
 
-fn check_name(field: &'static str, name: &str) -> Result<(), AuditError> {
+pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), AuditError> {
     if name.is_empty() {
         return Err(invalid(field, EntryProblem::Empty));
     }
@@ -452,10 +468,19 @@ fn check_digest(field: &'static str, digest: &str) -> Result<(), AuditError> {
 }
 
 fn check_rules_digest(digest: &str) -> Result<(), AuditError> {
+    check_known_digest("rules_sha256", digest)
+}
+
+fn check_certificate(digest: &str) -> Result<(), AuditError> {
+    check_known_digest("certificate_sha256", digest)
+}
+
+/// A digest, or nothing where it is not known.
+fn check_known_digest(field: &'static str, digest: &str) -> Result<(), AuditError> {
     if digest.is_empty() {
         return Ok(());
     }
-    check_digest("rules_sha256", digest)
+    check_digest(field, digest)
 }
 
 fn check_redactions(field: &'static str, redactions: &[RedactionCount]) -> Result<(), AuditError> {
@@ -467,7 +492,7 @@ fn check_redactions(field: &'static str, redactions: &[RedactionCount]) -> Resul
     Ok(())
 }
 
-fn check_count(field: &'static str, found: usize, max: usize) -> Result<(), AuditError> {
+pub(crate) fn check_count(field: &'static str, found: usize, max: usize) -> Result<(), AuditError> {
     if found > max {
         return Err(invalid(field, EntryProblem::TooMany { found, max }));
     }
@@ -481,7 +506,7 @@ fn check_finite(field: &'static str, number: f32) -> Result<(), AuditError> {
     Ok(())
 }
 
-fn invalid(field: &'static str, problem: EntryProblem) -> AuditError {
+pub(crate) fn invalid(field: &'static str, problem: EntryProblem) -> AuditError {
     AuditError::InvalidEntry { field, problem }
 }
 

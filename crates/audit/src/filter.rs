@@ -126,6 +126,7 @@ impl Filter {
                 self.occurs_in([&administered.subject, &administered.detail])
             }
             Entry::Opened { .. }
+            | Entry::RefusedMore(_)
             | Entry::Completed(_)
             | Entry::Interrupted { .. }
             | Entry::Expired(_) => self.text.is_none(),
@@ -157,7 +158,7 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     fn of(entry: &'a Entry) -> Self {
         match entry {
-            Entry::Opened { .. } | Entry::Expired(_) => Self::default(),
+            Entry::Opened { .. } | Entry::RefusedMore(_) | Entry::Expired(_) => Self::default(),
             Entry::Admitted(admitted) => Self::of_call(admitted),
             Entry::Refused(refused) => Self {
                 request_id: Some(&refused.request_id),

@@ -99,8 +99,8 @@ impl Service {
                     id: arrival.id,
                     kind,
                 };
-                let identity = Some(&arrival.caller.identity);
-                self.record_refusal(&refusal, identity, Some(&arrival.call.template), &rules);
+                let by = arrival.caller.requester();
+                self.record_refusal(&refusal, &by, Some(&arrival.call.template), &rules);
                 drop(desk);
                 let _ = reply.send(Err(refusal));
             }

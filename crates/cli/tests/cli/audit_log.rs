@@ -59,6 +59,7 @@ fn admitted(request_id: &str) -> Entry {
         request_id: request_id.to_owned(),
         identity: "kiosk".to_owned(),
         token_id: None,
+        certificate_sha256: String::new(),
         model: ModelRef {
             id: "coffee".to_owned(),
             sha256: digest('a'),
@@ -107,6 +108,8 @@ fn refused(request_id: &str) -> Entry {
     Entry::Refused(Refused {
         request_id: request_id.to_owned(),
         identity: None,
+        token_id: None,
+        certificate_sha256: String::new(),
         template: None,
         code: "token-missing".to_owned(),
         detail: "no token".to_owned(),

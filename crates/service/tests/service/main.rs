@@ -16,5 +16,6 @@ mod metrics;
 mod refusals;
 mod reviews;
 mod rules;
+mod strangers;
 mod tokens;
 mod vocabularies;

@@ -3,12 +3,16 @@
 //! Invariant: what callers wrote is shown escaped, one line each, so that a terminal obeys nothing
 //! of it. Absent: all that `--json` has and nobody reads.
 
-use postern_audit::{Admitted, Entry, Outcome};
+use jiff::Timestamp;
+use postern_audit::{Admitted, Entry, Outcome, RefusedMore};
 
 /// The request that a record is about.
 pub(super) fn request_id(entry: &Entry) -> Option<&str> {
     match entry {
-        Entry::Opened { .. } | Entry::Administered(_) | Entry::Expired(_) => None,
+        Entry::Opened { .. }
+        | Entry::RefusedMore(_)
+        | Entry::Administered(_)
+        | Entry::Expired(_) => None,
         Entry::Admitted(admitted) => Some(&admitted.request_id),
         Entry::Refused(refused) => Some(&refused.request_id),
         Entry::Completed(completed) => Some(&completed.request_id),
@@ -43,6 +47,7 @@ pub(super) fn details(entry: &Entry) -> Vec<String> {
                 refused.detail.escape_debug().to_string(),
             ]
         }
+        Entry::RefusedMore(more) => of_refused_more(more),
         Entry::Completed(completed) => {
             let (usage, outcome) = (&completed.usage, outcome(&completed.outcome));
             let (read, made) = (usage.prompt_tokens, usage.completion_tokens);
@@ -96,6 +101,18 @@ fn of_admitted(admitted: &Admitted) -> Vec<String> {
             redaction.variable, redaction.rule, redaction.count
         )
     }));
+    lines
+}
+
+fn of_refused_more(more: &RefusedMore) -> Vec<String> {
+    let since = Timestamp::from_microsecond(more.since_us).unwrap_or_default();
+    let until = Timestamp::from_microsecond(more.until_us).unwrap_or_default();
+    let mut lines = vec![format!(
+        "{} more from {since:.3} to {until:.3}, not recorded one by one",
+        more.total()
+    )];
+    let counts = more.counts.iter();
+    lines.extend(counts.map(|one| format!("{}: {}", one.code.escape_debug(), one.count)));
     lines
 }
 
