@@ -161,6 +161,7 @@ fn admitted(request_id: &str) -> Entry {
         request_id: request_id.to_owned(),
         identity: "kiosk".to_owned(),
         token_id: Some("t-1".to_owned()),
+        certificate_sha256: "9".repeat(64),
         model: ModelRef {
             id: "coffee-1".to_owned(),
             sha256: "a".repeat(64),

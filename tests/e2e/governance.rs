@@ -146,6 +146,7 @@ fn a_reload_over_the_api_takes_all_rules_or_none_and_says_why() {
     assert_eq!(
         actions,
         [
+            ("model-loaded".into(), Value::Null),
             ("rules-not-reloaded".into(), "operator".into()),
             ("rules-reloaded".into(), "operator".into())
         ]

@@ -91,6 +91,7 @@ impl CallStep {
             },
             Entry::Opened { .. }
             | Entry::Refused(_)
+            | Entry::RefusedMore(_)
             | Entry::Administered(_)
             | Entry::Expired(_) => Self::Nothing,
         }

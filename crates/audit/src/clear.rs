@@ -55,6 +55,7 @@ impl Subject {
             Entry::Opened { .. }
             | Entry::Admitted(_)
             | Entry::Refused(_)
+            | Entry::RefusedMore(_)
             | Entry::Administered(_) => Self::Nothing,
             Entry::Completed(completed) => Self::Call(completed.admitted_index),
             Entry::Interrupted { admitted_index, .. } => Self::Call(*admitted_index),

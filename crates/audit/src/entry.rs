@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::chain::hex;
 use crate::error::{AuditError, EntryProblem};
 use crate::kind::Class;
+use crate::refused_more::RefusedMore;
 
 /// Longest request id, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -51,9 +52,11 @@ pub enum Entry {
     Admitted(Admitted),
     /// A call was refused before it was admitted.
     Refused(Refused),
+    /// More was refused in some time than had records of its own.
+    RefusedMore(RefusedMore),
     /// An admitted call came to its end.
     Completed(Completed),
-    /// A person changed something that decides about calls, or saw a held output; written before.
+    /// A person changed something that decides about calls, or saw a held output, or a model was loaded; written before.
     Administered(Administered),
     /// An admitted call had no end when the log was opened again. Written by the log itself.
     Interrupted {
@@ -105,6 +108,9 @@ pub struct Admitted {
     pub identity: String,
     /// Id of the bearer token, never the token.
     pub token_id: Option<String>,
+    /// SHA-256 of the caller's certificate (its DER), lower-case hex; empty where there was none or it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub certificate_sha256: String,
     /// The model that is going to answer.
     pub model: ModelRef,
     /// The template that makes the prompt.
@@ -196,7 +202,7 @@ pub struct Parameters {
     pub stream: bool,
 }
 
-/// A call that was turned away before it was admitted.
+/// A call that was turned away before it was admitted, or somebody who did not prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refused {
@@ -204,6 +210,12 @@ pub struct Refused {
     pub request_id: String,
     /// Identity of the caller, where it is known.
     pub identity: Option<String>,
+    /// Id of the bearer token, if one came that the daemon had signed; never the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// Checksum of the caller's certificate, as in [`Admitted::certificate_sha256`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub certificate_sha256: String,
     /// The template that was asked for, as the caller named it (see [`Refused::clipped`]).
     pub template: Option<String>,
     /// The request id of the call whose held output was asked for.
@@ -277,7 +289,7 @@ impl Completed {
     }
 }
 
-/// What a person did: a change, or a look at a held output.
+/// What a person did, a change or a look at a held output, or a model that was loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Administered {
@@ -356,6 +368,7 @@ impl Entry {
             }
             Self::Admitted(admitted) => admitted.check(),
             Self::Refused(refused) => refused.check(),
+            Self::RefusedMore(more) => more.check(),
             Self::Completed(completed) => completed.check(),
             Self::Administered(administered) => administered.check(),
             Self::Interrupted { request_id, .. } if request_id.is_empty() => Ok(()),
@@ -370,6 +383,7 @@ impl Admitted {
         check_request_id(&self.request_id)?;
         check_name("identity", &self.identity)?;
         check_optional_name("token_id", self.token_id.as_deref())?;
+        check_certificate(&self.certificate_sha256)?;
         check_name("model.id", &self.model.id)?;
         check_digest("model.sha256", &self.model.sha256)?;
         check_digest("model.tokenizer_sha256", &self.model.tokenizer_sha256)?;
@@ -402,6 +416,8 @@ impl Refused {
     fn check(&self) -> Result<(), AuditError> {
         check_request_id(&self.request_id)?;
         check_optional_bytes("identity", self.identity.as_deref(), NAME_BYTES_MAX)?;
+        check_optional_name("token_id", self.token_id.as_deref())?;
+        check_certificate(&self.certificate_sha256)?;
         check_optional_bytes("template", self.template.as_deref(), NAME_BYTES_MAX)?;
         check_optional_name("subject", self.subject.as_deref())?;
         check_name("code", &self.code)?;
@@ -448,7 +464,7 @@ fn check_request_id(id: &str) -> Result<(), AuditError> {
     Ok(())
 }
 
-fn check_name(field: &'static str, name: &str) -> Result<(), AuditError> {
+pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), AuditError> {
     if name.is_empty() {
         return Err(invalid(field, EntryProblem::Empty));
     }
@@ -484,10 +500,19 @@ fn check_digest(field: &'static str, digest: &str) -> Result<(), AuditError> {
 }
 
 fn check_rules_digest(digest: &str) -> Result<(), AuditError> {
+    check_known_digest("rules_sha256", digest)
+}
+
+fn check_certificate(digest: &str) -> Result<(), AuditError> {
+    check_known_digest("certificate_sha256", digest)
+}
+
+/// A digest, or nothing where it is not known.
+fn check_known_digest(field: &'static str, digest: &str) -> Result<(), AuditError> {
     if digest.is_empty() {
         return Ok(());
     }
-    check_digest("rules_sha256", digest)
+    check_digest(field, digest)
 }
 
 fn check_redactions(field: &'static str, redactions: &[RedactionCount]) -> Result<(), AuditError> {
@@ -499,7 +524,7 @@ fn check_redactions(field: &'static str, redactions: &[RedactionCount]) -> Resul
     Ok(())
 }
 
-fn check_count(field: &'static str, found: usize, max: usize) -> Result<(), AuditError> {
+pub(crate) fn check_count(field: &'static str, found: usize, max: usize) -> Result<(), AuditError> {
     if found > max {
         return Err(invalid(field, EntryProblem::TooMany { found, max }));
     }
@@ -513,7 +538,7 @@ fn check_finite(field: &'static str, number: f32) -> Result<(), AuditError> {
     Ok(())
 }
 
-fn invalid(field: &'static str, problem: EntryProblem) -> AuditError {
+pub(crate) fn invalid(field: &'static str, problem: EntryProblem) -> AuditError {
     AuditError::InvalidEntry { field, problem }
 }
 

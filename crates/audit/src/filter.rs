@@ -126,9 +126,10 @@ impl Filter {
                 self.occurs_in([&administered.subject, &administered.detail])
             }
             Entry::Completed(completed) => self.occurs_in(&completed.output),
-            Entry::Opened { .. } | Entry::Interrupted { .. } | Entry::Expired(_) => {
-                self.text.is_none()
-            }
+            Entry::Opened { .. }
+            | Entry::RefusedMore(_)
+            | Entry::Interrupted { .. }
+            | Entry::Expired(_) => self.text.is_none(),
         }
     }
 
@@ -163,7 +164,7 @@ struct Names<'a> {
 impl<'a> Names<'a> {
     fn of(entry: &'a Entry) -> Self {
         match entry {
-            Entry::Opened { .. } | Entry::Expired(_) => Self::default(),
+            Entry::Opened { .. } | Entry::RefusedMore(_) | Entry::Expired(_) => Self::default(),
             Entry::Admitted(admitted) => Self::of_call(admitted),
             Entry::Refused(refused) => Self {
                 request_id: Some(&refused.request_id),

@@ -54,6 +54,7 @@ impl CallsInFlight {
             Entry::Interrupted { admitted_index, .. } => self.names_by_index.remove(admitted_index),
             Entry::Opened { .. }
             | Entry::Refused(_)
+            | Entry::RefusedMore(_)
             | Entry::Administered(_)
             | Entry::Expired(_) => None,
         }

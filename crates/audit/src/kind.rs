@@ -21,7 +21,7 @@ pub enum Class {
     Administration,
     /// Calls that were admitted, and their ends.
     Calls,
-    /// Calls that were turned away.
+    /// Calls that were turned away, and people who did not prove who they are.
     Refusals,
 }
 
@@ -69,10 +69,12 @@ pub enum EntryType {
     Interrupted = 6,
     /// [`Entry::Expired`].
     Expired = 7,
+    /// [`Entry::RefusedMore`].
+    RefusedMore = 8,
 }
 
 impl EntryType {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Opened,
         Self::Admitted,
         Self::Refused,
@@ -80,6 +82,7 @@ impl EntryType {
         Self::Administered,
         Self::Interrupted,
         Self::Expired,
+        Self::RefusedMore,
     ];
 
     /// The class that such entries belong to.
@@ -87,7 +90,7 @@ impl EntryType {
     pub fn class(self) -> Class {
         match self {
             Self::Admitted | Self::Completed | Self::Interrupted => Class::Calls,
-            Self::Refused => Class::Refusals,
+            Self::Refused | Self::RefusedMore => Class::Refusals,
             Self::Opened | Self::Administered | Self::Expired => Class::Administration,
         }
     }
@@ -103,6 +106,7 @@ impl EntryType {
             Self::Administered => "administered",
             Self::Interrupted => "interrupted",
             Self::Expired => "expired",
+            Self::RefusedMore => "refused-more",
         }
     }
 
@@ -133,6 +137,7 @@ impl Entry {
             Self::Administered(_) => EntryType::Administered,
             Self::Interrupted { .. } => EntryType::Interrupted,
             Self::Expired(_) => EntryType::Expired,
+            Self::RefusedMore(_) => EntryType::RefusedMore,
         }
     }
 }

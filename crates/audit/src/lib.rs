@@ -7,7 +7,7 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | `entry`, `kind` | what records say, of which types and classes they are |
+//! | `entry`, `refused_more`, `kind` | what records say, of which types and classes they are |
 //! | `encoding` | entries as canonical JSON |
 //! | `clear` | what of a record is never sealed |
 //! | `seal` | data keys, sealed contents, auditors |
@@ -70,6 +70,7 @@ mod proof;
 mod reader;
 mod record;
 mod recovery;
+mod refused_more;
 mod retention;
 mod scan;
 mod scribe;
@@ -117,6 +118,7 @@ pub use outcome_kind::{OutcomeKind, OutcomePattern};
 pub use proof::{consistency_proof, inclusion_proof};
 pub use reader::{Reader, Stored, read, read_with};
 pub use record::Record;
+pub use refused_more::{REFUSAL_CODES_MAX, RefusalCount, RefusedMore};
 pub use seal::{
     DataKey, IDENTITIES_MAX, Identities, RECIPIENTS_MAX, Recipients, SEAL_TAG_BYTES, SealError,
     WRAPPED_KEY_BYTES_MAX,

@@ -404,6 +404,8 @@ mod tests {
             code: "template-unknown".to_owned(),
             detail: String::new(),
             rules_sha256: String::new(),
+            token_id: None,
+            certificate_sha256: String::new(),
         })
     }
 

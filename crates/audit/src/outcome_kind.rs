@@ -21,6 +21,8 @@ pub enum OutcomeKind {
     Open,
     /// A call was refused before it was admitted.
     Refused,
+    /// More was refused than had records of its own.
+    RefusedMore,
     /// The model ended its answer.
     Completed,
     /// The answer reached its greatest length.
@@ -45,11 +47,12 @@ pub enum OutcomeKind {
 
 impl OutcomeKind {
     /// All kinds, in the order in which people are told of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Opened,
         Self::Admitted,
         Self::Open,
         Self::Refused,
+        Self::RefusedMore,
         Self::Completed,
         Self::Length,
         Self::Cancelled,
@@ -69,6 +72,7 @@ impl OutcomeKind {
             Entry::Opened { .. } => Self::Opened,
             Entry::Admitted(_) => Self::Admitted,
             Entry::Refused(_) => Self::Refused,
+            Entry::RefusedMore(_) => Self::RefusedMore,
             Entry::Completed(completed) => Self::of_end(&completed.outcome),
             Entry::Administered(_) => Self::Administered,
             Entry::Interrupted { .. } => Self::Interrupted,
@@ -96,6 +100,7 @@ impl OutcomeKind {
             Self::Admitted => "admitted",
             Self::Open => "open",
             Self::Refused => "refused",
+            Self::RefusedMore => "refused-more",
             Self::Completed => "completed",
             Self::Length => "length",
             Self::Cancelled => "cancelled",
@@ -113,7 +118,12 @@ impl OutcomeKind {
     fn has_codes(self) -> bool {
         matches!(
             self,
-            Self::Refused | Self::Held | Self::Failed | Self::Administered | Self::Expired
+            Self::Refused
+                | Self::RefusedMore
+                | Self::Held
+                | Self::Failed
+                | Self::Administered
+                | Self::Expired
         )
     }
 }
@@ -125,14 +135,18 @@ impl fmt::Display for OutcomeKind {
 }
 
 /// The codes in which a record says why: one of a refusal, a failure, an administrative action or
-/// an expiry, any number of a held answer, none of anything else.
-pub(crate) fn codes(entry: &Entry) -> &[String] {
+/// an expiry, any number of a held answer and of counted refusals, none of anything else.
+pub(crate) fn codes(entry: &Entry) -> Vec<&str> {
     match entry {
-        Entry::Refused(refused) => std::slice::from_ref(&refused.code),
-        Entry::Administered(administered) => std::slice::from_ref(&administered.action),
-        Entry::Expired(expired) => std::slice::from_ref(&expired.reason),
-        Entry::Completed(completed) => codes_of_end(&completed.outcome),
-        Entry::Opened { .. } | Entry::Admitted(_) | Entry::Interrupted { .. } => &[],
+        Entry::Refused(refused) => vec![&refused.code],
+        Entry::RefusedMore(more) => more.counts.iter().map(|one| &*one.code).collect(),
+        Entry::Administered(administered) => vec![&administered.action],
+        Entry::Expired(expired) => vec![&expired.reason],
+        Entry::Completed(completed) => {
+            let codes = codes_of_end(&completed.outcome).iter();
+            codes.map(String::as_str).collect()
+        }
+        Entry::Opened { .. } | Entry::Admitted(_) | Entry::Interrupted { .. } => Vec::new(),
     }
 }
 
@@ -149,7 +163,8 @@ pub(crate) fn codes_of_end(outcome: &Outcome) -> &[String] {
     }
 }
 
-/// A kind of outcome to look for, with or without a code, as `refused` or `refused:token-expired`.
+/// A kind of outcome to look for, with or without a code, as `refused` or `refused:token-expired`. What was refused and
+/// only counted is found as `refused`, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomePattern {
     kind: OutcomeKind,
@@ -159,17 +174,21 @@ pub struct OutcomePattern {
 impl OutcomePattern {
     /// Whether an entry of this kind is what is looked for.
     pub(crate) fn matches(&self, entry: &Entry) -> bool {
-        self.kind == OutcomeKind::of(entry) && self.allows(codes(entry))
+        let kind = OutcomeKind::of(entry);
+        let counted = (OutcomeKind::Refused, OutcomeKind::RefusedMore);
+        (self.kind == kind || (self.kind, kind) == counted) && self.allows(codes(entry))
     }
 
     /// Whether a call as a whole is what is looked for. Every call was admitted.
     pub(crate) fn matches_call(&self, call: &Call) -> bool {
-        let outcome = self.kind == call.outcome() && self.allows(call.codes());
+        let codes = call.codes().iter().map(String::as_str);
+        let outcome = self.kind == call.outcome() && self.allows(codes);
         outcome || self.kind == OutcomeKind::Admitted
     }
 
-    fn allows(&self, codes: &[String]) -> bool {
-        self.code.as_ref().is_none_or(|code| codes.contains(code))
+    fn allows<'a>(&self, codes: impl IntoIterator<Item = &'a str>) -> bool {
+        let wanted = self.code.as_deref();
+        wanted.is_none_or(|wanted| codes.into_iter().any(|code| code == wanted))
     }
 }
 

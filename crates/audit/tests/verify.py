@@ -8,7 +8,7 @@ import os
 import re
 import sys
 
-TYPES = {1: "administration", 2: "calls", 3: "refusals", 4: "calls", 5: "administration", 6: "calls", 7: "administration"}
+TYPES = {1: "administration", 2: "calls", 3: "refusals", 4: "calls", 5: "administration", 6: "calls", 7: "administration", 8: "refusals"}
 CLASSES = ["administration", "calls", "refusals"]
 ADMITTED, ENDS, EXPIRED, NOTHING = 2, (4, 6), 7, 2**64 - 1
 

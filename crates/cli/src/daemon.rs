@@ -154,7 +154,7 @@ async fn tend_audit_log(service: Weak<Service>, mut witnesses: Vec<Witness>) {
     }
 }
 
-async fn close_unused(service: &Service) {
+async fn close_unused(service: &Arc<Service>) {
     service.shutdown(UNUSED_SHUTDOWN_WAIT_MAX).await;
 }
 

@@ -42,18 +42,15 @@ pub(crate) async fn set(
     request: Request,
 ) -> Result<Json<BudgetReport>, Problem> {
     let service = &state.service;
-    let identity = Some(caller.identity());
+    let by = caller.requester();
     let Ok(account) = format!("{kind}/{name}").parse::<Account>() else {
-        return Err(service
-            .refuse(identity, RefusalKind::BudgetUnknown)
-            .await
-            .into());
+        return Err(service.refuse(&by, RefusalKind::BudgetUnknown).await.into());
     };
     let figures: Figures = match read_json(request, state.body_limits).await {
         Ok(figures) => figures,
         Err(fault) => {
             let kind = RefusalKind::Malformed(fault);
-            return Err(service.refuse(identity, kind).await.into());
+            return Err(service.refuse(&by, kind).await.into());
         }
     };
     let change = BudgetChange {

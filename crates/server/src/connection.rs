@@ -1,8 +1,9 @@
 //! One connection: handshake, identity, HTTP, and an end that always comes.
 //!
 //! Invariant: a request reaches the router only with a [`Peer`] among its extensions, made from the
-//! certificate of this very connection. HTTP/1.1 or HTTP/2 is what ALPN agreed on, never guessed
-//! from the first bytes. Absent on purpose: protocol upgrades and `CONNECT`.
+//! certificate of this very connection. A handshake that fails is told to the service, unless the
+//! server closes. HTTP/1.1 or HTTP/2 is what ALPN agreed on, never guessed from the first bytes.
+//! Absent on purpose: protocol upgrades and `CONNECT`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use postern_service::Identity;
+use postern_service::{AuthenticationError, RefusalKind, Requester, Service};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ use tower::ServiceExt as _;
 
 use crate::ServerConfig;
 use crate::activity::Activity;
-use crate::identity::{CertificateIdentityError, identity_of};
+use crate::identity::identity_of;
 use crate::socket::GuardedSocket;
 use crate::tls::ALPN_HTTP2;
 
@@ -35,6 +36,7 @@ use crate::tls::ALPN_HTTP2;
 pub(crate) struct Door {
     pub(crate) router: Router,
     pub(crate) acceptor: TlsAcceptor,
+    pub(crate) service: Arc<Service>,
     pub(crate) config: ServerConfig,
 }
 
@@ -42,7 +44,15 @@ pub(crate) struct Door {
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
-    pub(crate) identity: Result<Identity, CertificateIdentityError>,
+    /// With an identity only if the certificate names one.
+    pub(crate) requester: Requester,
+}
+
+/// A handshake that came to nothing.
+struct HandshakeFailure {
+    reason: String,
+    /// The socket, where the peer can still be told.
+    socket: Option<GuardedSocket>,
 }
 
 /// Serves `tcp` until it ends, fails, idles, ages or `closing` turns true.
@@ -56,28 +66,26 @@ pub(crate) async fn serve(
         tokio::select! {
             biased;
             _ = closing.wait_for(|closing| *closing) => None,
-            stream = shake_hands(tcp, address, door) => stream,
+            stream = shake_hands(tcp, address, door) => Some(stream),
         }
     };
-    let Some(stream) = handshake.await else {
-        return;
-    };
-    let peer = Arc::new(Peer {
-        address,
-        identity: peer_identity(&stream),
-    });
-    if let Err(error) = &peer.identity {
-        log::warn!("{address}: {error}; all its requests will be refused");
+    match handshake.await {
+        Some(Ok(stream)) => {
+            let requester = peer_requester(&stream, address);
+            let peer = Arc::new(Peer { address, requester });
+            serve_http(stream, peer, door, closing).await;
+        }
+        Some(Err(failure)) => turn_away(failure, address, door).await,
+        None => {}
     }
-    serve_http(stream, peer, door, closing).await;
 }
 
-/// The TLS stream, or `None` (and a log line) where the peer was refused or too slow.
+/// The TLS stream, or why there is none: the peer was refused or too slow.
 async fn shake_hands(
     tcp: TcpStream,
     address: SocketAddr,
     door: &Door,
-) -> Option<TlsStream<GuardedSocket>> {
+) -> Result<TlsStream<GuardedSocket>, HandshakeFailure> {
     let config = &door.config;
     if let Err(error) = tcp.set_nodelay(true) {
         log::debug!("{address}: {error}");
@@ -85,27 +93,48 @@ async fn shake_hands(
     let socket = GuardedSocket::new(tcp, config.write_stall_timeout(), config.linger());
     let accept = door.acceptor.accept(socket).into_fallible();
     match timeout(config.handshake_timeout(), accept).await {
-        Ok(Ok(stream)) => Some(stream),
-        Ok(Err((error, mut socket))) => {
-            log::info!("{address}: TLS handshake refused: {error}");
-            // The alert was written; a lingering close lets the peer read it.
-            let _: io::Result<()> = socket.shutdown().await;
-            None
-        }
-        Err(_) => {
-            log::info!("{address}: TLS handshake not done in time");
-            None
-        }
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err((error, socket))) => Err(HandshakeFailure {
+            reason: error.to_string(),
+            socket: Some(socket),
+        }),
+        Err(_) => Err(HandshakeFailure {
+            reason: "it was not done in time".to_owned(),
+            socket: None,
+        }),
     }
 }
 
-fn peer_identity(stream: &TlsStream<GuardedSocket>) -> Result<Identity, CertificateIdentityError> {
+/// Has the failure recorded, and lets the peer read why meanwhile. A closing server waits for it.
+async fn turn_away(failure: HandshakeFailure, peer: SocketAddr, door: &Door) {
+    let HandshakeFailure { reason, socket } = failure;
+    log::info!("{peer}: TLS handshake refused: {reason}");
+    let error = AuthenticationError::Handshake { peer, reason };
+    let kind = RefusalKind::Unauthenticated(error);
+    let nobody = Requester::default();
+    let recording = door.service.refuse(&nobody, kind);
+    let closing = async {
+        if let Some(mut socket) = socket {
+            // The alert was written; a lingering close lets the peer read it.
+            let _: io::Result<()> = socket.shutdown().await;
+        }
+    };
+    tokio::join!(recording, closing);
+}
+
+/// Whoever holds the certificate of this connection, with an identity if it names one.
+fn peer_requester(stream: &TlsStream<GuardedSocket>, address: SocketAddr) -> Requester {
     let (_, session) = stream.get_ref();
-    session
-        .peer_certificates()
-        .and_then(|chain| chain.first())
-        .ok_or(CertificateIdentityError::Missing)
-        .and_then(identity_of)
+    let chain = session.peer_certificates();
+    let Some(certificate) = chain.and_then(|chain| chain.first()) else {
+        return Requester::default();
+    };
+    let identity = identity_of(certificate)
+        .inspect_err(|error| {
+            log::warn!("{address}: {error}; all its requests will be refused");
+        })
+        .ok();
+    Requester::with_certificate(identity, certificate)
 }
 
 async fn serve_http(

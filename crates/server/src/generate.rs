@@ -36,7 +36,7 @@ pub(crate) async fn generate(
         Ok(call) => call,
         Err(BodyFault { fault, field }) => {
             let kind = RefusalKind::Malformed(fault);
-            let refusal = state.service.refuse(Some(caller.identity()), kind).await;
+            let refusal = state.service.refuse(&caller.requester(), kind).await;
             return Err(Problem::from(refusal).about(field));
         }
     };

@@ -104,7 +104,7 @@ struct Seen {
 impl Seen {
     fn of(request: &Request) -> Self {
         Self {
-            identity: peer(request).and_then(|peer| peer.identity.clone().ok()),
+            identity: peer(request).and_then(|peer| peer.requester.identity().cloned()),
             method: known_method(request.method()),
             route: request.extensions().get::<MatchedPath>().cloned(),
         }
@@ -155,15 +155,16 @@ async fn unless_panicked<F: Future>(future: F) -> Option<F::Output> {
 /// Lets a request through only if the connection's certificate named an identity.
 async fn require_identity(
     State(state): State<AppState>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let identity = peer(&request).and_then(|peer| peer.identity.clone().ok());
-    let Some(identity) = identity else {
-        let kind = RefusalKind::Unauthenticated(AuthenticationError::CertificateIdentity);
-        return Err(state.service.refuse(None, kind).await.into());
+    let Some(peer) = peer(&request).map(Arc::clone) else {
+        return Err(Problem::internal());
     };
-    request.extensions_mut().insert(identity);
+    if peer.requester.identity().is_none() {
+        let kind = RefusalKind::Unauthenticated(AuthenticationError::CertificateIdentity);
+        return Err(state.service.refuse(&peer.requester, kind).await.into());
+    }
     Ok(next.run(request).await)
 }
 
@@ -173,12 +174,12 @@ async fn require_caller(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let Some(identity) = request.extensions().get::<Identity>().cloned() else {
+    let Some(peer) = peer(&request).map(Arc::clone) else {
         return Err(Problem::internal());
     };
     let token = bearer(request.headers());
     let service: &Arc<Service> = &state.service;
-    let caller = service.authenticate(&identity, token).await?;
+    let caller = service.authenticate(&peer.requester, token).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

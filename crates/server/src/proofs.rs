@@ -29,11 +29,8 @@ pub(crate) async fn inclusion(
         .as_deref()
         .and_then(|query| query.strip_prefix("ticket="));
     let (Ok(index), Some(ticket)) = (index.parse(), ticket) else {
-        let identity = Some(caller.identity());
-        return Err(service
-            .refuse(identity, RefusalKind::ProofUnknown)
-            .await
-            .into());
+        let by = caller.requester();
+        return Err(service.refuse(&by, RefusalKind::ProofUnknown).await.into());
     };
     let proof = service
         .inclusion_proof(&caller, index, ticket.to_owned())
@@ -51,8 +48,8 @@ pub(crate) async fn consistency(
         Ok(body) => body,
         Err(fault) => {
             let kind = RefusalKind::Malformed(fault);
-            let identity = Some(caller.identity());
-            return Err(state.service.refuse(identity, kind).await.into());
+            let by = caller.requester();
+            return Err(state.service.refuse(&by, kind).await.into());
         }
     };
     Ok(Json(

@@ -60,8 +60,8 @@ pub(crate) async fn decide(
         Ok(body) => body,
         Err(fault) => {
             let kind = RefusalKind::Malformed(fault);
-            let identity = Some(caller.identity());
-            return Err(state.service.refuse(identity, kind).await.into());
+            let by = caller.requester();
+            return Err(state.service.refuse(&by, kind).await.into());
         }
     };
     let verdict = ReviewDecision {
@@ -77,8 +77,8 @@ async fn known(state: &AppState, caller: &Caller, id: &str) -> Result<RequestId,
     match id.parse() {
         Ok(id) => Ok(id),
         Err(_) => {
-            let identity = Some(caller.identity());
-            let refusal = state.service.refuse(identity, RefusalKind::ReviewUnknown);
+            let by = caller.requester();
+            let refusal = state.service.refuse(&by, RefusalKind::ReviewUnknown);
             Err(refusal.await.into())
         }
     }

@@ -90,6 +90,7 @@ impl Server {
             door: Arc::new(Door {
                 router,
                 acceptor,
+                service: Arc::clone(&service),
                 config: config.clone(),
             }),
             closing,

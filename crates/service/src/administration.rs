@@ -1,6 +1,6 @@
-//! What a person changes, and the record of it.
+//! What a person changes, which model was loaded, and the records of it.
 //!
-//! Invariant: the record is on disk before the change is.
+//! Invariant: the record is on disk before the change is, or before anything is generated with the model.
 
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ use crate::{BudgetReport, Ledger, LedgerError, Refusal, RefusalKind};
 
 /// Code of the record of a changed budget.
 const BUDGET_SET: &str = "budget-set";
+/// Code of the record of a loaded model.
+const MODEL_LOADED: &str = "model-loaded";
 
 /// A change of what an account has left of its running day and month.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,19 @@ pub fn change_budget(
 }
 
 impl Service {
+    /// Records which model is going to answer. Whoever started the daemon chose it, so no identity is named.
+    pub(crate) fn record_model(&self) -> Result<(), AuditError> {
+        let model = self.engine.info();
+        let entry = Entry::Administered(Administered {
+            identity: None,
+            action: MODEL_LOADED.to_owned(),
+            subject: model.id.clone(),
+            detail: format!("sha256 {}, backend {}", model.sha256, model.backend),
+            rules_sha256: self.rules().checksum().to_owned(),
+        });
+        self.audit.append(&entry).map(drop)
+    }
+
     /// Changes a budget for a caller who may administer, and gives the account as it is now.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::mpsc;
 
+use crate::requester::Requester;
 use crate::review::Held;
 use crate::{Refusal, RequestId};
 
@@ -80,6 +81,8 @@ impl<'de> Visitor<'de> for VariablesVisitor {
 #[derive(Debug, Clone)]
 pub struct Caller {
     pub(crate) identity: Identity,
+    /// SHA-256 of the certificate's DER in hexadecimal; none at the device itself.
+    pub(crate) certificate_sha256: Option<String>,
     pub(crate) token_id: RequestId,
     pub(crate) scopes: Vec<TemplateId>,
     pub(crate) rights: Vec<Right>,
@@ -90,6 +93,16 @@ impl Caller {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The caller as records of refusals name it.
+    #[must_use]
+    pub fn requester(&self) -> Requester {
+        Requester {
+            identity: Some(self.identity.clone()),
+            certificate_sha256: self.certificate_sha256.clone(),
+            token_id: Some(self.token_id),
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use postern_audit::AuditError;
+
 /// A failure to set up the service or to make a token.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,6 +54,11 @@ pub enum ServiceError {
         /// Length found in bytes.
         found: u64,
     },
+    /// The model that is going to answer could not be recorded.
+    #[error(
+        "the audit log could not record which model was loaded, so nothing is generated with it: {0}"
+    )]
+    ModelUnrecorded(#[from] AuditError),
     /// The operating system gave no random bytes.
     #[error(
         "the operating system gave no random bytes: {reason}; nothing was made from weaker ones"

@@ -11,13 +11,16 @@
 //!
 //! - No token is generated before the admission is on disk, nor before what it may use is reserved.
 //! - No answer is reported as done before its last record is on disk.
-//! - Every refusal leaves one record, every admission exactly one last record.
+//! - Every refusal leaves one record, every admission exactly one last record. Of those who did not prove who
+//!   they are, no more than so many a minute have one each; the others are counted in one.
+//! - Which model answers is on disk before it does.
 //! - No secret, token, variable or generated text reaches a log line or a metric.
 //!
 //! Absent here: HTTP, TLS and any text meant for callers of the API; those are
 //! the server's.
 
 mod administration;
+mod authentication;
 mod budget_reports;
 mod budgets;
 mod call;
@@ -33,8 +36,10 @@ mod record;
 mod refusal;
 mod reload;
 mod request_id;
+mod requester;
 mod review;
 mod service;
+mod strangers;
 mod token;
 mod translate;
 
@@ -52,10 +57,12 @@ pub use postern_audit::ProofDocument;
 pub use refusal::{AuthenticationError, Refusal, RefusalKind, RequestFault};
 pub use reload::Reloaded;
 pub use request_id::{RequestId, RequestIdInvalid};
+pub use requester::Requester;
 pub use review::{
     Decided, Held, ReasonReport, ReviewDecision, ReviewReport, ReviewStatus, WHY_BYTES_MAX,
 };
 pub use service::{NotReady, Service};
+pub use strangers::STRANGERS_RECORDED_MAX;
 pub use token::{
     CLOCK_LEEWAY, TOKEN_BYTES_MAX, TOKEN_TEMPLATES_MAX, TOKEN_TTL_MAX, TokenClaims, TokenKey, issue,
 };

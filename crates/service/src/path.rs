@@ -109,9 +109,9 @@ impl Service {
                     id: arrival.id,
                     kind,
                 };
-                let identity = Some(&arrival.caller.identity);
+                let by = arrival.caller.requester();
                 let template = Some(&*arrival.call.template);
-                self.record_refusal(&refusal, identity, template, None, &rules);
+                self.record_refusal(&refusal, &by, template, None, &rules);
                 drop(desk);
                 let _ = reply.send(Err(refusal));
             }

@@ -1,6 +1,7 @@
 //! What a call leaves behind: its audit record, its metrics, its log line.
 //!
-//! All three are written together, the record first, so that they agree.
+//! All three are written together, the record first, so that they agree. Whoever is refused before there is a call
+//! is in the metrics first: a client that leaves meanwhile counts as well.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use postern_governance::{Identity, OutputRecord, RuleSet, TemplateId};
 use crate::call::{Answer, AnswerEnd, AnswerSource, AnswerTimings, AnswerUsage};
 use crate::path::Admission;
 use crate::progress::Progress;
+use crate::requester::Requester;
 use crate::service::Service;
 use crate::{Refusal, RefusalKind, RequestId, translate};
 
@@ -36,22 +38,38 @@ impl Service {
         })
     }
 
-    /// Records a call that was not admitted under `rules`, or a request about the held output `subject`. The
-    /// refusal stands even where the record fails.
+    /// Records and counts a call that was not admitted under `rules`, or a request about the held output
+    /// `subject`. The refusal stands even where the record fails.
     pub(crate) fn record_refusal(
         &self,
         refusal: &Refusal,
-        identity: Option<&Identity>,
+        by: &Requester,
         template: Option<&str>,
         subject: Option<RequestId>,
         rules: &RuleSet,
     ) {
+        self.write_refusal(refusal, by, template, subject, rules);
+        let loaded = template.filter(|name| rules.templates.get(name).is_some());
+        self.metrics.count_request(refusal.kind.code(), loaded);
+    }
+
+    /// Records and logs a refusal, and says whether it is on disk.
+    pub(crate) fn write_refusal(
+        &self,
+        refusal: &Refusal,
+        by: &Requester,
+        template: Option<&str>,
+        subject: Option<RequestId>,
+        rules: &RuleSet,
+    ) -> bool {
         let code = refusal.kind.code();
         // Only what has the form of a template's name is kept of it.
         let named = template.and_then(|name| name.parse::<TemplateId>().ok());
         let entry = Refused {
             request_id: refusal.id.to_string(),
-            identity: identity.map(Identity::to_string),
+            identity: by.identity.as_ref().map(Identity::to_string),
+            token_id: by.token_id.map(|id| id.to_string()),
+            certificate_sha256: by.certificate_sha256.clone().unwrap_or_default(),
             template: named.as_ref().map(TemplateId::to_string),
             subject: subject.map(|id| id.to_string()),
             code: code.to_owned(),
@@ -61,14 +79,13 @@ impl Service {
         let recorded = self
             .append(refusal.id, &Entry::Refused(entry.clipped()))
             .is_ok();
-        let loaded = template.filter(|name| rules.templates.get(name).is_some());
-        self.metrics.count_request(code, loaded);
         log::warn!(
             request:% = refusal.id,
-            identity = identity.map_or("", Identity::as_str),
+            identity = by.identity.as_ref().map_or("", Identity::as_str),
             code, recorded;
             "call refused"
         );
+        recorded
     }
 
     /// Closes a call whose text is whole.

@@ -6,6 +6,7 @@
 //! a token or generated text.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use postern_governance::{Account, Denial, LimitKey, Right, Shortfall};
 
@@ -112,8 +113,17 @@ pub enum RefusalKind {
 
 /// Why a caller was not believed. The difference is for the log and the audit
 /// record; a caller is told one text for all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthenticationError {
+    /// The TLS handshake was not completed: no certificate, one that is not accepted, no TLS, or none in time.
+    /// Nobody is left to be told.
+    #[error("the TLS handshake with {peer} failed: {reason}")]
+    Handshake {
+        /// Address of the other end.
+        peer: SocketAddr,
+        /// What TLS said.
+        reason: String,
+    },
     /// The client certificate does not carry exactly one valid identity.
     #[error("the client certificate does not name exactly one identity as postern://identity/NAME")]
     CertificateIdentity,
@@ -165,8 +175,9 @@ pub enum RequestFault {
 impl AuthenticationError {
     /// The code in logs and audit records.
     #[must_use]
-    pub fn code(self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
+            Self::Handshake { .. } => "handshake-failed",
             Self::CertificateIdentity => "certificate-identity",
             Self::TokenMissing => "token-missing",
             Self::TokenMalformed => "token-malformed",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use postern_audit::{AuditError, AuditLog};
 use postern_engine::Engine;
-use postern_governance::{Circumstances, Denial, FenceKey, Identity, RuleSet, Source, Template};
+use postern_governance::{Circumstances, Denial, FenceKey, RuleSet, Source, Template};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::budgets::Budgets;
@@ -18,12 +18,10 @@ use crate::metrics::Metrics;
 use crate::path::Arrival;
 use crate::reload::RuleSource;
 use crate::request_id::RequestIds;
-use crate::token::{self, TokenKey};
+use crate::strangers::Strangers;
+use crate::token::TokenKey;
 use crate::translate;
-use crate::{
-    AuthenticationError, Clock, Ledger, Refusal, RefusalKind, RequestId, ServiceConfig,
-    ServiceError,
-};
+use crate::{Clock, Ledger, Refusal, RefusalKind, RequestId, ServiceConfig, ServiceError};
 
 /// Most threads that decide on calls and write refusals at once. Callers
 /// beyond them wait; the server bounds how many there are.
@@ -53,6 +51,7 @@ pub struct Service {
     turn: Mutex<()>,
     pub(crate) rule_source: OnceLock<RuleSource>,
     pub(crate) tokens: TokenKey,
+    pub(crate) strangers: Arc<Strangers>,
     pub(crate) clock: Clock,
     ids: RequestIds,
     desk: Arc<Semaphore>,
@@ -90,12 +89,13 @@ pub enum NotReady {
 }
 
 impl Service {
-    /// Puts the parts together.
+    /// Puts the parts together, and records which model is going to answer.
     ///
     /// # Errors
     ///
     /// [`ServiceError::ConfigOutOfRange`] if `config` breaks a bound,
-    /// [`ServiceError::Random`] if there are no random bytes for request ids.
+    /// [`ServiceError::Random`] if there are no random bytes for request ids,
+    /// [`ServiceError::ModelUnrecorded`] if the audit log cannot be written.
     pub fn new(
         engine: Engine,
         rules: RuleSet,
@@ -152,7 +152,7 @@ impl Service {
         config.check()?;
         let metrics = Arc::new(Metrics::new());
         let fence_key = FenceKey::new(tokens.sign(FENCE_KEY_LABEL));
-        Ok(Arc::new(Self {
+        let service = Arc::new(Self {
             engine,
             rules: RwLock::new(Arc::new(rules.with_fence_key(fence_key))),
             fence_key,
@@ -164,12 +164,15 @@ impl Service {
             turn: Mutex::default(),
             rule_source: OnceLock::new(),
             tokens,
+            strangers: Arc::default(),
             ids: RequestIds::new(clock.clone())?,
             clock,
             desk: Arc::new(Semaphore::new(DESK_THREADS_MAX as usize)),
             phase: AtomicU8::new(Phase::Open as u8),
             config,
-        }))
+        });
+        service.record_model()?;
+        Ok(service)
     }
 
     /// Decides on calls that come from now on by other rules. Calls that were admitted go on under
@@ -182,65 +185,6 @@ impl Service {
     /// The rules in force.
     pub(crate) fn rules(&self) -> Arc<RuleSet> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Believes a caller whose certificate names `certificate` and whose
-    /// bearer token is valid now and names the same identity.
-    ///
-    /// # Errors
-    ///
-    /// A [`Refusal`] of kind [`RefusalKind::Unauthenticated`], recorded.
-    pub async fn authenticate(
-        self: &Arc<Self>,
-        certificate: &Identity,
-        bearer: Option<&str>,
-    ) -> Result<Caller, Refusal> {
-        match self.believe(certificate, bearer) {
-            Ok(caller) => Ok(caller),
-            Err(error) => {
-                let kind = RefusalKind::Unauthenticated(error);
-                Err(self.refuse(Some(certificate), kind).await)
-            }
-        }
-    }
-
-    fn believe(
-        &self,
-        certificate: &Identity,
-        bearer: Option<&str>,
-    ) -> Result<Caller, AuthenticationError> {
-        let token = bearer.ok_or(AuthenticationError::TokenMissing)?;
-        let claims = token::verify(&self.tokens, token, certificate, self.clock.now())?;
-        Ok(Caller {
-            identity: claims.identity().clone(),
-            token_id: claims.id(),
-            scopes: claims.templates().to_vec(),
-            rights: claims.rights().to_vec(),
-        })
-    }
-
-    /// Records a refusal that the server decided before there was a call: a
-    /// certificate without an identity, or a body that is no call.
-    pub async fn refuse(
-        self: &Arc<Self>,
-        identity: Option<&Identity>,
-        kind: RefusalKind,
-    ) -> Refusal {
-        let refusal = Refusal {
-            id: self.ids.next(),
-            kind,
-        };
-        let desk = self.desk().await;
-        let service = Arc::clone(self);
-        let identity = identity.cloned();
-        let unrecorded = refusal.clone();
-        tokio::task::spawn_blocking(move || {
-            service.record_refusal(&refusal, identity.as_ref(), None, None, &service.rules());
-            drop(desk);
-            refusal
-        })
-        .await
-        .unwrap_or(unrecorded)
     }
 
     /// Takes a call through the whole path. Resolves once the call is admitted
@@ -332,7 +276,7 @@ impl Service {
                 .map_err(|kind| {
                     let id = service.ids.next();
                     let refusal = Refusal { id, kind };
-                    service.record_refusal(&refusal, Some(&by.identity), None, subject, &rules);
+                    service.record_refusal(&refusal, &by.requester(), None, subject, &rules);
                     Box::new(refusal)
                 });
             drop(desk);
@@ -341,7 +285,7 @@ impl Service {
         match done.await {
             Ok(done) => done.map_err(|refusal| *refusal),
             Err(_) => Err(self
-                .refuse(Some(&caller.identity), RefusalKind::Internal)
+                .refuse(&caller.requester(), RefusalKind::Internal)
                 .await),
         }
     }
@@ -409,9 +353,11 @@ impl Service {
         Ok(())
     }
 
-    /// Does what the audit log has to have done from time to time: signs a checkpoint where one is due and, with
-    /// `expires`, destroys content that is kept no longer. Gives the newest checkpoint, a signed note. Blocks.
+    /// Does what the audit log has to have done from time to time: records how many failed authentications of a
+    /// minute that is over were only counted, signs a checkpoint where one is due and, with `expires`, destroys content
+    /// that is kept no longer. Gives the newest checkpoint, a signed note. Blocks.
     pub fn tend_audit_log(&self, expires: bool) -> Option<String> {
+        self.record_counted(self.strangers.take_ended(Instant::now()));
         if expires {
             self.expire_audit_log();
         }
@@ -450,7 +396,7 @@ impl Service {
     /// Closes the service: new calls are refused, running ones may finish until
     /// `deadline` and are cut then. Returns when every last record is written,
     /// or at the latest ten seconds after the deadline, and stops the engine.
-    pub async fn shutdown(&self, deadline: Duration) {
+    pub async fn shutdown(self: &Arc<Self>, deadline: Duration) {
         self.enter(Phase::Closing);
         if tokio::time::timeout(deadline, self.idle()).await.is_err() {
             self.enter(Phase::Cut);
@@ -463,11 +409,12 @@ impl Service {
                 );
             }
         }
-        // Stopping joins the engine's thread, and a flush waits for the disk, so neither must hold up this one.
-        let (engine, budgets) = (self.engine.clone(), Arc::clone(&self.budgets));
+        // Stopping joins the engine's thread, and the rest waits for the disk, so none must hold up this one.
+        let service = Arc::clone(self);
         let stopped = tokio::task::spawn_blocking(move || {
-            budgets.flush();
-            engine.stop();
+            service.record_counted(service.strangers.take_all());
+            service.budgets.flush();
+            service.engine.stop();
         });
         if stopped.await.is_err() {
             log::error!("the engine panicked while it was stopped");
@@ -494,6 +441,13 @@ impl Service {
 
     fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Service {
+    /// Records what was counted after the shutdown, by connections that were still open, or without one.
+    fn drop(&mut self) {
+        self.record_counted(self.strangers.take_all());
     }
 }
 

@@ -20,7 +20,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use postern_governance::Identity;
 
-use crate::AuthenticationError;
+use crate::{AuthenticationError, RequestId};
 
 /// Longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8192;
@@ -40,19 +40,51 @@ pub fn issue(key: &TokenKey, claims: &TokenClaims) -> String {
     format!("{signed}.{signature}")
 }
 
+/// Why a token is not believed.
+#[derive(Debug)]
+pub(crate) struct Disbelieved {
+    pub(crate) error: AuthenticationError,
+    /// Id of the token, if its signature held.
+    pub(crate) token_id: Option<RequestId>,
+}
+
+impl From<AuthenticationError> for Disbelieved {
+    fn from(error: AuthenticationError) -> Self {
+        Self {
+            error,
+            token_id: None,
+        }
+    }
+}
+
 /// Reads a token and checks its form, signature, times and identity, in this
 /// order.
 ///
 /// # Errors
 ///
-/// The first check that fails, as an [`AuthenticationError`].
+/// The first check that fails, as an [`AuthenticationError`], with the token's id where it is known.
 pub(crate) fn verify(
     key: &TokenKey,
     token: &str,
     identity: &Identity,
     now: Timestamp,
-) -> Result<TokenClaims, AuthenticationError> {
+) -> Result<TokenClaims, Disbelieved> {
     let claims = open(key, token)?;
+    match check(&claims, identity, now) {
+        Ok(()) => Ok(claims),
+        Err(error) => Err(Disbelieved {
+            error,
+            token_id: Some(claims.id()),
+        }),
+    }
+}
+
+/// Checks times and identity of what this service signed.
+fn check(
+    claims: &TokenClaims,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<(), AuthenticationError> {
     if claims.not_before().duration_since(now) > CLOCK_LEEWAY {
         return Err(AuthenticationError::TokenNotYetValid);
     }
@@ -62,28 +94,28 @@ pub(crate) fn verify(
     if claims.identity() != identity {
         return Err(AuthenticationError::TokenOfOtherIdentity);
     }
-    Ok(claims)
+    Ok(())
 }
 
 /// Checks form and signature, and only then parses the claims.
 fn open(key: &TokenKey, token: &str) -> Result<TokenClaims, AuthenticationError> {
-    let malformed = AuthenticationError::TokenMalformed;
+    let malformed = || AuthenticationError::TokenMalformed;
     if token.len() > TOKEN_BYTES_MAX {
-        return Err(malformed);
+        return Err(malformed());
     }
-    let (signed, signature) = token.rsplit_once('.').ok_or(malformed)?;
-    let (format, claims) = signed.split_once('.').ok_or(malformed)?;
+    let (signed, signature) = token.rsplit_once('.').ok_or_else(malformed)?;
+    let (format, claims) = signed.split_once('.').ok_or_else(malformed)?;
     if format != FORMAT {
-        return Err(malformed);
+        return Err(malformed());
     }
     let signature = BASE64_URL_SAFE_NO_PAD
         .decode(signature)
-        .map_err(|_| malformed)?;
+        .map_err(|_| malformed())?;
     let claims = BASE64_URL_SAFE_NO_PAD
         .decode(claims)
-        .map_err(|_| malformed)?;
+        .map_err(|_| malformed())?;
     if !key.verifies(signed.as_bytes(), &signature) {
         return Err(AuthenticationError::TokenSignature);
     }
-    serde_json::from_slice(&claims).map_err(|_| malformed)
+    serde_json::from_slice(&claims).map_err(|_| malformed())
 }

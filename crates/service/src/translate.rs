@@ -21,6 +21,11 @@ pub(crate) fn admitted(
         request_id: arrival.id.to_string(),
         identity: arrival.caller.identity.to_string(),
         token_id: Some(arrival.caller.token_id.to_string()),
+        certificate_sha256: arrival
+            .caller
+            .certificate_sha256
+            .clone()
+            .unwrap_or_default(),
         model: audit::ModelRef {
             id: model.id.clone(),
             sha256: model.sha256.to_string(),

@@ -8,9 +8,9 @@
 
 use serde_json::{Value, json};
 
-use super::remainder::{integer, long, remainder, request, temperature};
+use super::remainder::{filled, integer, long, remainder, request, temperature};
 use super::wording::{detail, sentence};
-use super::{Actor, Told, VERSION, precise};
+use super::{Actor, Told, VERSION, microseconds, precise};
 use crate::entry::{Admitted, Completed, Entry, Outcome};
 use crate::outcome_kind::{OutcomeKind, codes};
 use crate::verdict::{REVIEW_READ, Verdict};
@@ -37,6 +37,7 @@ pub(super) fn document(told: &Told<'_>) -> Value {
         "http": told.request_id().map(|id| json!({ "request": { "id": id } })),
         "gen_ai": gen_ai(told),
         "error": error(&record.entry),
+        "tls": tls(&record.entry),
         "postern": postern(told),
     })
 }
@@ -45,6 +46,10 @@ fn event(told: &Told<'_>) -> Value {
     let entry = &told.record.entry;
     let classes = Classes::of(entry);
     let kind = OutcomeKind::of(entry);
+    let period = match entry {
+        Entry::RefusedMore(more) => Some(more),
+        _ => None,
+    };
     json!({
         "kind": "event",
         "category": classes.categories,
@@ -59,6 +64,8 @@ fn event(told: &Told<'_>) -> Value {
         "dataset": "postern.audit",
         "provider": "postern",
         "duration": duration(entry),
+        "start": period.map(|more| microseconds(more.since_us)),
+        "end": period.map(|more| microseconds(more.until_us)),
     })
 }
 
@@ -74,7 +81,9 @@ impl Classes {
         match entry {
             Entry::Opened { .. } => Self::new(&["process"], &["start"], "success"),
             Entry::Admitted(_) => Self::new(&["api"], &["allowed", "start"], "success"),
-            Entry::Refused(_) => Self::new(&["api"], &["denied"], "failure"),
+            Entry::Refused(_) | Entry::RefusedMore(_) => {
+                Self::new(&["api"], &["denied"], "failure")
+            }
             Entry::Completed(completed) => Self::of_end(completed),
             Entry::Administered(administered) => match Verdict::of(administered) {
                 Some(Verdict::Approved) => Self::new(&["api"], &["admin", "allowed"], "success"),
@@ -181,6 +190,17 @@ fn error(entry: &Entry) -> Value {
         },
         _ => Value::Null,
     }
+}
+
+/// The certificate of the client, in the schema's upper case.
+fn tls(entry: &Entry) -> Value {
+    let sha256 = match entry {
+        Entry::Admitted(admitted) => &admitted.certificate_sha256,
+        Entry::Refused(refused) => &refused.certificate_sha256,
+        _ => return Value::Null,
+    };
+    let sha256 = filled(sha256).map(str::to_uppercase);
+    json!({ "client": { "hash": { "sha256": sha256 } } })
 }
 
 fn postern(told: &Told<'_>) -> Value {

@@ -16,6 +16,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::encoding::write_canonical;
@@ -163,10 +164,19 @@ impl Told<'_> {
         format!("{}/{}", self.device, self.record.index)
     }
 
+    /// Id of the token with which it was asked for.
+    fn token_id(&self) -> Option<&String> {
+        match &self.record.entry {
+            Entry::Refused(refused) => refused.token_id.as_ref(),
+            _ => self.names?.token_id.as_ref(),
+        }
+    }
+
     /// Who did it.
     fn actor(&self) -> Actor<'_> {
         match &self.record.entry {
             Entry::Opened { .. } | Entry::Expired(_) => Actor::Log,
+            Entry::RefusedMore(_) => Actor::Unknown,
             Entry::Refused(refused) => match &refused.identity {
                 Some(identity) => Actor::Identity(identity),
                 None => Actor::Unknown,
@@ -187,7 +197,7 @@ impl Told<'_> {
     /// The request that it is about, which a decision of a review names as its subject.
     fn request_id(&self) -> Option<&str> {
         match &self.record.entry {
-            Entry::Opened { .. } | Entry::Expired(_) => None,
+            Entry::Opened { .. } | Entry::RefusedMore(_) | Entry::Expired(_) => None,
             Entry::Admitted(admitted) => Some(&admitted.request_id),
             Entry::Refused(refused) => Some(&refused.request_id),
             Entry::Completed(completed) => Some(&completed.request_id),
@@ -223,6 +233,12 @@ fn plain(record: &Record) -> Value {
 /// The time of a record with all its microseconds.
 fn precise(record: &Record) -> String {
     format!("{:.6}", record.time)
+}
+
+/// A time that a record says, in the same form; none where no clock can show it.
+fn microseconds(since_1970: i64) -> Option<String> {
+    let time = Timestamp::from_microsecond(since_1970).ok()?;
+    Some(format!("{time:.6}"))
 }
 
 /// The value without members that hold nothing: null, and lists and objects without elements.

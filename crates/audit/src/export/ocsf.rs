@@ -20,6 +20,7 @@ const CLASS: Caption = (6003, "API Activity");
 const PROFILES: [&str; 2] = ["ai_operation", "security_control"];
 /// Multiplies the class in the number of an event's type.
 const TYPE_FACTOR: u32 = 100;
+const MICROSECONDS_A_MILLISECOND: i64 = 1000;
 
 /// A value of an enumeration: its number and its caption.
 type Caption = (u32, &'static str);
@@ -64,6 +65,10 @@ pub(super) fn api_activity(told: &Told<'_>) -> Value {
     let record = told.record;
     let judged = Judged::of(&record.entry);
     let kind = OutcomeKind::of(&record.entry);
+    let more = match &record.entry {
+        Entry::RefusedMore(more) => Some(more),
+        _ => None,
+    };
     json!({
         "category_uid": CATEGORY.0,
         "category_name": CATEGORY.1,
@@ -76,9 +81,12 @@ pub(super) fn api_activity(told: &Told<'_>) -> Value {
         "severity_id": judged.severity.0,
         "severity": judged.severity.1,
         "time": record.time.as_millisecond(),
+        "count": more.and_then(|more| integer(more.total())),
+        "start_time": more.map(|more| more.since_us.div_euclid(MICROSECONDS_A_MILLISECOND)),
+        "end_time": more.map(|more| more.until_us.div_euclid(MICROSECONDS_A_MILLISECOND)),
         "status_id": judged.status.0,
         "status": judged.status.1,
-        "status_code": codes(&record.entry).first().map_or(kind.as_str(), String::as_str),
+        "status_code": codes(&record.entry).first().copied().unwrap_or(kind.as_str()),
         "status_detail": detail(&record.entry),
         "action_id": judged.action.0,
         "action": judged.action.1,
@@ -131,6 +139,11 @@ impl Judged {
                 action: ACTION_DENIED,
                 disposition: DISPOSITION_BLOCKED,
                 ..Self::call(STATUS_FAILURE, SEVERITY_LOW)
+            },
+            Entry::RefusedMore(_) => Self {
+                action: ACTION_DENIED,
+                disposition: DISPOSITION_BLOCKED,
+                ..Self::call(STATUS_FAILURE, SEVERITY_MEDIUM)
             },
             Entry::Completed(completed) => Self::of_end(completed),
             Entry::Administered(administered) => {
@@ -243,6 +256,7 @@ fn api(told: &Told<'_>, kind: OutcomeKind) -> Value {
     let operation = match &told.record.entry {
         Entry::Opened { .. } => "open-log",
         Entry::Expired(_) => "expire-content",
+        Entry::RefusedMore(_) => "authenticate",
         Entry::Administered(administered) => &administered.action,
         _ => "generate",
     };
@@ -250,13 +264,12 @@ fn api(told: &Told<'_>, kind: OutcomeKind) -> Value {
         Entry::Admitted(admitted) => Some(request(admitted)),
         _ => None,
     };
-    let token_id = told.names.and_then(|names| names.token_id.as_ref());
     json!({
         "operation": operation,
         "service": { "name": "postern", "version": VERSION },
         "request": told.request_id().map(|id| json!({ "uid": id, "data": data })),
         "response": response(&told.record.entry, kind),
-        "token": token_id.map(|id| json!({
+        "token": told.token_id().map(|id| json!({
             "uid": id,
             "type_id": TOKEN_API.0,
             "type": TOKEN_API.1,

@@ -7,11 +7,12 @@
 
 use serde_json::{Value, json};
 
-use super::Told;
+use super::{Told, microseconds};
 use crate::entry::{
     Admitted, BudgetUse, Completed, Cut, Entry, ModelRef, Parameters, RedactionCount, Timings,
 };
 use crate::outcome_kind::codes_of_end;
+use crate::refused_more::RefusedMore;
 
 /// A number that fits into 64 bits with a sign.
 pub(super) fn long(number: u64) -> Option<i64> {
@@ -57,10 +58,13 @@ pub(super) fn remainder(told: &Told<'_>) -> Value {
         }),
         Entry::Admitted(admitted) => of_admitted(admitted),
         Entry::Refused(refused) => json!({
+            "token_id": refused.token_id,
+            "certificate_sha256": filled(&refused.certificate_sha256),
             "template": refused.template.as_ref().map(|id| json!({ "id": id })),
             "subject": refused.subject,
             "rules_sha256": filled(&refused.rules_sha256),
         }),
+        Entry::RefusedMore(more) => json!({ "refused_more": refused_more(more) }),
         Entry::Completed(completed) => of_completed(told, completed),
         Entry::Administered(administered) => json!({
             "action": administered.action,
@@ -79,6 +83,7 @@ pub(super) fn remainder(told: &Told<'_>) -> Value {
 fn of_admitted(admitted: &Admitted) -> Value {
     json!({
         "token_id": admitted.token_id,
+        "certificate_sha256": filled(&admitted.certificate_sha256),
         "template": admitted.template,
         "model": model(&admitted.model),
         "policy_sha256": admitted.policy_sha256,
@@ -86,6 +91,16 @@ fn of_admitted(admitted: &Admitted) -> Value {
         "rules": admitted.rules,
         "redactions": redactions(&admitted.redactions),
         "budgets": admitted.budgets.iter().map(budget).collect::<Vec<_>>(),
+    })
+}
+
+fn refused_more(more: &RefusedMore) -> Value {
+    let counts = more.counts.iter();
+    let counts = counts.map(|one| json!({ "code": one.code, "count": long(one.count) }));
+    json!({
+        "counts": counts.collect::<Vec<_>>(),
+        "since": microseconds(more.since_us),
+        "until": microseconds(more.until_us),
     })
 }
 
@@ -149,7 +164,7 @@ fn timings(timings: &Timings) -> Value {
     })
 }
 
-/// A checksum that older records leave empty.
-fn filled(digest: &str) -> Option<&str> {
+/// A checksum that stands empty where it is not known.
+pub(super) fn filled(digest: &str) -> Option<&str> {
     (!digest.is_empty()).then_some(digest)
 }

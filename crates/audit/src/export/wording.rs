@@ -5,6 +5,7 @@
 
 use super::{Actor, Told};
 use crate::entry::{Administered, Completed, Cut, Entry, Expired, Outcome, Refused};
+use crate::refused_more::RefusedMore;
 
 pub(super) fn sentence(told: &Told<'_>) -> String {
     let who = who(told);
@@ -15,6 +16,7 @@ pub(super) fn sentence(told: &Told<'_>) -> String {
             admitted.template.id, admitted.model.id
         ),
         Entry::Refused(refused) => refusal(&who, refused),
+        Entry::RefusedMore(more) => refusals(more),
         Entry::Completed(completed) => format!("A call of {who} {}.", end(completed)),
         Entry::Administered(administered) => administration(&who, administered),
         Entry::Interrupted { .. } => {
@@ -35,6 +37,7 @@ pub(super) fn detail(entry: &Entry) -> Option<String> {
         },
         Entry::Opened { .. }
         | Entry::Admitted(_)
+        | Entry::RefusedMore(_)
         | Entry::Interrupted { .. }
         | Entry::Expired(_) => None,
     }
@@ -65,6 +68,18 @@ fn refusal(who: &str, refused: &Refused) -> String {
     format!(
         "A call of {who}{template}{held} was refused: {}.",
         refused.code
+    )
+}
+
+fn refusals(more: &RefusedMore) -> String {
+    let counts = more.counts.iter();
+    let counts: Vec<String> = counts
+        .map(|one| format!("{} of {}", one.count, one.code))
+        .collect();
+    format!(
+        "{} more were refused without records of their own: {}.",
+        more.total(),
+        counts.join(", ")
     )
 }
 

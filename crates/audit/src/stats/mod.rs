@@ -33,6 +33,7 @@ use crate::in_flight::{CallNames, CallsInFlight};
 use crate::outcome_kind::OutcomeKind;
 use crate::reader::Stored;
 use crate::record::Record;
+use crate::refused_more::RefusedMore;
 use days::DayCounter;
 use names::{CountByName, UsageByName};
 use quantiles::Quantiles;
@@ -117,6 +118,7 @@ impl Collector {
             Entry::Opened { .. } => self.totals.openings += 1,
             Entry::Admitted(admitted) => self.add_admission(record.time, admitted),
             Entry::Refused(refused) => self.add_refusal(record.time, refused),
+            Entry::RefusedMore(more) => self.add_refusals(record.time, more),
             Entry::Completed(completed) => self.add_end(record.time, completed, names.as_ref()),
             Entry::Administered(administered) => {
                 self.totals.administrative_actions += 1;
@@ -183,6 +185,15 @@ impl Collector {
             self.identities.of_refusal(identity).refusals += 1;
         }
         self.days.at(time).refusals += 1;
+    }
+
+    /// Counts what was refused and has no record of its own, on the day of the record.
+    fn add_refusals(&mut self, time: Timestamp, more: &RefusedMore) {
+        add(&mut self.totals.refusals, more.total());
+        for one in &more.counts {
+            self.refusals.add(&one.code, one.count);
+        }
+        add(&mut self.days.at(time).refusals, more.total());
     }
 
     fn add_end(&mut self, time: Timestamp, completed: &Completed, names: Option<&CallNames>) {

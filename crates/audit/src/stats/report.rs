@@ -27,7 +27,7 @@ pub struct Stats {
     pub identities: Usages,
     /// The same by model; refusals name none.
     pub models: Usages,
-    /// Refused calls by code.
+    /// Refusals by code.
     pub refusals: Counts,
     /// Failed calls by code.
     pub failures: Counts,
@@ -53,7 +53,7 @@ pub struct Totals {
     pub calls: u64,
     /// Calls without an end at the last record that was shown.
     pub open_calls: u64,
-    /// Refused calls.
+    /// Refused calls and failed authentications, those included that were only counted.
     pub refusals: u64,
     /// Tokens of prompts.
     pub prompt_tokens: u64,
@@ -61,7 +61,7 @@ pub struct Totals {
     pub completion_tokens: u64,
     /// Redactions in variables and outputs.
     pub redactions: u64,
-    /// Changes by people, decisions of reviews included.
+    /// Changes by people, decisions of reviews included, and models that were loaded.
     pub administrative_actions: u64,
     /// How often the log was opened: starts of the daemon.
     pub openings: u64,

@@ -4,17 +4,25 @@ use std::path::Path;
 
 use postern_audit::{
     AuditConfig, AuditError, AuditLog, CallProblem, Class, DETAIL_BYTES_MAX, Entry, EntryProblem,
-    Expired, NAME_BYTES_MAX, OPEN_CALLS_MAX, OUTPUT_BYTES_MAX, REDACTIONS_MAX, RedactionCount,
-    Refused, VARIABLES_MAX, read, verify,
+    Expired, NAME_BYTES_MAX, OPEN_CALLS_MAX, OUTPUT_BYTES_MAX, REDACTIONS_MAX, REFUSAL_CODES_MAX,
+    RedactionCount, RefusalCount, Refused, RefusedMore, VARIABLES_MAX, read, verify,
 };
 use tempfile::TempDir;
 
-use crate::fixtures::{admitted, completed, ended, open, plain, refused, sealed};
+use crate::fixtures::{admitted, completed, ended, open, plain, refused, refused_more, sealed};
 
 fn change(change: impl FnOnce(&mut postern_audit::Admitted)) -> Entry {
     let mut entry = admitted("call", "x");
     if let Entry::Admitted(admitted) = &mut entry {
         change(admitted);
+    }
+    entry
+}
+
+fn turn_away(change: impl FnOnce(&mut Refused)) -> Entry {
+    let mut entry = refused("call");
+    if let Entry::Refused(refused) = &mut entry {
+        change(refused);
     }
     entry
 }
@@ -37,6 +45,30 @@ fn malformed_entries_are_refused_by_field() {
             "identity",
         ),
         (change(|a| a.token_id = Some(String::new())), "token_id"),
+        (
+            change(|a| a.certificate_sha256 = "F".repeat(64)),
+            "certificate_sha256",
+        ),
+        (turn_away(|r| r.token_id = Some(String::new())), "token_id"),
+        (
+            turn_away(|r| r.certificate_sha256 = "0".repeat(63)),
+            "certificate_sha256",
+        ),
+        (Entry::RefusedMore(refused_more(0)), "counts"),
+        (
+            Entry::RefusedMore(refused_more(REFUSAL_CODES_MAX + 1)),
+            "counts",
+        ),
+        (
+            Entry::RefusedMore(RefusedMore {
+                counts: vec![RefusalCount {
+                    code: "x".repeat(NAME_BYTES_MAX + 1),
+                    count: 1,
+                }],
+                ..refused_more(0)
+            }),
+            "counts",
+        ),
         (change(|a| a.model.sha256 = "A".repeat(64)), "model.sha256"),
         (
             change(|a| a.model.tokenizer_sha256.clear()),
@@ -230,6 +262,8 @@ fn refusals_of_absurd_requests_can_be_clipped() {
     let absurd = Refused {
         request_id: "r".to_owned(),
         identity: Some("é".repeat(NAME_BYTES_MAX)),
+        token_id: None,
+        certificate_sha256: String::new(),
         template: Some("🦀".repeat(NAME_BYTES_MAX)),
         subject: None,
         code: "template-unknown".to_owned(),
@@ -248,6 +282,30 @@ fn refusals_of_absurd_requests_can_be_clipped() {
     ));
     log.append(&Entry::Refused(absurd.clipped())).unwrap();
     log.append(&refused("next")).unwrap();
+}
+
+#[test]
+fn counts_of_more_codes_than_have_room_are_put_together() {
+    let many = refused_more(REFUSAL_CODES_MAX + 9);
+    let total = many.total();
+    let bounded = many.bounded();
+    assert_eq!(bounded.counts.len(), REFUSAL_CODES_MAX);
+    assert_eq!(bounded.total(), total, "nothing is lost");
+    assert_eq!(
+        bounded.counts[0].code, "code-073",
+        "the most frequent first"
+    );
+    let other = bounded.counts.last().unwrap();
+    // Those of the codes 1 to 10.
+    assert_eq!((&*other.code, other.count), ("other", 55));
+
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
+    log.append(&Entry::RefusedMore(bounded)).unwrap();
+    let few = refused_more(REFUSAL_CODES_MAX).bounded();
+    assert!(few.counts.iter().all(|one| one.code != "other"));
+    log.append(&Entry::RefusedMore(few)).unwrap();
+    assert_eq!(verify(dir.path()).unwrap().records, 3);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::Timestamp;
 use postern_audit::{
     Admitted, AuditConfig, AuditError, AuditLog, Completed, Entry, Identities, ModelRef, Outcome,
-    Parameters, Reason, Receipt, Recovery, RedactionCount, Refused, SigningKey, TemplateRef,
-    Timings, Usage,
+    Parameters, Reason, Receipt, Recovery, RedactionCount, RefusalCount, Refused, RefusedMore,
+    SigningKey, TemplateRef, Timings, Usage,
 };
 use tempfile::TempDir;
 
@@ -27,6 +27,7 @@ pub(crate) fn admitted(request_id: &str, wishes: &str) -> Entry {
         request_id: request_id.to_owned(),
         identity: "kiosk".to_owned(),
         token_id: Some("t-1".to_owned()),
+        certificate_sha256: digest('f'),
         model: ModelRef {
             id: "coffee".to_owned(),
             sha256: digest('a'),
@@ -87,12 +88,26 @@ pub(crate) fn refused(request_id: &str) -> Entry {
     Entry::Refused(Refused {
         request_id: request_id.to_owned(),
         identity: None,
+        token_id: None,
+        certificate_sha256: String::new(),
         template: Some("unheard-of.v9".to_owned()),
         subject: None,
         code: "template-unknown".to_owned(),
         detail: "no such template: \u{7} \"é\" \\ 🦀".to_owned(),
         rules_sha256: String::new(),
     })
+}
+
+pub(crate) fn refused_more(codes: usize) -> RefusedMore {
+    let counts = (1..=codes).map(|number| RefusalCount {
+        code: format!("code-{number:03}"),
+        count: number as u64,
+    });
+    RefusedMore {
+        counts: counts.collect(),
+        since_us: 1_000_000,
+        until_us: 1_500_000,
+    }
 }
 
 /// A log whose content lies open, signed with one key for all tests.

@@ -8,12 +8,12 @@ use std::process::Command;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use postern_audit::{AuditConfig, SigningKey, VerifierKey, verify};
+use postern_audit::{AuditConfig, Entry, Refused, SigningKey, VerifierKey, read, verify};
 use tempfile::TempDir;
 
 use crate::fixtures::{
-    admitted, digest, ended, frame_offsets, open, plain, record_offsets, refused, sample_with,
-    sealed, segments, signing_key, small_segments,
+    admitted, digest, ended, frame_offsets, open, plain, record_offsets, refused, refused_more,
+    sample_with, sealed, segments, signing_key, small_segments,
 };
 
 #[test]
@@ -111,6 +111,54 @@ fn the_text_of_an_output_is_left_out_where_it_is_not_kept() {
             id
         );
         assert!(stored.contains(&expected), "{expected} in {stored}");
+    }
+}
+
+#[test]
+fn counted_refusals_and_what_is_left_out_where_unknown_are_as_documented() {
+    let dir = TempDir::new().unwrap();
+    let (log, _) = open(dir.path(), &plain()).unwrap();
+    let known = Entry::Refused(Refused {
+        request_id: "r-1".to_owned(),
+        identity: Some("kiosk".to_owned()),
+        token_id: Some("t-1".to_owned()),
+        certificate_sha256: digest('f'),
+        template: None,
+        code: "token-expired".to_owned(),
+        detail: String::new(),
+        rules_sha256: String::new(),
+    });
+    log.append(&known).unwrap();
+    log.append(&Entry::RefusedMore(refused_more(2).bounded()))
+        .unwrap();
+    drop(log);
+    let bytes = fs::read(&segments(dir.path())[0]).unwrap();
+    let offsets = record_offsets(&bytes);
+    let of_known = format!(
+        concat!(
+            r#"{{"certificate_sha256":"{}","code":"token-expired","detail":"","identity":"kiosk","#,
+            r#""request_id":"r-1","template":null,"token_id":"t-1","type":"refused"}}"#
+        ),
+        digest('f')
+    );
+    let of_more = concat!(
+        r#"{"counts":[{"code":"code-002","count":2},{"code":"code-001","count":1}],"#,
+        r#""since_us":1000000,"type":"refused-more","until_us":1500000}"#
+    );
+    for (frame, code, content) in [(offsets[1], 3, &*of_known), (offsets[2], 8, of_more)] {
+        assert_eq!(bytes[frame + 8..frame + 10], [1, code], "kind and type");
+        assert_eq!(bytes[frame + 34..frame + 42], [0xff; 8], "no subject");
+        let end = frame + 50 + content.len();
+        assert_eq!(str::from_utf8(&bytes[frame + 50..end]), Ok(content));
+    }
+    let stored: Vec<_> = read(dir.path()).unwrap().map(Result::unwrap).collect();
+    assert_eq!(stored[1].entry(), Some(&known), "it reads back");
+    assert_eq!(
+        stored[2].entry(),
+        Some(&Entry::RefusedMore(refused_more(2).bounded()))
+    );
+    if let Some(said) = python_says(dir.path()) {
+        assert!(said.unwrap().starts_with("3 "));
     }
 }
 

@@ -37,6 +37,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("event.code", Kind::Keyword),
     ("event.dataset", Kind::Keyword),
     ("event.duration", Kind::Long),
+    ("event.end", Kind::Date),
     ("event.id", Kind::Keyword),
     (
         "event.kind",
@@ -50,6 +51,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("event.provider", Kind::Keyword),
     ("event.reason", Kind::Keyword),
     ("event.sequence", Kind::Long),
+    ("event.start", Kind::Date),
     (
         "event.type",
         Kind::ListOf(&[
@@ -72,6 +74,7 @@ const FIELDS: &[(&str, Kind)] = &[
     ("service.name", Kind::Keyword),
     ("service.type", Kind::Keyword),
     ("service.version", Kind::Keyword),
+    ("tls.client.hash.sha256", Kind::Keyword),
     ("user.id", Kind::Keyword),
     ("user.name", Kind::Keyword),
 ];

@@ -9,7 +9,8 @@ use postern_audit::{
 use proptest::prelude::*;
 
 use crate::records::{
-    administered, admitted, completed, every_kind, held, opened, record, redaction, refused, time,
+    administered, admitted, completed, every_kind, held, opened, record, redaction, refused,
+    refused_more, time,
 };
 
 pub(crate) fn collect(records: &[Record]) -> Stats {
@@ -142,6 +143,20 @@ fn names_of_refused_calls_make_room_for_names_of_admitted_ones() {
             count: 205
         }]
     );
+}
+
+#[test]
+fn refusals_without_records_of_their_own_count_by_code() {
+    let stats = collect(&[
+        record(0, Entry::Refused(refused("r", None, "token-missing"))),
+        record(1, refused_more()),
+        record(2, refused_more()),
+    ]);
+    assert_eq!((stats.records, stats.totals.refusals), (3, 401));
+    assert_eq!(stats.days[0].figures.refusals, 401);
+    let rows = stats.refusals.rows.iter();
+    let rows: Vec<_> = rows.map(|row| (&*row.name, row.count)).collect();
+    assert_eq!(rows, [("handshake-failed", 340), ("token-missing", 61)]);
 }
 
 #[test]

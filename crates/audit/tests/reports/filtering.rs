@@ -9,7 +9,7 @@ use postern_audit::{
 
 use crate::records::{
     administered, admitted, completed, digest, expired, failed, held, interrupted, opened, record,
-    refused, time,
+    refused, refused_more, time,
 };
 
 /// A short history; each record stands as many seconds after noon as its index.
@@ -38,6 +38,7 @@ fn history() -> Vec<Record> {
         record(11, interrupted("f", 10)),
         record(12, Entry::Admitted(admitted("g", "kiosk", "coffee.v1"))),
         record(13, expired()),
+        record(14, refused_more()),
     ]
 }
 
@@ -62,7 +63,7 @@ fn name(name: &str) -> Option<String> {
 fn each_criterion_narrows() {
     let any = Criteria::default;
     let cases = [
-        (any(), vec![0, 3, 4, 1, 2, 7, 8, 10, 13, 12]),
+        (any(), vec![0, 3, 4, 1, 2, 7, 8, 10, 13, 14, 12]),
         (
             Criteria {
                 identity: name("kiosk"),
@@ -175,7 +176,7 @@ fn each_criterion_narrows() {
                 since: Some(time(6)),
                 ..any()
             },
-            vec![2, 7, 8, 10, 13, 12],
+            vec![2, 7, 8, 10, 13, 14, 12],
         ),
         (
             Criteria {
@@ -209,11 +210,15 @@ fn each_criterion_narrows() {
 
 #[test]
 fn outcomes_are_found_by_kind_and_code() {
-    let cases: [(&[&str], &[u64]); 16] = [
+    let cases: [(&[&str], &[u64]); 19] = [
         (&["opened"], &[0]),
         (&["admitted"], &[1, 2, 8, 10, 12]),
         (&["open"], &[12]),
-        (&["refused"], &[3, 4]),
+        // Whoever asks for refusals is told of those that were only counted.
+        (&["refused"], &[3, 4, 14]),
+        (&["refused:handshake-failed"], &[14]),
+        (&["refused-more"], &[14]),
+        (&["refused-more:rate-limited"], &[]),
         (&["refused:rate-limited"], &[4]),
         (&["refused:rate"], &[]),
         (&["completed"], &[1]),
@@ -227,7 +232,7 @@ fn outcomes_are_found_by_kind_and_code() {
         (&["expired:bytes"], &[]),
         (
             &["completed", "held:injection", "refused:token-missing"],
-            &[3, 1],
+            &[3, 1, 14],
         ),
     ];
     for (outcomes, expected) in cases {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use postern_audit::{
     Administered, Admitted, BudgetUse, Class, Completed, Cut, Entry, Expired, ModelRef, Outcome,
-    Parameters, REVIEW_APPROVED, REVIEW_READ, REVIEW_REJECTED, Record, RedactionCount, Refused,
-    TemplateRef, Timings, Usage,
+    Parameters, REVIEW_APPROVED, REVIEW_READ, REVIEW_REJECTED, Record, RedactionCount,
+    RefusalCount, Refused, RefusedMore, TemplateRef, Timings, Usage,
 };
 
 pub(crate) fn digest(letter: char) -> String {
@@ -44,6 +44,7 @@ pub(crate) fn admitted(request_id: &str, identity: &str, template: &str) -> Admi
         request_id: request_id.to_owned(),
         identity: identity.to_owned(),
         token_id: Some("t-1".to_owned()),
+        certificate_sha256: digest('8'),
         model: ModelRef {
             id: "coffee-1".to_owned(),
             sha256: digest('a'),
@@ -107,12 +108,27 @@ pub(crate) fn refused(request_id: &str, identity: Option<&str>, code: &str) -> R
     Refused {
         request_id: request_id.to_owned(),
         identity: identity.map(str::to_owned),
+        token_id: identity.map(|_| "t-2".to_owned()),
+        certificate_sha256: identity.map_or_else(String::new, |_| digest('8')),
         template: identity.map(|_| "coffee.v9".to_owned()),
         subject: None,
         code: code.to_owned(),
         detail: "no such template: \"Décaf\"".to_owned(),
         rules_sha256: digest('e'),
     }
+}
+
+/// Of two codes, in the minute before noon.
+pub(crate) fn refused_more() -> Entry {
+    let count = |code: &str, count| RefusalCount {
+        code: code.to_owned(),
+        count,
+    };
+    Entry::RefusedMore(RefusedMore {
+        counts: vec![count("handshake-failed", 170), count("token-missing", 30)],
+        since_us: time(-60).as_microsecond(),
+        until_us: time(-1).as_microsecond(),
+    })
 }
 
 pub(crate) fn administered(identity: Option<&str>, action: &str, subject: &str) -> Administered {
@@ -190,6 +206,7 @@ pub(crate) fn every_kind() -> Vec<(&'static str, Record)> {
             "refused, nobody known",
             Entry::Refused(refused("r-2", None, "token-missing")),
         ),
+        ("refused, only counted", refused_more()),
         (
             "administered at the device",
             Entry::Administered(administered(None, "budget-set", "identity:kiosk")),

@@ -229,7 +229,7 @@ pub(crate) async fn call_service(
         LOCAL_TOKEN_TTL,
     )?;
     let caller = service
-        .authenticate(caller.identity, Some(&token))
+        .authenticate(&caller.identity.clone().into(), Some(&token))
         .await
         .map_err(CommandError::from)?;
     let request = postern_service::Call {

@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use postern_audit::{AuditLog, Entry, RefusalCount, RefusedMore};
+
+use crate::audit_log::{LOG, plain};
 use crate::run::{home, postern};
 
 /// A state folder with the records of one answered and one refused call.
@@ -63,11 +66,21 @@ fn a_sound_log_verifies_and_tells_what_happened() {
         .collect();
     assert_eq!(
         kinds,
-        ["opened", "admitted", "completed", "opened", "refused"]
+        [
+            "opened",
+            "administered",
+            "admitted",
+            "completed",
+            "opened",
+            "administered",
+            "refused"
+        ]
     );
     assert_eq!(records.last().expect("records")["head"], json["head"]);
 
-    let request = records[1]["entry"]["request_id"].as_str().expect("an id");
+    assert_eq!(records[1]["entry"]["action"], "model-loaded");
+
+    let request = records[2]["entry"]["request_id"].as_str().expect("an id");
     let of_one = ["audit", "show", "state/audit", "--request", request];
     let text = postern(home.path(), of_one).exits(0).stdout;
     assert!(
@@ -111,6 +124,33 @@ fn an_answer_is_in_the_log_where_the_policy_says_so() {
     let shown = postern(home.path(), ["audit", "show", "state/audit"]).exits(0);
     let expected = format!("       output: {}\n", answer.escape_debug());
     assert!(shown.stdout.contains(&expected), "{expected} in {shown:#?}");
+}
+
+#[test]
+fn refusals_that_were_only_counted_are_shown_by_code() {
+    let home = home();
+    let (log, _) = AuditLog::open(&home.path().join(LOG), &plain()).expect("the log opens");
+    let count = |code: &str, count| RefusalCount {
+        code: code.to_owned(),
+        count,
+    };
+    let more = RefusedMore {
+        counts: vec![count("handshake-failed", 170), count("token-missing", 30)],
+        since_us: 1_000_000,
+        until_us: 61_000_000,
+    };
+    log.append(&Entry::RefusedMore(more)).expect("a record");
+    drop(log);
+    let show = ["audit", "show", LOG, "--outcome", "refused:token-missing"];
+    let text = postern(home.path(), show).exits(0).stdout;
+    for expected in [
+        "refused-more",
+        "200 more from 1970-01-01T00:00:01.000Z to 1970-01-01T00:01:01.000Z",
+        "handshake-failed: 170",
+        "token-missing: 30",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
 }
 
 #[test]

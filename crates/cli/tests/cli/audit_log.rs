@@ -59,6 +59,7 @@ pub(crate) fn admitted(request_id: &str) -> Entry {
         request_id: request_id.to_owned(),
         identity: "kiosk".to_owned(),
         token_id: None,
+        certificate_sha256: String::new(),
         model: ModelRef {
             id: "coffee".to_owned(),
             sha256: digest('a'),
@@ -118,6 +119,8 @@ fn refused(request_id: &str) -> Entry {
     Entry::Refused(Refused {
         request_id: request_id.to_owned(),
         identity: None,
+        token_id: None,
+        certificate_sha256: String::new(),
         template: None,
         subject: None,
         code: "token-missing".to_owned(),

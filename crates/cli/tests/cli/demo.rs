@@ -83,7 +83,7 @@ fn the_text_fits_a_terminal_and_leaves_nothing_behind() {
         "[REDACTED:payment-card:1]",
         "[REDACTED:openai-api-key:1]",
         "Refused: 403 template-not-allowed",
-        "6 records, whole and unaltered up to #4, the record of the receipt",
+        "7 records, whole and unaltered up to #5, the record of the receipt",
         "sha256",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");

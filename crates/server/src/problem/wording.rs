@@ -18,7 +18,7 @@ pub(super) struct Wording(
 
 pub(super) fn wording(kind: &RefusalKind) -> Wording {
     match kind {
-        RefusalKind::Unauthenticated(error) => authentication_wording(*error),
+        RefusalKind::Unauthenticated(error) => authentication_wording(error),
         RefusalKind::Malformed(fault) => fault_wording(*fault),
         RefusalKind::Denied(denial) => denial_wording(denial),
         RefusalKind::Busy => Wording(
@@ -157,8 +157,8 @@ pub(super) fn wording(kind: &RefusalKind) -> Wording {
     }
 }
 
-/// One text for every fault of a token, so that probing teaches nothing.
-fn authentication_wording(error: AuthenticationError) -> Wording {
+/// One text for every fault of a token, so that probing teaches nothing. A handshake that failed has no answer.
+fn authentication_wording(error: &AuthenticationError) -> Wording {
     match error {
         AuthenticationError::CertificateIdentity => Wording(
             StatusCode::FORBIDDEN,
@@ -166,7 +166,8 @@ fn authentication_wording(error: AuthenticationError) -> Wording {
             "The certificate names no identity",
             "The client certificate must hold exactly one URI of the form postern://identity/NAME.",
         ),
-        AuthenticationError::TokenMissing
+        AuthenticationError::Handshake { .. }
+        | AuthenticationError::TokenMissing
         | AuthenticationError::TokenMalformed
         | AuthenticationError::TokenSignature
         | AuthenticationError::TokenNotYetValid

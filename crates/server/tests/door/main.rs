@@ -14,3 +14,4 @@ mod refusals;
 mod reviews;
 mod shown;
 mod shutdown;
+mod strangers;

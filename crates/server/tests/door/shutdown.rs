@@ -79,8 +79,8 @@ async fn a_silent_connection_does_not_hold_up_the_end() {
     let entries = stopping.wait().await;
     assert_eq!(
         entries.len(),
-        1,
-        "only the log's own first record: {entries:#?}"
+        2,
+        "only the log's own first record and that of the model: {entries:#?}"
     );
     drop((raw, shaken));
 }

@@ -35,7 +35,8 @@ async fn an_answer_and_its_two_records_say_the_same() {
     assert_eq!(admitted.parameters.max_tokens, 96);
     assert!(admitted.parameters.stream);
     assert_eq!(completed.request_id, admitted.request_id);
-    assert_eq!(completed.admitted_index, 1);
+    // After the log's own record and that of the loaded model.
+    assert_eq!(completed.admitted_index, 2);
     assert_eq!(completed.output_sha256, sha256(&answer.text));
     assert_eq!(
         completed.usage.prompt_tokens,
@@ -45,7 +46,7 @@ async fn an_answer_and_its_two_records_say_the_same() {
         completed.usage.completion_tokens,
         answer.usage.completion_tokens as u64
     );
-    assert_eq!(answer.audit.index, 2);
+    assert_eq!(answer.audit.index, 3);
     assert_eq!(answer.audit.head, verified.head);
     assert_eq!(verified.open_calls, []);
     assert!(answer.timings.first_token_ms <= answer.timings.total_ms);

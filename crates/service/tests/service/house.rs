@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use postern_audit::{AuditConfig, AuditLog, Completed, Entry, Refused, Verified};
 use postern_engine::{Engine, EngineConfig, ModelManifest, VerifiedModel};
-use postern_governance::{Identity, Policy, Right, RuleSet, TemplateSet};
+use postern_governance::{Policy, Right, RuleSet, TemplateSet};
 use postern_service::{
-    Answer, Call, CallEvent, CallStream, Caller, Clock, Ledger, Refusal, Service, ServiceConfig,
-    Source, TokenClaims, TokenKey, issue,
+    Answer, Call, CallEvent, CallStream, Caller, Clock, Ledger, Refusal, Requester, Service,
+    ServiceConfig, Source, TokenClaims, TokenKey, issue,
 };
 use postern_testkit::rules::short_and_long;
 pub(crate) use postern_testkit::rules::{LONG_CONTEXT, LONG_TOKENS};
@@ -138,7 +138,7 @@ impl House {
     pub(crate) async fn caller(&self, identity: &str, templates: &[&str]) -> Caller {
         let token = issue(&self.key, &claims(identity, templates, Timestamp::now()));
         self.service
-            .authenticate(&identity.parse().unwrap(), Some(&token))
+            .authenticate(&holder(identity), Some(&token))
             .await
             .unwrap()
     }
@@ -151,16 +151,16 @@ impl House {
         rights: &[Right],
     ) -> Caller {
         let templates = templates.iter().map(|id| id.parse().unwrap()).collect();
-        let identity = identity.parse().unwrap();
         let claims = TokenClaims::with_rights(
-            Identity::clone(&identity),
+            identity.parse().unwrap(),
             templates,
             rights.to_vec(),
             Timestamp::now(),
             SignedDuration::from_hours(1),
         );
         let token = issue(&self.key, &claims.unwrap());
-        let caller = self.service.authenticate(&identity, Some(&token)).await;
+        let holder = holder(identity);
+        let caller = self.service.authenticate(&holder, Some(&token)).await;
         caller.unwrap()
     }
 
@@ -178,13 +178,13 @@ impl House {
         }
     }
 
-    /// Every entry after the first, which the log writes itself. The whole
+    /// Every entry after the first two: the log's own, and that of the loaded model. The whole
     /// log is verified on the way.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let stored = postern_audit::read(&self.audit_dir).unwrap();
         stored
             .map(|stored| stored.unwrap().content.into_entry().unwrap())
-            .skip(1)
+            .skip(2)
             .collect()
     }
 
@@ -290,6 +290,11 @@ pub(crate) async fn first_text(stream: &mut CallStream) -> String {
         Some(CallEvent::Failed(refusal)) => panic!("{refusal} first"),
         None => panic!("nothing came"),
     }
+}
+
+/// Somebody with a certificate for `identity`.
+pub(crate) fn holder(identity: &str) -> Requester {
+    Requester::with_certificate(Some(identity.parse().unwrap()), identity.as_bytes())
 }
 
 pub(crate) fn claims(identity: &str, templates: &[&str], not_before: Timestamp) -> TokenClaims {

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::budgets::limited;
 use crate::children::{child, child_folder, limit_file_bytes, passes};
-use crate::house::{claims, drain, in_the_clear, short};
+use crate::house::{claims, drain, holder, in_the_clear, short};
 
 const ROUNDS: u64 = 50;
 
@@ -146,8 +146,8 @@ async fn child_calls() {
     let key = TokenKey::generate().unwrap();
     let service = service_in(&folder, &key);
     let token = issue(&key, &claims("operator", &["short.v1"], Timestamp::now()));
-    let identity = "operator".parse().unwrap();
-    let caller = service.authenticate(&identity, Some(&token)).await.unwrap();
+    let operator = holder("operator");
+    let caller = service.authenticate(&operator, Some(&token)).await.unwrap();
     say("ready");
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..CALLERS {
@@ -196,8 +196,8 @@ async fn child_that_runs_out_of_disk() {
     let key = TokenKey::generate().unwrap();
     let service = service_in(&folder, &key);
     let token = issue(&key, &claims("operator", &["short.v1"], Timestamp::now()));
-    let identity = "operator".parse().unwrap();
-    let caller = service.authenticate(&identity, Some(&token)).await.unwrap();
+    let operator = holder("operator");
+    let caller = service.authenticate(&operator, Some(&token)).await.unwrap();
     let call = |call: Call| service.generate(caller.clone(), call);
     drain(call(short()).await.unwrap()).await.answer();
     let length = std::fs::metadata(ledger_file(&folder)).unwrap().len();

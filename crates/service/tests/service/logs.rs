@@ -8,7 +8,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use postern_service::issue;
 use postern_testkit::chain;
 
-use crate::house::{Plan, call, claims};
+use crate::house::{Plan, call, claims, holder};
 
 /// Keeps every line of this process, fields included.
 struct Lines(Mutex<Vec<String>>);
@@ -54,7 +54,7 @@ async fn no_line_repeats_what_went_in_or_out() {
         &house.key,
         &claims("operator", &["short.v1"], Timestamp::UNIX_EPOCH),
     );
-    let operator = "operator".parse().unwrap();
+    let operator = holder("operator");
     let expired = house
         .service
         .authenticate(&operator, Some(&token))

@@ -17,5 +17,6 @@ mod outputs;
 mod refusals;
 mod reviews;
 mod rules;
+mod strangers;
 mod tokens;
 mod vocabularies;

@@ -5,7 +5,7 @@ use postern_audit::Entry;
 use postern_service::{Call, NotReady, RefusalKind, RequestFault};
 use postern_testkit::models;
 
-use crate::house::{Plan, call, coffee, shipped_rules};
+use crate::house::{Plan, call, coffee, holder, shipped_rules};
 
 struct Case {
     name: &'static str,
@@ -147,9 +147,9 @@ async fn what_a_caller_wrote_is_not_kept_of_a_refused_call() {
 #[tokio::test]
 async fn what_the_server_refuses_is_recorded_as_well() {
     let house = Plan::default().build();
-    let kiosk = "kiosk".parse().unwrap();
+    let kiosk = holder("kiosk");
     let kind = RefusalKind::Malformed(RequestFault::Json { line: 1, column: 7 });
-    let refusal = house.service.refuse(Some(&kiosk), kind.clone()).await;
+    let refusal = house.service.refuse(&kiosk, kind.clone()).await;
     assert_eq!(refusal.kind, kind);
     let refused = house.refused().remove(0);
     assert_eq!(refused.request_id, refusal.id.to_string());

@@ -7,13 +7,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::{SignedDuration, Timestamp};
+use postern_audit::Entry;
 use postern_service::{
-    Clock, RefusalKind, ServiceError, TOKEN_BYTES_MAX, TOKEN_TEMPLATES_MAX, TOKEN_TTL_MAX,
-    TokenClaims, TokenKey, issue,
+    Clock, Identity, RefusalKind, Requester, ServiceError, TOKEN_BYTES_MAX, TOKEN_TEMPLATES_MAX,
+    TOKEN_TTL_MAX, TokenClaims, TokenKey, issue,
 };
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
-use crate::house::{House, Plan, claims};
+use crate::house::{House, Plan, call, claims, coffee, drain, holder};
 
 const NOW_S: i64 = 1_800_000_000;
 
@@ -76,14 +77,19 @@ fn signed(key: &[u8], claims: &str) -> String {
     format!("{signed}.{signature}")
 }
 
+/// The id that stands in a token.
+fn id_of(token: &str) -> String {
+    let claims = token.split('.').nth(1).unwrap();
+    let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    claims["id"].as_str().unwrap().to_owned()
+}
+
 /// The code under which `token` is refused to `identity`, or `None` if it is
 /// believed; the audit record must say the same.
 async fn refusal_code(house: &House, identity: &str, token: Option<&str>) -> Option<&'static str> {
     let before = house.refused().len();
-    let authenticated = house
-        .service
-        .authenticate(&identity.parse().unwrap(), token)
-        .await;
+    let authenticated = house.service.authenticate(&holder(identity), token).await;
     let refused = house.refused();
     let Err(refusal) = authenticated else {
         assert_eq!(refused.len(), before);
@@ -267,10 +273,64 @@ async fn a_token_leaves_only_its_id_in_the_log() {
     let house = house();
     let token = token_from(&house.key, -7200);
     refusal_code(&house, "kiosk", Some(&token)).await;
+    let id = house.refused()[0].token_id.clone();
+    assert_eq!(id, Some(id_of(&token)));
     let refused = format!("{:?}", house.refused());
     for part in token.split('.').skip(1) {
         assert!(!refused.contains(part), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_names_certificate_and_token_as_far_as_they_are_known() {
+    let house = house();
+    let expired = token_from(&house.key, -7200);
+    let foreign = token_from(&TokenKey::generate().unwrap(), 0);
+    let good = token_from(&house.key, 0);
+    let cases = [
+        ("no token", "kiosk", None, None),
+        ("no token of ours", "kiosk", Some("pst1.e30.AAAA"), None),
+        ("signed by another", "kiosk", Some(&*foreign), None),
+        ("expired", "kiosk", Some(&*expired), Some(id_of(&expired))),
+        ("another's", "operator", Some(&*good), Some(id_of(&good))),
+    ];
+    for (name, identity, token, expected) in cases {
+        refusal_code(&house, identity, token).await.unwrap();
+        let refused = house.refused().pop().unwrap();
+        assert_eq!(refused.token_id, expected, "{name}");
+        assert_eq!(refused.certificate_sha256, sha256(identity), "{name}");
+    }
+
+    // Whoever is believed and refused later is known by both, and so is a call that is admitted.
+    let caller = house
+        .service
+        .authenticate(&holder("kiosk"), Some(&good))
+        .await
+        .unwrap();
+    let unknown = call("tea.v1", &[]);
+    let denied = house.service.generate(caller.clone(), unknown).await;
+    denied.unwrap_err();
+    let refused = house.refused().pop().unwrap();
+    assert_eq!(refused.token_id, Some(id_of(&good)));
+    assert_eq!(refused.certificate_sha256, sha256("kiosk"));
+    let stream = house.service.generate(caller, coffee("cake")).await;
+    drain(stream.unwrap()).await.answer();
+    let admitted = house.entries().into_iter().find_map(|entry| match entry {
+        Entry::Admitted(admitted) => Some(admitted),
+        _ => None,
+    });
+    assert_eq!(admitted.unwrap().certificate_sha256, sha256("kiosk"));
+
+    // At the device itself there is no certificate.
+    let operator = Requester::from("operator".parse::<Identity>().unwrap());
+    let local = house.service.authenticate(&operator, None).await;
+    local.unwrap_err();
+    assert_eq!(house.refused().pop().unwrap().certificate_sha256, "");
+}
+
+fn sha256(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

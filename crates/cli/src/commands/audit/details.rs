@@ -3,12 +3,16 @@
 //! Invariant: what callers and models wrote is shown escaped, one line each, so that a terminal
 //! obeys nothing of it. Absent: all that `--json` has and nobody reads.
 
-use postern_audit::{Admitted, Completed, Entry, Outcome};
+use jiff::Timestamp;
+use postern_audit::{Admitted, Completed, Entry, Outcome, RefusedMore};
 
 /// The request that a record is about.
 pub(super) fn request_id(entry: &Entry) -> Option<&str> {
     match entry {
-        Entry::Opened { .. } | Entry::Administered(_) | Entry::Expired(_) => None,
+        Entry::Opened { .. }
+        | Entry::RefusedMore(_)
+        | Entry::Administered(_)
+        | Entry::Expired(_) => None,
         Entry::Admitted(admitted) => Some(&admitted.request_id),
         Entry::Refused(refused) => Some(&refused.request_id),
         Entry::Completed(completed) => Some(&completed.request_id),
@@ -44,6 +48,7 @@ pub(super) fn details(entry: &Entry) -> Vec<String> {
                 refused.detail.escape_debug().to_string(),
             ]
         }
+        Entry::RefusedMore(more) => of_refused_more(more),
         Entry::Completed(completed) => of_completed(completed),
         Entry::Administered(administered) => {
             let who = administered.identity.as_deref().unwrap_or("at the device");
@@ -107,6 +112,18 @@ fn of_completed(completed: &Completed) -> Vec<String> {
         };
         format!("{what}: {}", text.escape_debug())
     }));
+    lines
+}
+
+fn of_refused_more(more: &RefusedMore) -> Vec<String> {
+    let since = Timestamp::from_microsecond(more.since_us).unwrap_or_default();
+    let until = Timestamp::from_microsecond(more.until_us).unwrap_or_default();
+    let mut lines = vec![format!(
+        "{} more from {since:.3} to {until:.3}, not recorded one by one",
+        more.total()
+    )];
+    let counts = more.counts.iter();
+    lines.extend(counts.map(|one| format!("{}: {}", one.code.escape_debug(), one.count)));
     lines
 }
 

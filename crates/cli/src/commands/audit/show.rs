@@ -138,7 +138,7 @@ impl List {
         }
         let (index, time, entry) = (record.index, record.time, &record.entry);
         let tone = match entry {
-            Entry::Refused(_) | Entry::Interrupted { .. } => Tone::Bad,
+            Entry::Refused(_) | Entry::RefusedMore(_) | Entry::Interrupted { .. } => Tone::Bad,
             Entry::Opened { .. } | Entry::Expired(_) => Tone::Quiet,
             Entry::Admitted(_) | Entry::Completed(_) | Entry::Administered(_) => Tone::Heading,
         };
