@@ -124,6 +124,7 @@ fn counted_refusals_and_what_is_left_out_where_unknown_are_as_documented() {
         token_id: Some("t-1".to_owned()),
         certificate_sha256: digest('f'),
         template: None,
+        subject: None,
         code: "token-expired".to_owned(),
         detail: String::new(),
         rules_sha256: String::new(),
