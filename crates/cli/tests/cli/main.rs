@@ -1,6 +1,7 @@
 //! The real binary, run as a user runs it.
 
 mod audit;
+mod audit_attacks;
 mod audit_export;
 mod audit_log;
 mod audit_proofs;
