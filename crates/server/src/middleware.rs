@@ -158,7 +158,7 @@ async fn require_identity(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let Some(peer) = peer(&request).map(Arc::clone) else {
+    let Some(peer) = peer(&request).cloned() else {
         return Err(Problem::internal());
     };
     if peer.requester.identity().is_none() {
@@ -174,7 +174,7 @@ async fn require_caller(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let Some(peer) = peer(&request).map(Arc::clone) else {
+    let Some(peer) = peer(&request).cloned() else {
         return Err(Problem::internal());
     };
     let token = bearer(request.headers());

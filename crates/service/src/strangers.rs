@@ -190,7 +190,10 @@ mod tests {
     /// Has so many arrive at once, and says how many of them got a record.
     fn arrive(strangers: &Arc<Strangers>, count: usize, code: &'static str, at: Moment) -> usize {
         let places = (0..count).filter_map(|_| strangers.arrive(code, at));
-        places.map(Place::recorded).count()
+        let places: Vec<Place> = places.collect();
+        let recorded = places.len();
+        places.into_iter().for_each(Place::recorded);
+        recorded
     }
 
     fn counts(tally: &Tally) -> Vec<(&'static str, u64)> {

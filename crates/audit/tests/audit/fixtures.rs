@@ -27,7 +27,7 @@ pub(crate) fn admitted(request_id: &str, wishes: &str) -> Entry {
         request_id: request_id.to_owned(),
         identity: "kiosk".to_owned(),
         token_id: Some("t-1".to_owned()),
-        certificate_sha256: digest('f'),
+        certificate_sha256: String::new(),
         model: ModelRef {
             id: "coffee".to_owned(),
             sha256: digest('a'),
