@@ -347,13 +347,13 @@ fn bad_markdown_is_refused_with_line_and_reason() {
             "role of the model",
             file,
             with("{{role \"user\"}}", "{{role \"model\"}}"),
-            &[":25:", "model"],
+            &[":26:", "model"],
         ),
         (
             "two of the system",
             file,
             with("{{role \"user\"}}", "{{role \"system\"}}"),
-            &[":25:", "system"],
+            &[":26:", "system"],
         ),
         (
             "Handlebars",

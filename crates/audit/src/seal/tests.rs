@@ -182,7 +182,8 @@ fn identities_that_are_none_are_told_without_their_text() {
     assert_eq!(format!("{again:?}"), "Identities(1 secret)");
     let public = auditor.recipients().keys().next().unwrap();
     let secret = text.lines().nth(1).unwrap();
-    let damaged = format!("{}A", &secret[..secret.len() - 1]);
+    let (kept, last) = secret.split_at(secret.len() - 1);
+    let damaged = format!("{kept}{}", if last == "A" { "Q" } else { "A" });
     for (text, expected) in [
         ("# none", "hold no key"),
         (public.as_str(), "it is a public key"),

@@ -48,7 +48,7 @@ fn a_sound_log_verifies_and_tells_what_happened() {
     let text = postern(home.path(), ["audit", "verify", "state/audit"])
         .exits(0)
         .stdout;
-    assert!(text.contains("chained and unaltered"), "{text}");
+    assert!(text.contains("signed and unaltered"), "{text}");
 
     let shown = postern(home.path(), ["audit", "show", "state/audit", "--json"]).exits(0);
     let records: Vec<serde_json::Value> = shown
@@ -192,6 +192,9 @@ fn a_cut_at_a_record_border_is_not_called_whole() {
     let newest = segments(home.path()).pop().expect("a segment");
     fs::remove_file(newest).expect("a file of ours");
 
+    let beside = postern(home.path(), ["audit", "verify", "state/audit"]).exits(4);
+    assert!(beside.stderr.contains("its end was cut off"), "{beside:#?}");
+    fs::remove_file(home.path().join("state/audit/checkpoint")).expect("a file of ours");
     let without = postern(home.path(), ["audit", "verify", "state/audit"]).exits(0);
     assert!(!without.stdout.contains("whole"), "{without:#?}");
     let advice = "only --receipt or --checkpoint shows whether the newest records are missing";
