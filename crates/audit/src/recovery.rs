@@ -84,19 +84,23 @@ pub(crate) fn recover(
 }
 
 /// Makes durable what an earlier process wrote and did not sync, and has it read from the disk
-/// rather than from memory: after a failed sync the two may differ.
+/// rather than from memory: after a failed sync the two may differ. That is the last segment, and
+/// one that is staged and may get its name now.
 fn settle(dir: &Path) -> Result<(), AuditError> {
     sync_directory(dir).map_err(|error| AuditError::io("sync", dir, error))?;
-    let Some(last) = count_segments(dir)?.checked_sub(1) else {
-        return Ok(());
-    };
-    let path = segment_path(dir, last);
-    // What is not a plain file is refused, with its place, by the survey.
-    let Ok(file) = open_to_read(&path) else {
+    if let Some(last) = count_segments(dir)?.checked_sub(1) {
+        settle_file(&segment_path(dir, last))?;
+    }
+    settle_file(&dir.join(STAGED_NAME))
+}
+
+fn settle_file(path: &Path) -> Result<(), AuditError> {
+    // What is not a plain file is refused, with its place, when it is read.
+    let Ok(file) = open_to_read(path) else {
         return Ok(());
     };
     file.sync_all()
-        .map_err(|error| AuditError::io("sync", &path, error))?;
+        .map_err(|error| AuditError::io("sync", path, error))?;
     if let Err(error) = fadvise(&file, 0, None, Advice::DontNeed) {
         ::log::debug!("{} stays in the page cache: {error}", path.display());
     }

@@ -16,6 +16,7 @@ mod displaced;
 mod documents;
 mod fixtures;
 mod format;
+mod lossy;
 mod proofs;
 mod recovery;
 mod retention;
