@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use postern_testkit::Credentials;
+use postern_testkit::client::Client;
 use postern_testkit::gguf::{Storage, TinyModel};
 use postern_testkit::models::write_registry;
 use rustix::process::{Pid, Signal, kill_process};
@@ -89,6 +91,13 @@ impl State {
         succeed(&mut command);
     }
 
+    /// The token of `identity`.
+    pub(crate) fn token(&self, identity: &str) -> String {
+        let path = self.path().join(format!("tokens/{identity}.token"));
+        let token = fs::read_to_string(path).expect("a token was issued");
+        token.trim().to_owned()
+    }
+
     /// What `audit verify` prints about a log that it finds whole.
     pub(crate) fn verified(&self) -> Value {
         let output = succeed(
@@ -140,6 +149,15 @@ impl Daemon {
         Self::spawn(command)
     }
 
+    /// As [`Self::start`], without a word but errors, for a test that starts many.
+    pub(crate) fn start_quiet(state: &State) -> Self {
+        let mut command = postern();
+        command
+            .args(serve_arguments(state))
+            .env("RUST_LOG", "error");
+        Self::spawn(command)
+    }
+
     /// From now on no file of the daemon may grow beyond `bytes_max`: to it, the disk is full there.
     pub(crate) fn limit_files(&self, bytes_max: u64) {
         let limited = Command::new("prlimit")
@@ -184,6 +202,19 @@ impl Daemon {
         command.args(["--template", template, "--var", variable, "--json"]);
         command.arg("--state-dir").arg(state.path());
         command
+    }
+
+    /// A client with the certificate of `identity`, in this process.
+    pub(crate) fn client(&self, state: &State, identity: &str) -> Client {
+        let file = |extension: &str| state.path().join(format!("clients/{identity}.{extension}"));
+        let credentials = Credentials {
+            certificate: file("pem"),
+            key: file("key"),
+        };
+        let address = self.url.strip_prefix("https://");
+        let address = address.and_then(|address| address.parse().ok());
+        let address = address.expect("the daemon tells its address");
+        Client::new(address, &state.path().join("ca.pem"), Some(&credentials))
     }
 
     /// A command of `identity` that asks this daemon, such as `review list`.

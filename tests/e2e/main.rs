@@ -7,4 +7,5 @@ mod calls;
 mod crashes;
 mod governance;
 mod harness;
+mod kills;
 mod models;
