@@ -70,7 +70,7 @@ fn scratch() -> TempDir {
 fn no_power_loss_takes_what_was_promised() {
     let Some((_, steps)) = work() else { return };
     side_by_side(&moments(&steps), |(moment, past)| {
-        past.check_power_losses(DRAWS, &format!("step {}, {moment}", past.steps));
+        past.check_power_losses(moment, DRAWS, "");
     });
 }
 
@@ -88,9 +88,9 @@ fn no_power_loss_after_a_restart_takes_what_was_promised() {
             disk: past.disk.after_power_loss(Luck::Drawn(past.steps)),
             ..past.clone()
         };
-        ends.push((format!("after a power loss at {moment}"), powerless));
+        ends.push((format!("after a power loss at {moment}: "), powerless));
         // After a kill the system still has what was not synced, and may lose it later.
-        ends.push((format!("after a kill at {moment}"), past));
+        ends.push((format!("after a kill at {moment}: "), past));
     }
     side_by_side(&ends, |(end, past)| past.clone().check_restart(&layer, end));
 }
@@ -193,13 +193,18 @@ impl Past {
         Promises::of(&self.told)
     }
 
-    /// Has the power go now, with bad luck and with drawn luck.
-    fn check_power_losses(&self, draws: u64, place: &str) {
+    /// Has the power go at this moment: with bad luck where more is on the disk or was promised, and with drawn luck
+    /// where more is not on the disk or was promised.
+    fn check_power_losses(&self, moment: &str, draws: u64, place: &str) {
+        let (is_sync, is_told) = (moment.starts_with("sync"), moment.starts_with("tell"));
+        let bad = (is_sync || is_told).then_some(Luck::Bad);
+        let draws = if is_sync { 0 } else { draws };
+        let drawn = (0..draws).map(|draw| Luck::Drawn(self.steps * DRAWS + draw));
         let promises = self.promises();
-        let drawn = (0..draws).map(|draw| Luck::Drawn(self.steps * draws + draw));
-        for luck in std::iter::once(Luck::Bad).chain(drawn) {
+        for luck in bad.into_iter().chain(drawn) {
             let disk = self.disk.after_power_loss(luck);
-            promises.check(&disk, &format!("{place}, {luck:?}"));
+            let step = self.steps;
+            promises.check(&disk, &format!("{place}step {step}, {moment}, {luck:?}"));
         }
     }
 
@@ -211,7 +216,7 @@ impl Past {
         for step in &steps {
             let moment = self.take(step);
             if changes(step) {
-                self.check_power_losses(DRAWS_AFTER_RESTART, &format!("{place}, {moment}"));
+                self.check_power_losses(&moment, DRAWS_AFTER_RESTART, place);
             }
         }
         self.disk.check_folder(folder.path());
