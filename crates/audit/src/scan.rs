@@ -3,8 +3,8 @@
 //! Invariant: a frame is handed out only if its hash follows from its bytes and all bytes before, and
 //! a signature follows it. Damage is called torn only after the last signature of the last segment,
 //! and only in a form that a broken-off write leaves: whole frames, then the file ends within a
-//! frame, or the end of the frame and all that follows are zero bytes, as a file system leaves
-//! blocks it never wrote. Nobody was answered about such frames. Everything else is broken.
+//! frame, or is zero from somewhere in it to the end, as a file system leaves blocks it never wrote.
+//! Nobody was answered about such frames. Everything else is broken.
 //! Absent: any write, any key; what one frame means for the others, which is `history`'s. Memory
 //! is one frame, whatever the file's length.
 
@@ -86,6 +86,8 @@ pub(crate) struct SegmentScan {
     source: Source,
     /// In the last segment, where its last signature ends: only after it can a write be torn.
     signed_end: Option<u64>,
+    /// Where the zero bytes begin that the file ends with.
+    zeros_begin: u64,
     /// Whether the frame that was read last is a signature.
     ends_signed: bool,
     header: SegmentHeader,
@@ -131,14 +133,14 @@ impl SegmentScan {
         })?;
         let (header, mut tip) = read;
         tip.head = header.head;
-        let signed_end = if is_last {
-            signed_end(&source, header.bytes)?
-        } else {
-            None
-        };
+        let (mut signed_end, zeros_begin) = (None, source.zeros_begin()?);
+        if is_last {
+            signed_end = find_signed_end(&source, header.bytes, zeros_begin)?;
+        }
         Ok(Self {
             source,
             signed_end,
+            zeros_begin,
             ends_signed: false,
             segment,
             offset: header.bytes,
@@ -185,11 +187,7 @@ impl SegmentScan {
         }
         let [length, complement] = big_endian_pair(prefix);
         if length != !complement {
-            return if prefix == [0; FRAME_PREFIX_BYTES] && self.unwritten_to_the_end()? {
-                self.torn()
-            } else {
-                Err(self.broken(Reason::LengthCopies))
-            };
+            return self.torn_or(FRAME_PREFIX_BYTES, Reason::LengthCopies);
         }
         if length == 0 || length > RECORD_BYTES_LIMIT {
             return Err(self.broken(Reason::RecordLength {
@@ -249,14 +247,14 @@ impl SegmentScan {
         let (digest, stored) = (frame_digest(body), head_of(stored));
         let computed = match digest {
             Ok(digest) => self.tip.head.after(&digest),
-            Err(reason) => return self.torn_or(stored, reason),
+            Err(reason) => return self.torn_or(FRAME_BYTES + length, reason),
         };
         if computed != stored {
             let reason = Reason::RecordHash {
                 computed: computed.to_string(),
                 stored: stored.to_string(),
             };
-            return self.torn_or(stored, reason);
+            return self.torn_or(FRAME_BYTES + length, reason);
         }
         let digest = digest.unwrap_or_default();
         let frame = self
@@ -317,9 +315,9 @@ impl SegmentScan {
         })
     }
 
-    /// A torn write, if the stored hash and all that follows were never written.
-    fn torn_or(&mut self, stored: Head, reason: Reason) -> Result<Frame, AuditError> {
-        if stored.0 == [0; HASH_BYTES] && self.unwritten_to_the_end()? {
+    /// A torn write, if the last of so many bytes from here, and all that follow, were never written.
+    fn torn_or(&mut self, bytes: usize, reason: Reason) -> Result<Frame, AuditError> {
+        if self.may_be_torn() && self.zeros_begin < self.offset + bytes as u64 {
             return self.torn();
         }
         Err(self.broken(reason))
@@ -331,11 +329,6 @@ impl SegmentScan {
         }
         let missing = missing as u64;
         Err(self.broken(Reason::EndsWithin { missing }))
-    }
-
-    /// Whether all bytes from here on are zero, where that can be.
-    fn unwritten_to_the_end(&mut self) -> Result<bool, AuditError> {
-        Ok(self.may_be_torn() && self.source.is_zero_to_the_end()?)
     }
 
     /// Whether the frame that begins here may be the trace of a crash.
@@ -375,13 +368,18 @@ impl SegmentScan {
     }
 }
 
-/// Where the last signature ends in a segment whose frames begin at `start`, going by lengths alone;
-/// what stands there is judged when it is read. `None` if there is none.
-fn signed_end(source: &Source, start: u64) -> Result<Option<u64>, AuditError> {
+/// Where the last signature ends in a segment whose frames begin at `start`, before the zeros that it
+/// ends with, and going by lengths alone; what stands there is judged when it is read. `None` if there
+/// is none.
+fn find_signed_end(
+    source: &Source,
+    start: u64,
+    zeros_begin: u64,
+) -> Result<Option<u64>, AuditError> {
     let end = source.bytes();
     // So it is of each log that was not broken off in a write.
     let last = end.checked_sub(SIGNATURE_FRAME_BYTES as u64);
-    if let Some(last) = last.filter(|&last| last >= start)
+    if let Some(last) = last.filter(|&last| last >= start && zeros_begin == end)
         && let Some((SIGNATURE_BODY_BYTES, KIND_SIGNATURE)) = peek(source, last)?
     {
         return Ok(Some(end));
@@ -390,7 +388,7 @@ fn signed_end(source: &Source, start: u64) -> Result<Option<u64>, AuditError> {
     let mut offset = start;
     while let Some((length, kind)) = peek(source, offset)? {
         offset += (FRAME_BYTES + length) as u64;
-        if kind == KIND_SIGNATURE && offset <= end {
+        if kind == KIND_SIGNATURE && offset <= zeros_begin {
             signed_end = Some(offset);
         }
     }

@@ -17,6 +17,9 @@ use crate::merkle::Hash;
 use crate::segment::open_to_read;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
+const ZEROS_CHUNK_BYTES: usize = 4096;
+/// Zero bytes that are not there by chance at the end of a hash.
+const UNWRITTEN_BYTES_MIN: u64 = 8;
 
 /// One segment file that is read.
 #[derive(Debug)]
@@ -96,22 +99,27 @@ impl Source {
         Ok(filled)
     }
 
-    /// Whether all bytes from here to the end of the file are zero.
-    pub(crate) fn is_zero_to_the_end(&mut self) -> Result<bool, AuditError> {
-        loop {
-            let bytes = self
-                .reader
-                .fill_buf()
-                .map_err(|error| AuditError::io("read", &self.path, error))?;
-            if bytes.is_empty() {
-                return Ok(true);
+    /// Where the zero bytes begin that the file ends with; its end, if there are fewer than
+    /// [`UNWRITTEN_BYTES_MIN`] of them.
+    pub(crate) fn zeros_begin(&self) -> Result<u64, AuditError> {
+        let mut begin = self.bytes;
+        let mut chunk = [0; ZEROS_CHUNK_BYTES];
+        while begin > 0 {
+            let length = begin.min(ZEROS_CHUNK_BYTES as u64);
+            let chunk = &mut chunk[..usize::try_from(length).unwrap_or(ZEROS_CHUNK_BYTES)];
+            if !self.peek(begin - length, chunk)? {
+                break;
             }
-            if bytes.iter().any(|&byte| byte != 0) {
-                return Ok(false);
+            let zeros = chunk.iter().rev().take_while(|&&byte| byte == 0).count();
+            begin -= zeros as u64;
+            if zeros < chunk.len() {
+                break;
             }
-            let count = bytes.len();
-            self.reader.consume(count);
         }
+        if self.bytes - begin < UNWRITTEN_BYTES_MIN {
+            return Ok(self.bytes);
+        }
+        Ok(begin)
     }
 
     /// Length and SHA-256 of everything from `offset` to the end of the file.

@@ -128,6 +128,30 @@ fn check_refused(tail: impl FnOnce(&[u8]) -> Vec<u8>) {
 }
 
 #[test]
+fn a_last_write_that_is_zero_from_anywhere_on_is_recovered() {
+    // Fewer zeros can stand at the end of a hash by chance.
+    const ZEROS_MIN: usize = 8;
+    let dir = TempDir::new().unwrap();
+    let last = sample(dir.path());
+    uncheckpointed(dir.path());
+    let name = segments(dir.path()).pop().unwrap();
+    let name = name.file_name().unwrap();
+    let bytes = fs::read(dir.path().join(name)).unwrap();
+    let signed = signed_ends(&bytes);
+    let whole = signed[signed.len() - 2];
+    for written in whole..=bytes.len() - ZEROS_MIN {
+        let copy = copy(dir.path());
+        let mut unwritten = bytes.clone();
+        unwritten[written..].fill(0);
+        fs::write(copy.path().join(name), &unwritten).unwrap();
+        let (_, recovery) = open(copy.path(), &small_segments()).unwrap();
+        assert_eq!(recovery.torn_bytes, (bytes.len() - whole) as u64);
+        assert_eq!(recovery.records, last.index);
+        verify(copy.path()).unwrap();
+    }
+}
+
+#[test]
 fn a_cut_anywhere_within_the_last_write_is_recovered() {
     let dir = TempDir::new().unwrap();
     let last = sample(dir.path());
