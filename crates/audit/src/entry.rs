@@ -34,10 +34,6 @@ pub const REDACTIONS_MAX: usize = 1024;
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// The content of one record.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and most are the large one"
-)]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Entry {

@@ -168,9 +168,9 @@ impl SegmentScan {
     fn read_unsigned(&mut self) -> Result<Frame, AuditError> {
         let (offset, tip) = (self.offset, self.tip.clone());
         let end = loop {
-            match self.next_frame()? {
-                end @ (Frame::Torn(_) | Frame::End) => break end,
-                _ => {}
+            let frame = self.next_frame()?;
+            if matches!(frame, Frame::Torn(_) | Frame::End) {
+                break frame;
             }
         };
         let is_more = self.offset > offset || matches!(end, Frame::Torn(_));
