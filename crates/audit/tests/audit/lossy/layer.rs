@@ -60,6 +60,7 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Compiles the layer; nothing where that cannot be.
+    #[expect(clippy::print_stdout, reason = "a test that does nothing says why")]
     pub(super) fn build() -> Option<Self> {
         if !cfg!(all(
             target_os = "linux",
