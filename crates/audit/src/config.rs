@@ -47,7 +47,7 @@ pub struct AuditConfig {
     pub plaintext: bool,
     /// Name of this device in its checkpoints. A log keeps the one it began with.
     pub origin: String,
-    /// File of the key that signs checkpoints; made where there is none. `None` for a file beside
+    /// File of the key that signs the log; made where there is none. `None` for a file beside
     /// the log's folder, of the same name and `.key`.
     pub signing_key: Option<PathBuf>,
     /// A checkpoint is written after this many records at the latest.

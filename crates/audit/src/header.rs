@@ -53,7 +53,7 @@ impl Tip {
 #[derive(Debug)]
 pub(crate) struct SegmentHeader {
     pub(crate) body: Header,
-    /// The key that must sign this segment's checkpoints.
+    /// The key that must sign this segment.
     pub(crate) signer: VerifierKey,
     /// `None` in a plaintext segment.
     pub(crate) keys: Option<KeyArea>,

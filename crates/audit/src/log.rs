@@ -216,7 +216,7 @@ impl AuditLog {
         })?
     }
 
-    /// The key that checks this log's checkpoints, as `name+hash+key`: what an auditor is given.
+    /// The key that checks this log's signatures, as `name+hash+key`: what an auditor is given.
     #[must_use]
     pub fn signer(&self) -> &str {
         &self.signer

@@ -84,10 +84,8 @@ pub(crate) struct Joint {
 #[derive(Debug)]
 pub(crate) struct SegmentScan {
     source: Source,
-    /// In the last segment, where its last signature ends: only after it can a write be torn.
-    signed_end: Option<u64>,
-    /// Where the zero bytes begin that the file ends with.
-    zeros_begin: u64,
+    /// The end of the last segment; others have none that could be torn.
+    tail: Option<Tail>,
     /// Whether the frame that was read last is a signature.
     ends_signed: bool,
     header: SegmentHeader,
@@ -133,14 +131,13 @@ impl SegmentScan {
         })?;
         let (header, mut tip) = read;
         tip.head = header.head;
-        let (mut signed_end, zeros_begin) = (None, source.zeros_begin()?);
-        if is_last {
-            signed_end = find_signed_end(&source, header.bytes, zeros_begin)?;
-        }
+        let tail = match is_last {
+            true => Tail::find(&source, header.bytes)?,
+            false => None,
+        };
         Ok(Self {
             source,
-            signed_end,
-            zeros_begin,
+            tail,
             ends_signed: false,
             segment,
             offset: header.bytes,
@@ -152,7 +149,7 @@ impl SegmentScan {
 
     /// Reads and judges the next frame that is signed, or what stands after the last.
     pub(crate) fn next(&mut self) -> Result<Frame, AuditError> {
-        if self.signed_end == Some(self.offset) {
+        if self.tail.is_some_and(|tail| tail.signed_end == self.offset) {
             return self.read_unsigned();
         }
         let frame = self.next_frame()?;
@@ -317,23 +314,28 @@ impl SegmentScan {
 
     /// A torn write, if the last of so many bytes from here, and all that follow, were never written.
     fn torn_or(&mut self, bytes: usize, reason: Reason) -> Result<Frame, AuditError> {
-        if self.may_be_torn() && self.zeros_begin < self.offset + bytes as u64 {
+        let end = self.offset + bytes as u64;
+        if self
+            .unsigned_tail()
+            .is_some_and(|tail| tail.zeros_begin < end)
+        {
             return self.torn();
         }
         Err(self.broken(reason))
     }
 
     fn ends_within(&mut self, missing: usize) -> Result<Frame, AuditError> {
-        if self.may_be_torn() {
+        if self.unsigned_tail().is_some() {
             return self.torn();
         }
         let missing = missing as u64;
         Err(self.broken(Reason::EndsWithin { missing }))
     }
 
-    /// Whether the frame that begins here may be the trace of a crash.
-    fn may_be_torn(&self) -> bool {
-        self.signed_end.is_some_and(|end| self.offset >= end)
+    /// The tail, if the frame that begins here is after its last signature: only that can be the trace
+    /// of a crash.
+    fn unsigned_tail(&self) -> Option<Tail> {
+        self.tail.filter(|tail| self.offset >= tail.signed_end)
     }
 
     /// Describes everything from here on.
@@ -368,31 +370,53 @@ impl SegmentScan {
     }
 }
 
-/// Where the last signature ends in a segment whose frames begin at `start`, before the zeros that it
-/// ends with, and going by lengths alone; what stands there is judged when it is read. `None` if there
-/// is none.
-fn find_signed_end(
-    source: &Source,
-    start: u64,
+/// How a segment ends, going by lengths; what stands there is judged when it is read.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    /// Where its last signature ends that was written to its end.
+    signed_end: u64,
+    /// Where the zero bytes begin that the file ends with.
     zeros_begin: u64,
-) -> Result<Option<u64>, AuditError> {
-    let end = source.bytes();
-    // So it is of each log that was not broken off in a write.
-    let last = end.checked_sub(SIGNATURE_FRAME_BYTES as u64);
-    if let Some(last) = last.filter(|&last| last >= start && zeros_begin == end)
-        && let Some((SIGNATURE_BODY_BYTES, KIND_SIGNATURE)) = peek(source, last)?
-    {
-        return Ok(Some(end));
-    }
-    let mut signed_end = None;
-    let mut offset = start;
-    while let Some((length, kind)) = peek(source, offset)? {
-        offset += (FRAME_BYTES + length) as u64;
-        if kind == KIND_SIGNATURE && offset <= zeros_begin {
-            signed_end = Some(offset);
+}
+
+impl Tail {
+    /// Of a segment whose frames begin at `start`; nothing if it has no signature.
+    fn find(source: &Source, start: u64) -> Result<Option<Self>, AuditError> {
+        let (end, zeros_begin) = (source.bytes(), source.zeros_begin()?);
+        let of = |signed_end| Self {
+            signed_end,
+            zeros_begin,
+        };
+        // So it is of each log that was not broken off in a write.
+        let last = end.checked_sub(SIGNATURE_FRAME_BYTES as u64);
+        if let Some(last) = last.filter(|&last| last >= start && zeros_begin == end)
+            && let Some((SIGNATURE_BODY_BYTES, KIND_SIGNATURE)) = peek(source, last)?
+        {
+            return Ok(Some(of(end)));
         }
+        let mut signed_end = None;
+        let mut offset = start;
+        while let Some((length, kind)) = peek(source, offset)? {
+            let at = offset;
+            offset += (FRAME_BYTES + length) as u64;
+            if kind == KIND_SIGNATURE && (offset <= zeros_begin || is_chained(source, at)?) {
+                signed_end = Some(offset);
+            }
+        }
+        Ok(signed_end.map(of))
     }
-    Ok(signed_end)
+}
+
+/// Whether the signature that begins here follows from the head before it: then the zeros that begin
+/// within it are its own.
+fn is_chained(source: &Source, at: u64) -> Result<bool, AuditError> {
+    let mut bytes = [0; HASH_BYTES + SIGNATURE_FRAME_BYTES];
+    if !source.peek(at - HASH_BYTES as u64, &mut bytes)? {
+        return Ok(false);
+    }
+    let (before, frame) = bytes.split_at(HASH_BYTES);
+    let (body, stored) = frame[FRAME_PREFIX_BYTES..].split_at(SIGNATURE_BODY_BYTES);
+    Ok(head_of(before).after(&signature_digest(body)) == head_of(stored))
 }
 
 /// Length and kind of the frame that begins here, if one may.

@@ -41,7 +41,7 @@ pub struct Verified {
     pub first_time: Timestamp,
     /// Time of the last record.
     pub last_time: Timestamp,
-    /// The key that signed each checkpoint, as `name+hash+key`. Unless it was handed in, it is only
+    /// The key that signed the log, as `name+hash+key`. Unless it was handed in, it is only
     /// what the log says.
     pub signer: String,
     /// The newest checkpoint, if there is one.
@@ -74,7 +74,7 @@ pub struct VerifiedCheckpoint {
 /// What was kept outside the log and has to agree with it.
 #[derive(Clone, Debug, Default)]
 pub struct Witness {
-    /// The key that must have signed every checkpoint.
+    /// The key that must have signed the log.
     pub signer: Option<VerifierKey>,
     /// Receipts of records that must be there.
     pub receipts: Vec<Receipt>,

@@ -6,6 +6,7 @@ use postern_governance::Identity;
 use sha2::{Digest as _, Sha256};
 
 use crate::RequestId;
+use crate::progress::hex;
 
 /// What is known of whoever sends a request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,8 +44,4 @@ impl From<Identity> for Requester {
             ..Self::default()
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! The device's own key, with which it signs checkpoints.
+//! The device's own key, with which it signs its log and checkpoints of it.
 //!
 //! Invariant: the file of a key appears whole or not at all, is never overwritten, and is read
 //! only if nobody but its owner can. The seed leaves the memory of the process when the key is

@@ -71,7 +71,7 @@ pub enum Reason {
         found: u64,
     },
     /// The segment is signed by another key than those before, or than was asked for.
-    #[error("checkpoints of this segment are signed by {found}, but must be by {expected}")]
+    #[error("this segment is signed by {found}, but must be by {expected}")]
     Signer {
         /// The key that must sign.
         expected: String,

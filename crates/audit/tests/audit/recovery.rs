@@ -1,5 +1,6 @@
 //! Opening after a crash: torn tails, unfinished calls, and a recovery that was itself cut off.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -127,46 +128,98 @@ fn check_refused(tail: impl FnOnce(&[u8]) -> Vec<u8>) {
     assert_eq!(segments(dir.path()).len(), 1);
 }
 
+/// A log whose last write is a record, as a kill would leave it.
+struct Unclosed {
+    dir: TempDir,
+    /// Of the last segment.
+    name: OsString,
+    bytes: Vec<u8>,
+    /// Where the last write begins.
+    whole: usize,
+    /// Index of the record in it.
+    last: u64,
+}
+
+fn unclosed() -> Unclosed {
+    let dir = TempDir::new().unwrap();
+    let last = sample(dir.path()).index;
+    uncheckpointed(dir.path());
+    let path = segments(dir.path()).pop().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let signed = signed_ends(&bytes);
+    Unclosed {
+        name: path.file_name().unwrap().to_owned(),
+        whole: signed[signed.len() - 2],
+        dir,
+        bytes,
+        last,
+    }
+}
+
 #[test]
 fn a_last_write_that_is_zero_from_anywhere_on_is_recovered() {
     // Fewer zeros can stand at the end of a hash by chance.
     const ZEROS_MIN: usize = 8;
-    let dir = TempDir::new().unwrap();
-    let last = sample(dir.path());
-    uncheckpointed(dir.path());
-    let name = segments(dir.path()).pop().unwrap();
-    let name = name.file_name().unwrap();
-    let bytes = fs::read(dir.path().join(name)).unwrap();
-    let signed = signed_ends(&bytes);
-    let whole = signed[signed.len() - 2];
+    let Unclosed {
+        dir,
+        name,
+        bytes,
+        whole,
+        last,
+    } = unclosed();
     for written in whole..=bytes.len() - ZEROS_MIN {
         let copy = copy(dir.path());
         let mut unwritten = bytes.clone();
         unwritten[written..].fill(0);
-        fs::write(copy.path().join(name), &unwritten).unwrap();
+        fs::write(copy.path().join(&name), &unwritten).unwrap();
         let (_, recovery) = open(copy.path(), &small_segments()).unwrap();
         assert_eq!(recovery.torn_bytes, (bytes.len() - whole) as u64);
-        assert_eq!(recovery.records, last.index);
+        assert_eq!(recovery.records, last);
         verify(copy.path()).unwrap();
     }
 }
 
 #[test]
-fn a_cut_anywhere_within_the_last_write_is_recovered() {
+fn a_signature_that_ends_with_zeros_of_its_own_counts_before_others() {
     let dir = TempDir::new().unwrap();
-    let last = sample(dir.path());
-    uncheckpointed(dir.path());
-    let name = segments(dir.path()).pop().unwrap();
-    let name = name.file_name().unwrap();
-    let bytes = fs::read(dir.path().join(name)).unwrap();
-    let signed = signed_ends(&bytes);
-    let whole = signed[signed.len() - 2];
+    let (log, _) = open(dir.path(), &plain()).unwrap();
+    let path = segments(dir.path()).pop().unwrap();
+    let mut records = 1;
+    let bytes = loop {
+        log.append(&refused("one")).unwrap();
+        records += 1;
+        let bytes = fs::read(&path).unwrap();
+        if bytes.ends_with(&[0]) {
+            break bytes;
+        }
+    };
+    let copy = copy(dir.path());
+    let unwritten = [&bytes[..], &[0; 4096]].concat();
+    fs::write(copy.path().join(path.file_name().unwrap()), unwritten).unwrap();
+    let (_, recovery) = open(copy.path(), &plain()).unwrap();
+    assert_eq!(
+        (recovery.records, recovery.torn_bytes),
+        (records, 4096),
+        "no record is lost"
+    );
+    verify(copy.path()).unwrap();
+}
+
+#[test]
+fn a_cut_anywhere_within_the_last_write_is_recovered() {
+    let Unclosed {
+        dir,
+        name,
+        bytes,
+        whole,
+        last,
+    } = unclosed();
     for length in (whole + 1..bytes.len()).step_by(5) {
         let copy = copy(dir.path());
-        fs::write(copy.path().join(name), &bytes[..length]).unwrap();
+        fs::write(copy.path().join(&name), &bytes[..length]).unwrap();
         let (_, recovery) = open(copy.path(), &small_segments()).unwrap();
         assert_eq!(recovery.torn_bytes, (length - whole) as u64);
-        assert_eq!(recovery.records, last.index);
+        assert_eq!(recovery.records, last);
         verify(copy.path()).unwrap();
     }
 }
