@@ -29,10 +29,11 @@ pub(crate) const TOGETHER_DECODE_TOKENS: usize = 64;
 const HEAD_TOKENS: usize = 600;
 const TAIL_TOKENS: usize = 40;
 const HEADS: u64 = 3;
-/// Streams that run while a long prompt comes, the tokens they have by then, and those they are given in all.
+/// Streams that run while a long prompt comes, the tokens they have by then, and those they are given in all: more than
+/// passes take the prompt in, four tokens each.
 const STREAMS: u64 = 3;
 const STREAM_TOKENS_BEFORE: usize = 32;
-const STREAM_TOKENS: usize = 400;
+const STREAM_TOKENS: usize = LONG_PROMPT_TOKENS / 4 + 4 * STREAM_TOKENS_BEFORE;
 const LONG_PROMPT_TOKENS: usize = 2000;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Calls with a schema and without, and the tokens of each.
