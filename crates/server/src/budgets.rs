@@ -1,5 +1,6 @@
 //! `/v1/budgets`: what accounts have left, and setting it.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
 use postern_service::{Account, Adjustment, BudgetChange, BudgetReport, Caller, RefusalKind};
@@ -38,12 +39,13 @@ pub(crate) async fn all(
 pub(crate) async fn set(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    Path((kind, name)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Json<BudgetReport>, Problem> {
     let service = &state.service;
     let by = caller.requester();
-    let Ok(account) = format!("{kind}/{name}").parse::<Account>() else {
+    let named = path.map(|Path((kind, name))| format!("{kind}/{name}").parse::<Account>());
+    let Ok(Ok(account)) = named else {
         return Err(service.refuse(&by, RefusalKind::BudgetUnknown).await.into());
     };
     let figures: Figures = match read_json(request, state.body_limits).await {

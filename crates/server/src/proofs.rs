@@ -1,5 +1,6 @@
 //! `/v1/audit`: proofs about the audit log, which show nothing of what its records say.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::{Extension, Json};
 use postern_service::{Caller, ProofDocument, RefusalKind};
@@ -20,7 +21,7 @@ struct Body {
 pub(crate) async fn inclusion(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    Path(index): Path<String>,
+    index: Result<Path<u64>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<ProofDocument>, Problem> {
     let service = &state.service;
@@ -28,7 +29,7 @@ pub(crate) async fn inclusion(
     let ticket = query
         .as_deref()
         .and_then(|query| query.strip_prefix("ticket="));
-    let (Ok(index), Some(ticket)) = (index.parse(), ticket) else {
+    let (Ok(Path(index)), Some(ticket)) = (index, ticket) else {
         let by = caller.requester();
         return Err(service.refuse(&by, RefusalKind::ProofUnknown).await.into());
     };

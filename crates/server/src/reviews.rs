@@ -1,5 +1,6 @@
 //! `/v1/reviews`: outputs that wait for a person, and the decision on them.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
 use postern_service::{Caller, RefusalKind, RequestId, ReviewDecision, ReviewReport};
@@ -42,9 +43,9 @@ pub(crate) async fn all(
 pub(crate) async fn one(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ReviewReport>, Problem> {
-    let id = known(&state, &caller, &id).await?;
+    let id = known(&state, &caller, id).await?;
     Ok(Json(state.service.review(&caller, id).await?))
 }
 
@@ -52,10 +53,10 @@ pub(crate) async fn one(
 pub(crate) async fn decide(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<ReviewReport>, Problem> {
-    let id = known(&state, &caller, &id).await?;
+    let id = known(&state, &caller, id).await?;
     let body: Body = match read_json(request, state.body_limits).await {
         Ok(body) => body,
         Err(fault) => {
@@ -73,13 +74,15 @@ pub(crate) async fn decide(
 }
 
 /// The id in the path, if it has the form of one.
-async fn known(state: &AppState, caller: &Caller, id: &str) -> Result<RequestId, Problem> {
-    match id.parse() {
-        Ok(id) => Ok(id),
-        Err(_) => {
-            let by = caller.requester();
-            let refusal = state.service.refuse(&by, RefusalKind::ReviewUnknown);
-            Err(refusal.await.into())
-        }
+async fn known(
+    state: &AppState,
+    caller: &Caller,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<RequestId, Problem> {
+    if let Some(id) = id.ok().and_then(|Path(id)| id.parse().ok()) {
+        return Ok(id);
     }
+    let by = caller.requester();
+    let refusal = state.service.refuse(&by, RefusalKind::ReviewUnknown);
+    Err(refusal.await.into())
 }

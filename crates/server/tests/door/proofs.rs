@@ -70,6 +70,7 @@ async fn nobody_else_does() {
         ("kiosk", format!("/v1/audit/{index}/proof")),
         ("kiosk", format!("/v1/audit/{index}/proof?ticket=")),
         ("kiosk", format!("/v1/audit/-1/proof?{ticket}")),
+        ("kiosk", format!("/v1/audit/%ff/proof?{ticket}")),
     ] {
         let reply = ask(&daemon, identity, &path).await;
         assert_eq!(reply.status, 404, "{path}: {}", reply.body);
@@ -83,7 +84,7 @@ async fn nobody_else_does() {
         .into_iter()
         .map(|one| one.code)
         .collect();
-    assert_eq!(codes, ["proof-unknown"; 5]);
+    assert_eq!(codes, ["proof-unknown"; 6]);
 }
 
 #[tokio::test]

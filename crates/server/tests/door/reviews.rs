@@ -134,6 +134,13 @@ async fn who_may_not_decide_is_told_so() {
         ),
         (
             "operator",
+            "/v1/reviews/%ff",
+            approve.clone(),
+            404,
+            "review-unknown",
+        ),
+        (
+            "operator",
             &path,
             json!({ "decision": "approve", "why": " " }),
             422,
@@ -168,6 +175,7 @@ async fn who_may_not_decide_is_told_so() {
         told,
         [
             ("review-own", about),
+            ("review-unknown", None),
             ("review-unknown", None),
             ("review-why", about),
             ("body-malformed", None),
