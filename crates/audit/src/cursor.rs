@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AuditError, CursorProblem};
-use crate::segment::{open_to_read, sync_directory};
+use crate::segment::{open_to_read, sync_parent};
 
 /// Longest file of a cursor, in bytes.
 pub const CURSOR_BYTES_MAX: u64 = 512;
@@ -220,10 +220,7 @@ fn write(path: &Path, mark: &Mark) -> io::Result<()> {
     file.write_all(&line)?;
     file.sync_all()?;
     std::fs::rename(&staged, path)?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
-        _ => sync_directory(Path::new(".")),
-    }
+    sync_parent(path)
 }
 
 fn lock(path: &Path) -> Result<File, AuditError> {

@@ -16,7 +16,7 @@ use rustix::process::geteuid;
 
 use crate::error::AuditError;
 use crate::presence::Identity;
-use crate::segment::{open_to_read, sync_directory};
+use crate::segment::{keep_name, open_to_read, sync_parent};
 
 const HOLDER_NAME: &str = "lock";
 const DIRECTORY_MODE: u32 = 0o700;
@@ -84,17 +84,16 @@ impl Drop for DirectoryLock {
 /// Makes the directory and those above it, for their owner alone; leaves one that exists alone.
 fn make(dir: &Path) -> io::Result<()> {
     if dir.exists() {
+        keep_name(dir);
         return Ok(());
     }
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
     DirBuilder::new()
         .recursive(true)
         .mode(DIRECTORY_MODE)
         .create(dir)?;
-    match dir.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
-        Some(parent) => sync_directory(parent),
-        None => Ok(()),
-    }
+    missing.into_iter().try_for_each(sync_parent)
 }
 
 /// Opens a directory and nothing else, so that a pipe of that name is not waited for.

@@ -278,6 +278,26 @@ pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes the name of a file or directory durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
+}
+
+/// The same for what was there before: whoever made it may have been killed before its name was on the disk.
+pub(crate) fn keep_name(path: &Path) {
+    if let Err(error) = sync_parent(path) {
+        // Its folder may be another user's, who has made it long ago.
+        ::log::warn!(
+            "cannot sync the folder of {}: {error}; if it was only just made, a power loss may take it",
+            path.display()
+        );
+    }
+}
+
 fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(EXTENSION)?;
     let plain = digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit());

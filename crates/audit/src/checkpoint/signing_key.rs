@@ -4,7 +4,7 @@
 //! only if nobody but its owner can. The seed leaves the memory of the process when the key is
 //! dropped. Absent: a passphrase, since a daemon starts without anybody beside it.
 
-use std::fs::{File, Metadata, Permissions};
+use std::fs::{Metadata, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::note::{KeyName, VerifierKey};
 use crate::key_file::{self, KeyFileError};
+use crate::segment::{keep_name, sync_parent};
 use crate::signature::SIGNATURE_BYTES;
 
 /// Bytes of an Ed25519 seed (RFC 8032, section 5.1.5), and of the file.
@@ -128,9 +129,7 @@ impl SigningKey {
         file.as_file().sync_all().map_err(failed)?;
         file.persist_noclobber(path)
             .map_err(|error| failed(error.error))?;
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed)?;
+        sync_parent(path).map_err(failed)?;
         Ok(())
     }
 
@@ -145,6 +144,7 @@ impl SigningKey {
             .try_exists()
             .map_err(|error| KeyFileError::io("look at", path, error))?;
         if is_there {
+            keep_name(path);
             return Ok((Self::load(path, name)?, false));
         }
         let key = Self::generate(name)?;
