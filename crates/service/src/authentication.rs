@@ -86,7 +86,7 @@ impl Service {
             }
             // A caller that left needs no answer.
             let _ = reply.send(());
-            service.record_counted(service.strangers.take_ended(Instant::now()));
+            service.record_counted(service.strangers.take_due(Instant::now()));
             drop(service);
             drop(desk);
         });

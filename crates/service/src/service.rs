@@ -353,11 +353,11 @@ impl Service {
         Ok(())
     }
 
-    /// Does what the audit log has to have done from time to time: records how many failed authentications of a
-    /// minute that is over were only counted, signs a checkpoint where one is due and, with `expires`, destroys content
+    /// Does what the audit log has to have done from time to time: records how many failed authentications
+    /// were only counted, signs a checkpoint where one is due and, with `expires`, destroys content
     /// that is kept no longer. Gives the newest checkpoint, a signed note. Blocks.
     pub fn tend_audit_log(&self, expires: bool) -> Option<String> {
-        self.record_counted(self.strangers.take_ended(Instant::now()));
+        self.record_counted(self.strangers.take_due(Instant::now()));
         if expires {
             self.expire_audit_log();
         }

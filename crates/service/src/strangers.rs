@@ -20,6 +20,9 @@ pub const STRANGERS_RECORDED_MAX: u32 = 30;
 /// How long a window is. The first failed authentication after its end begins the next.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// How long something is counted until there should be a record of it: what a kill can take.
+const TALLY_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// The failed authentications of a service.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
@@ -49,7 +52,7 @@ impl Strangers {
     /// Takes note of one: gives it a place among those that are recorded, or counts it.
     pub(crate) fn arrive(self: &Arc<Self>, code: &'static str, at: Moment) -> Option<Place> {
         let mut state = self.state();
-        let over = |began| is_over(began, at.monotonic);
+        let over = |began| is_past(began, WINDOW, at.monotonic);
         if state.began.is_none_or(over) {
             state.began = Some(at.monotonic);
             state.places = 0;
@@ -67,10 +70,10 @@ impl Strangers {
         })
     }
 
-    /// What was counted in windows that are over. Whoever takes it has it recorded or gives it back.
-    pub(crate) fn take_ended(&self, now: Instant) -> Option<Tally> {
-        let ended = |tally: &mut Tally| is_over(tally.window, now);
-        self.state().tally.take_if(ended)
+    /// What was counted, if it is due. Whoever takes it has it recorded or gives it back.
+    pub(crate) fn take_due(&self, now: Instant) -> Option<Tally> {
+        let is_due = |tally: &mut Tally| is_past(tally.began, TALLY_AGE_MAX, now);
+        self.state().tally.take_if(is_due)
     }
 
     /// All that was counted. Whoever takes it has it recorded or gives it back.
@@ -78,17 +81,14 @@ impl Strangers {
         self.state().tally.take()
     }
 
-    /// Takes back what could not be recorded, until a window after `now`.
+    /// Takes back what could not be recorded, to be tried again after a while.
     pub(crate) fn give_back(&self, tally: Tally, now: Instant) {
         let mut state = self.state();
         let kept = match state.tally.take() {
             Some(newer) => tally.with(newer),
             None => tally,
         };
-        state.tally = Some(Tally {
-            window: now,
-            ..kept
-        });
+        state.tally = Some(Tally { began: now, ..kept });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,9 +98,8 @@ impl Strangers {
 
 impl State {
     fn count(&mut self, code: &'static str, at: Moment) {
-        let window = self.began.unwrap_or(at.monotonic);
         let one = Tally {
-            window,
+            began: at.monotonic,
             counts: BTreeMap::from([(code, 1)]),
             since: at.wall,
             until: at.wall,
@@ -139,8 +138,8 @@ impl Drop for Place {
 /// How many were counted, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Beginning of the window of the first of them.
-    window: Instant,
+    /// When the first of them came, or a record of them was last tried.
+    began: Instant,
     counts: BTreeMap<&'static str, u64>,
     since: Timestamp,
     until: Timestamp,
@@ -171,8 +170,8 @@ impl Tally {
     }
 }
 
-fn is_over(window: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(window) >= WINDOW
+fn is_past(began: Instant, length: Duration, now: Instant) -> bool {
+    now.saturating_duration_since(began) >= length
 }
 
 #[cfg(test)]
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn each_window_has_its_records_and_one_count_of_the_rest() {
+    fn each_window_has_its_records_and_the_rest_is_counted() {
         let strangers = Arc::new(Strangers::default());
         let began = Instant::now();
         let records_max = STRANGERS_RECORDED_MAX as usize;
@@ -210,17 +209,19 @@ mod tests {
             arrive(&strangers, 100, "a", after(began, 5)),
             records_max - 10
         );
-        assert_eq!(arrive(&strangers, 7, "b", after(began, 59)), 0);
-        let not_yet = strangers.take_ended(after(began, 59).monotonic);
-        assert_eq!(not_yet, None, "the window is not over");
-
-        // The next window has records of its own, and what was counted before is due.
-        assert_eq!(arrive(&strangers, 1, "b", after(began, 60)), 1);
-        let ended = strangers.take_ended(after(began, 60).monotonic).unwrap();
-        assert_eq!(counts(&ended), [("a", 80), ("b", 7)]);
-        let entry = ended.entry();
-        assert_eq!((entry.since_us, entry.until_us), (5_000_000, 59_000_000));
+        assert_eq!(arrive(&strangers, 7, "b", after(began, 9)), 0);
+        let not_yet = strangers.take_due(after(began, 9).monotonic);
+        assert_eq!(not_yet, None, "more may come");
+        let due = strangers.take_due(after(began, 10).monotonic).unwrap();
+        assert_eq!(counts(&due), [("a", 80), ("b", 7)]);
+        let entry = due.entry();
+        assert_eq!((entry.since_us, entry.until_us), (5_000_000, 9_000_000));
         assert_eq!(strangers.take_all(), None);
+
+        // The next window has records of its own.
+        assert_eq!(arrive(&strangers, 1, "b", after(began, 59)), 0);
+        assert_eq!(counts(&strangers.take_all().unwrap()), [("b", 1)]);
+        assert_eq!(arrive(&strangers, 1, "b", after(began, 60)), 1);
         assert_eq!(
             arrive(&strangers, 100, "b", after(began, 61)),
             records_max - 1
@@ -238,9 +239,9 @@ mod tests {
         assert_eq!(counts(&tally), [("a", 1)]);
         drop(strangers.arrive("b", after(began, 2)).unwrap());
         strangers.give_back(tally, after(began, 70).monotonic);
-        let soon = strangers.take_ended(after(began, 129).monotonic);
-        assert_eq!(soon, None, "it is tried again after a window");
-        let tally = strangers.take_ended(after(began, 130).monotonic).unwrap();
+        let soon = strangers.take_due(after(began, 74).monotonic);
+        assert_eq!(soon, None, "it is tried again after a while");
+        let tally = strangers.take_due(after(began, 75).monotonic).unwrap();
         assert_eq!(counts(&tally), [("a", 1), ("b", 1)]);
     }
 }

@@ -52,7 +52,7 @@ fn all_entries(audit_dir: &Path) -> Vec<Entry> {
 }
 
 #[tokio::test]
-async fn a_flood_leaves_a_few_records_and_one_exact_count() {
+async fn a_flood_leaves_a_few_records_and_exact_counts() {
     let house = Plan::default().build();
     fail_handshakes(&house, 100).await;
     for _ in 0..50 {
@@ -71,7 +71,6 @@ async fn a_flood_leaves_a_few_records_and_one_exact_count() {
         "the TLS handshake with 192.0.2.7:7 failed: peer sent no certificates"
     );
     assert_eq!(recorded[0].identity, None);
-    assert_eq!(counted(&house.entries()), BTreeMap::new(), "not over yet");
 
     // Other refusals have their records all the same.
     house.ask(coffee(&"x".repeat(1025))).await.refusal();
