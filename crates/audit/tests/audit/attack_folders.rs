@@ -7,15 +7,23 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use postern_audit::{Receipt, Witness, verify_against};
+use jiff::Timestamp;
+use postern_audit::{AuditLog, Receipt, Witness, verify, verify_against};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::attacks::{ATTACKS, Victim, victim};
-use crate::fixtures::{broken, sealed, segments, signed_ends};
+use crate::attacks::ATTACKS;
+use crate::fixtures::{
+    admitted, broken, completed, frame_offsets, refused, sealed, segments, signed_ends,
+};
 use crate::format::python_says;
+use crate::victim::{Victim, victim};
 
 /// In each folder: what a verifier says.
 const TOLD_NAME: &str = "told.json";
+/// The one log that is whole: its device's clock was set back.
+const CLOCK_FOLDER: &str = "clock-rolled-back";
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Told {
@@ -53,8 +61,10 @@ impl Told {
 fn kept_attacks_are_told_as_ever() {
     let mut count = 0;
     for folder in folders() {
-        let told = fs::read(folder.join(TOLD_NAME)).unwrap();
-        let told: Told = serde_json::from_slice(&told).unwrap();
+        if folder.ends_with(CLOCK_FOLDER) {
+            continue;
+        }
+        let told: Told = serde_json::from_value(kept_told(&folder)).unwrap();
         let found = Told::of(&folder, told.receipt.clone(), told.checkpoint.clone());
         assert_eq!(found, told, "{}", folder.display());
         if told.receipt.is_none() && told.checkpoint.is_none() {
@@ -63,6 +73,57 @@ fn kept_attacks_are_told_as_ever() {
         count += 1;
     }
     assert_eq!(count, ATTACKS.len() + WITNESSED.len());
+}
+
+#[test]
+fn a_kept_clock_that_was_rolled_back_is_told_as_ever() {
+    let folder = data().join(CLOCK_FOLDER);
+    assert_eq!(told_of_clock(&folder), kept_told(&folder));
+    if let Some(said) = python_says(&folder) {
+        said.expect("the log is whole");
+    }
+}
+
+#[test]
+fn a_clock_that_was_rolled_back_is_told_with_its_place() {
+    let dir = rolled_back();
+    let second = fs::read(&segments(dir.path())[1]).unwrap();
+    let step = json!({
+        "segment": 1, "offset": frame_offsets(&second)[0], "index": 3, "back_us": 3_000_000_000_u64,
+    });
+    assert_eq!(told_of_clock(dir.path()), json!({ "clock_steps": [step] }));
+}
+
+/// A log whose device came up in the past after a restart, by fifty minutes.
+fn rolled_back() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let at = |second: i64| move || Timestamp::from_second(second).unwrap();
+    let (log, _) = AuditLog::open_with_clock(dir.path(), &sealed(), at(5000)).unwrap();
+    let call = log.append(&admitted("call", "")).unwrap();
+    log.append(&completed("call", call.index)).unwrap();
+    drop(log);
+    let (log, _) = AuditLog::open_with_clock(dir.path(), &sealed(), at(2000)).unwrap();
+    log.append(&refused("later")).unwrap();
+    drop(log);
+    dir
+}
+
+fn told_of_clock(dir: &Path) -> Value {
+    let verified = verify(dir).unwrap();
+    let steps = verified.clock_steps.iter().map(|step| {
+        json!({
+            "segment": step.segment,
+            "offset": step.offset,
+            "index": step.index,
+            "back_us": step.back_us,
+        })
+    });
+    json!({ "clock_steps": steps.collect::<Vec<_>>() })
+}
+
+fn kept_told(folder: &Path) -> Value {
+    let told = fs::read(folder.join(TOLD_NAME)).unwrap();
+    serde_json::from_slice(&told).unwrap()
 }
 
 /// The other verifier names the same place; where the log just ends too early, it says so.
@@ -140,27 +201,32 @@ impl Victim {
 fn write_attack_folders() {
     for attack in &ATTACKS {
         let victim = attack.on(victim(sealed()));
-        keep(
-            attack.name,
-            &victim,
-            &Told::of(victim.dir.path(), None, None),
-        );
+        let told = Told::of(victim.dir.path(), None, None);
+        keep(attack.name, victim.dir.path(), &told);
     }
     for (name, act, tell) in WITNESSED {
         let victim = victim(sealed());
         act(&victim);
-        keep(name, &victim, &tell(&victim));
+        keep(name, victim.dir.path(), &tell(&victim));
     }
+    write_clock_folder();
 }
 
-fn keep(name: &str, victim: &Victim, told: &Told) {
+#[test]
+#[ignore = "writes the folder anew"]
+fn write_clock_folder() {
+    let dir = rolled_back();
+    keep(CLOCK_FOLDER, dir.path(), &told_of_clock(dir.path()));
+}
+
+fn keep(name: &str, dir: &Path, told: &impl Serialize) {
     let folder = data().join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
-    for path in segments(victim.dir.path()) {
+    for path in segments(dir) {
         fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
     }
-    let checkpoint = victim.dir.path().join("checkpoint");
+    let checkpoint = dir.join("checkpoint");
     if checkpoint.exists() {
         fs::copy(checkpoint, folder.join("checkpoint")).unwrap();
     }

@@ -21,3 +21,4 @@ mod proofs;
 mod recovery;
 mod retention;
 mod sealing;
+mod victim;

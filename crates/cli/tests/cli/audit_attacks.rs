@@ -14,6 +14,9 @@ const BROKEN: i32 = 4;
 /// In each folder: the place that a verifier names, and what was kept elsewhere.
 const TOLD_NAME: &str = "told.json";
 
+/// The one log that is whole: its device's clock was set back.
+const CLOCK_FOLDER: &str = "clock-rolled-back";
+
 /// Attacks that the files alone do not show.
 const WITNESSED: [&str; 3] = [
     "log-of-another-run-with-the-same-key",
@@ -25,8 +28,10 @@ const WITNESSED: [&str; 3] = [
 fn each_attack_is_told_with_its_place() {
     let mut witnessed = Vec::new();
     for folder in folders() {
-        let told = fs::read(folder.join(TOLD_NAME)).expect("what is told");
-        let told: Value = serde_json::from_slice(&told).expect("JSON");
+        if folder.ends_with(CLOCK_FOLDER) {
+            continue;
+        }
+        let told = told(&folder);
         let home = home();
         let witness = witness(home.path(), &told);
         check_told(&verify(home.path(), &folder, &witness), &folder, &told);
@@ -36,6 +41,24 @@ fn each_attack_is_told_with_its_place() {
         }
     }
     assert_eq!(witnessed, WITNESSED);
+}
+
+/// A clock can be wrong without anybody's guilt, so the log is not called broken for it.
+#[test]
+fn a_clock_that_was_rolled_back_is_told_with_its_place() {
+    let (home, folder) = (home(), data().join(CLOCK_FOLDER));
+    let told = &told(&folder)["clock_steps"];
+    let json = verify(home.path(), &folder, &["--json".to_owned()]).exits(0);
+    let said: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(&said["clock_steps"], told);
+    let text = verify(home.path(), &folder, &[]).exits(0);
+    let expected = "set back once, first before #3 in segment 1, by 3000.000 s";
+    assert!(text.stdout.contains(expected), "{text:#?}");
+}
+
+fn told(folder: &Path) -> Value {
+    let told = fs::read(folder.join(TOLD_NAME)).expect("what is told");
+    serde_json::from_slice(&told).expect("JSON")
 }
 
 /// Arguments that hand in what was kept elsewhere, each in a file.
@@ -82,10 +105,13 @@ fn check_told(ran: &Ran, folder: &Path, told: &Value) {
 }
 
 fn folders() -> Vec<PathBuf> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/audit");
-    let items = fs::read_dir(data).expect("the attacked logs");
+    let items = fs::read_dir(data()).expect("the attacked logs");
     let paths = items.map(|item| item.expect("an entry").path());
     let mut folders: Vec<PathBuf> = paths.filter(|path| path.is_dir()).collect();
     folders.sort();
     folders
+}
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/audit")
 }

@@ -154,8 +154,12 @@ fn checkpoint(verified: &Verified) -> String {
 
 fn clock(first: &ClockStep, total: u64) -> String {
     let back_s = first.back_us as f64 / MICROSECONDS_A_SECOND;
+    let times = match total {
+        1 => "once".to_owned(),
+        total => format!("{total} times"),
+    };
     format!(
-        "set back {total} times, first before #{} in segment {}, by {back_s:.3} s",
+        "set back {times}, first before #{} in segment {}, by {back_s:.3} s",
         first.index, first.segment
     )
 }
