@@ -177,6 +177,7 @@ fn admitted(request_id: &str) -> Entry {
         rules: vec!["kiosk-coffee".to_owned()],
         variables: BTreeMap::from([("wishes".to_owned(), "x".repeat(INPUT_BYTES))]),
         redactions: Vec::new(),
+        injection_score: Some(0),
         parameters: Parameters {
             max_tokens: 96,
             temperature: 0.0,
@@ -199,6 +200,8 @@ fn completed(request_id: &str, admitted_index: u64) -> Entry {
             completion_tokens: 45,
         },
         output_redactions: Vec::new(),
+        schema_valid: Some(true),
+        mean_probability: None,
         timings: Timings {
             queued_us: 1,
             first_token_us: Some(2),

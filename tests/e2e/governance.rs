@@ -68,6 +68,9 @@ fn a_held_answer_reaches_its_caller_once_somebody_else_approved_it() {
     assert_eq!(released["answer"], approved["answer"]);
     assert_eq!(released["answer"]["id"], id);
 
+    let admission = state.entries_of("admitted").pop().expect("an admission");
+    let score = admission["injection_score"].as_u64();
+    assert!(score.is_some_and(|score| score > 0), "{admission}");
     let end = state.entries_of("completed").pop().expect("an end");
     assert_eq!(end["outcome"]["kind"], "held");
     let administered = state.entries_of("administered").into_iter();

@@ -66,7 +66,7 @@ pub struct CallEnd {
 }
 
 /// How a call ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum EndManner {
     /// Its end was recorded when it came.
     Completed(Completed),

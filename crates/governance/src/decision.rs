@@ -166,6 +166,8 @@ pub struct GovernedPrompt {
     pub variables: BTreeMap<String, String>,
     /// What was taken out, by variable and rule.
     pub redactions: Vec<Redaction>,
+    /// What the variables were judged to hold.
+    pub validation: Validation,
     /// Most tokens to generate.
     pub max_tokens: u32,
     /// Sampling temperature; 0 is greedy.
@@ -225,6 +227,7 @@ fn judge(rules: &RuleSet, request: &CallRequest) -> Result<GovernedPrompt, Denia
         messages: filled.messages,
         variables: filled.variables,
         redactions: filled.redactions,
+        validation: found.validation,
         max_tokens,
         temperature,
         seed: request.seed,

@@ -325,7 +325,7 @@ impl Service {
                     progress.finished(&finished);
                     let end = self.end(finished.finish_reason, events)?;
                     pass(progress.flush(&finished.text_tail))?;
-                    let ending = judge(admission, progress, end, finished.mean_probability)?;
+                    let ending = judge(admission, progress, end)?;
                     if withheld && ending.review.is_empty() && !progress.text().is_empty() {
                         hand(events, Some(progress.text().to_owned()))?;
                     }
@@ -402,17 +402,17 @@ fn job(admission: &Admission, output: OutputFormat) -> Job {
 /// Checks the whole text as it would be handed out, however it was generated, and says whether it is held.
 fn judge(
     admission: &Admission,
-    progress: &Progress,
+    progress: &mut Progress,
     end: AnswerEnd,
-    mean_probability: Option<f32>,
 ) -> Result<Ending, RefusalKind> {
     let schema = admission.prompt.output.as_ref();
     let mut fault = schema.and_then(|schema| schema.output_fault(progress.text()));
+    progress.schema_valid = schema.map(|_| fault.is_none());
     if let (Some(reason), AnswerEnd::Length) = (&mut fault, end) {
         reason.push_str("; it was cut at max_tokens");
     }
     let plan = &admission.prompt.review;
-    let review = plan.reasons(fault.as_deref(), mean_probability);
+    let review = plan.reasons(fault.as_deref(), progress.mean_probability);
     match fault {
         Some(reason) if review.is_empty() => Err(RefusalKind::OutputInvalid { reason }),
         _ => Ok(Ending { end, review }),

@@ -20,6 +20,10 @@ pub(crate) struct Progress {
     pub(crate) completion_tokens: usize,
     pub(crate) queued_ms: f64,
     decode_ms: f64,
+    /// Mean probability of the generated tokens, where it was measured.
+    pub(crate) mean_probability: Option<f32>,
+    /// Whether the whole text fits the template's schema, once that was looked at.
+    pub(crate) schema_valid: Option<bool>,
     /// Whether the engine has said its last about the call, so that the counts are final.
     pub(crate) is_final: bool,
 }
@@ -37,6 +41,8 @@ impl Progress {
             completion_tokens: 0,
             queued_ms: 0.0,
             decode_ms: 0.0,
+            mean_probability: None,
+            schema_valid: None,
             is_final: false,
         }
     }
@@ -69,6 +75,7 @@ impl Progress {
         self.completion_tokens = finished.usage.completion_tokens;
         self.queued_ms = finished.timings.queued_ms;
         self.decode_ms = finished.timings.decode_ms;
+        self.mean_probability = finished.mean_probability;
         self.is_final = true;
     }
 

@@ -195,6 +195,8 @@ impl Service {
                 completion_tokens: progress.completion_tokens as u64,
             },
             output_redactions: translate::redactions(&output_redactions),
+            schema_valid: progress.schema_valid,
+            mean_probability: progress.mean_probability,
             timings: Timings {
                 queued_us: (progress.queued_ms * 1000.0) as u64,
                 first_token_us: progress.first_token().map(microseconds),

@@ -41,6 +41,7 @@ pub(crate) fn admitted(
         rules: prompt.rules.clone(),
         variables: prompt.variables.clone(),
         redactions: redactions(&prompt.redactions),
+        injection_score: Some(prompt.validation.injection_score),
         parameters: audit::Parameters {
             max_tokens: prompt.max_tokens,
             temperature: prompt.temperature,

@@ -8,10 +8,10 @@
 
 use serde_json::{Value, json};
 
-use super::remainder::{filled, integer, long, remainder, request, temperature};
+use super::remainder::{filled, integer, long, remainder, request};
 use super::wording::{detail, sentence};
 use super::{Actor, Told, VERSION, microseconds, precise};
-use crate::entry::{Admitted, Completed, Entry, Outcome};
+use crate::entry::{Admitted, Completed, Entry, Outcome, shortest};
 use crate::outcome_kind::{OutcomeKind, codes};
 use crate::verdict::{REVIEW_READ, Verdict};
 
@@ -169,7 +169,7 @@ fn gen_ai_request(model: &str, asked: Option<&Admitted>) -> Value {
     json!({
         "model": model,
         "max_tokens": parameters.and_then(|p| integer(p.max_tokens.into())),
-        "temperature": parameters.and_then(temperature),
+        "temperature": parameters.map(|sent| shortest(sent.temperature)),
         // The schema's integer has 32 bits; the whole seed stands under `postern`.
         "seed": parameters.and_then(|p| integer(p.seed)),
     })

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Told, microseconds};
 use crate::entry::{
     Admitted, BudgetUse, Completed, Cut, Entry, ModelRef, Parameters, RedactionCount, Timings,
+    shortest,
 };
 use crate::outcome_kind::codes_of_end;
 use crate::refused_more::RefusedMore;
@@ -37,16 +38,10 @@ pub(super) fn request(admitted: &Admitted) -> Value {
 fn parameters(parameters: &Parameters) -> Value {
     json!({
         "max_tokens": parameters.max_tokens,
-        "temperature": temperature(parameters),
+        "temperature": shortest(parameters.temperature),
         "seed": parameters.seed.to_string(),
         "stream": parameters.stream,
     })
-}
-
-/// The temperature as records have it: 0.7, not the nearest binary fraction.
-pub(super) fn temperature(parameters: &Parameters) -> Option<Value> {
-    let shown = serde_json::to_value(parameters).ok()?;
-    shown.get("temperature").cloned()
 }
 
 /// What else a record says.
@@ -90,6 +85,7 @@ fn of_admitted(admitted: &Admitted) -> Value {
         "rules_sha256": filled(&admitted.rules_sha256),
         "rules": admitted.rules,
         "redactions": redactions(&admitted.redactions),
+        "injection_score": admitted.injection_score,
         "budgets": admitted.budgets.iter().map(budget).collect::<Vec<_>>(),
     })
 }
@@ -113,6 +109,8 @@ fn of_completed(told: &Told<'_>, completed: &Completed) -> Value {
         "outcome_codes": codes_of_end(&completed.outcome),
         "output_sha256": completed.output_sha256,
         "redactions": redactions(&completed.output_redactions),
+        "schema_valid": completed.schema_valid,
+        "mean_probability": completed.mean_probability.map(shortest),
         "timings": timings(&completed.timings),
     })
 }

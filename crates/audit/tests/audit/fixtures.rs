@@ -47,6 +47,7 @@ pub(crate) fn admitted(request_id: &str, wishes: &str) -> Entry {
             rule: "payment-card".to_owned(),
             count: 1,
         }],
+        injection_score: None,
         parameters: Parameters {
             max_tokens: 96,
             temperature: 0.7,
@@ -76,6 +77,8 @@ pub(crate) fn ended(request_id: &str, admitted_index: u64, output: Option<String
             completion_tokens: 34,
         },
         output_redactions: Vec::new(),
+        schema_valid: None,
+        mean_probability: None,
         timings: Timings {
             queued_us: 1,
             first_token_us: Some(2),

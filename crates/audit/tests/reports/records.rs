@@ -60,6 +60,7 @@ pub(crate) fn admitted(request_id: &str, identity: &str, template: &str) -> Admi
         rules: vec!["kiosk-coffee".to_owned()],
         variables: BTreeMap::from([("wishes".to_owned(), "a Quiet place\nwith cake".to_owned())]),
         redactions: vec![redaction("wishes", "payment-card", 2)],
+        injection_score: Some(35),
         parameters: Parameters {
             max_tokens: 96,
             temperature: 0.7,
@@ -96,6 +97,8 @@ pub(crate) fn completed(request_id: &str, admitted_index: u64, outcome: Outcome)
             completion_tokens: 60,
         },
         output_redactions: vec![redaction("output", "email", 1)],
+        schema_valid: Some(true),
+        mean_probability: Some(0.8125),
         timings: Timings {
             queued_us: 1_500,
             first_token_us: Some(90_000),

@@ -75,6 +75,7 @@ pub(crate) fn admitted(request_id: &str) -> Entry {
         rules: vec!["kiosk-coffee".to_owned()],
         variables: BTreeMap::from([("wishes".to_owned(), WISH.to_owned())]),
         redactions: Vec::new(),
+        injection_score: Some(0),
         parameters: Parameters {
             max_tokens: 96,
             temperature: 0.0,
@@ -107,6 +108,8 @@ pub(crate) fn answered(
             completion_tokens: 34,
         },
         output_redactions: Vec::new(),
+        schema_valid: None,
+        mean_probability: None,
         timings: Timings {
             queued_us: 1,
             first_token_us: Some(2),

@@ -326,6 +326,11 @@ async fn an_output_that_breaks_its_schema_is_held_or_fails() {
     let (house_that_holds, _) = house("review: {schema_failure: true}\n");
     let held = held(&house_that_holds, "ci-runner", "form.v1").await;
     assert_eq!(held.reasons[0].code, "schema-failure");
+    let end = house_that_holds.completed().pop().unwrap();
+    assert_eq!(
+        (end.schema_valid, end.mean_probability),
+        (Some(false), None)
+    );
     let (house_that_fails, _) = house("");
     match ask(&house_that_fails, "ci-runner", "form.v1").await {
         (_, CallEvent::Failed(refusal)) => assert_eq!(refusal.kind.code(), "output-invalid"),
@@ -338,6 +343,10 @@ async fn an_unsure_output_is_held_and_a_sure_one_goes_out_at_its_end() {
     let (unsure, _) = house("review: {probability_min: 1}\n");
     let held = held(&unsure, "ci-runner", "short.v1").await;
     assert_eq!(held.reasons[0].code, "low-probability");
+    let end = unsure.completed().pop().unwrap();
+    let probability = end.mean_probability.unwrap();
+    assert!((0.0..1.0).contains(&probability), "{probability}");
+    assert_eq!(end.schema_valid, None, "the template has none");
     let (sure, _) = house("review: {probability_min: 0.000001}\n");
     let (tokens, last) = ask(&sure, "ci-runner", "short.v1").await;
     let CallEvent::Done(answer) = last else {
