@@ -1,34 +1,30 @@
 //! The open log: many threads append, one at a time writes for all that wait.
 //!
 //! Invariant: [`AuditLog::append`] returns a receipt only after its record is durable, and records
-//! are chained in the order in which they were queued. The first thread that finds the writer idle
-//! takes it and writes everything that is queued, with one sync (group commit); the others sleep
-//! until their answer is there. Absent: a thread of its own; timers. So a checkpoint that falls due
-//! while nothing is appended is written when somebody asks for it, or at the end.
+//! are chained in the order in which they came. Absent: a thread of its own; timers. So a
+//! checkpoint that falls due while nothing is appended is written when somebody asks for it, or at
+//! the end.
 
+mod appending;
 mod keeping;
 mod proving;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::calls::CallStep;
-use crate::clear::Subject;
+use crate::composer::{Composer, Ending};
 use crate::config::{AuditConfig, Retention};
 use crate::disk::DiskBound;
-use crate::encoding::encode_entry;
-use crate::entry::{Completed, Entry};
+use crate::entry::Entry;
 use crate::error::{AuditError, EntryProblem};
 use crate::lock::DirectoryLock;
 use crate::recovery::{recover, signing_key};
-use crate::scribe::{Clock, Draft, ENVELOPE_BYTES, Scribe};
-use crate::writer::{Answer, Pending, SharedLeaves, Writer};
+use crate::scribe::{Clock, Scribe};
+use crate::writer::{SharedLeaves, Writer};
 
 /// Most appends that may wait for the disk at once.
 pub const APPENDS_WAITING_MAX: usize = 1024;
@@ -43,8 +39,9 @@ pub struct AuditLog {
     disk: DiskBound,
     /// Locked while content is destroyed: by one thread at a time.
     retention: Mutex<Retention>,
-    state: Mutex<State>,
-    answered: Condvar,
+    /// Locked while a group is written; where both are locked, this comes first.
+    writer: Mutex<Writer>,
+    composer: Mutex<Composer>,
     _lock: DirectoryLock,
 }
 
@@ -79,15 +76,6 @@ pub struct Recovery {
     pub after_checkpoint: u64,
 }
 
-struct State {
-    /// The writer, unless a thread has taken it to write for all.
-    writer: Option<Writer>,
-    queue: Vec<Pending>,
-    answers: BTreeMap<u64, Result<Receipt, AuditError>>,
-    next_ticket: u64,
-    stopped: Option<AuditError>,
-}
-
 impl AuditLog {
     /// Opens the log in `dir`, or begins one there, with the system's clock. The whole log is
     /// verified first, so this takes as long as reading it.
@@ -118,7 +106,7 @@ impl AuditLog {
         let clock: Clock = Box::new(clock);
         let scribe = Scribe::new(config, signing_key(dir, config)?, clock)?;
         let signer = scribe.signer();
-        let (writer, recovery) = recover(dir, lock.identity(), config, scribe)?;
+        let (composer, writer, recovery) = recover(dir, lock.identity(), config, scribe)?;
         let log = Self {
             dir: dir.to_owned(),
             record_bytes_max: config.record_bytes_max,
@@ -126,14 +114,8 @@ impl AuditLog {
             leaves: writer.leaves(),
             disk: DiskBound::of(config),
             retention: Mutex::new(config.retention.clone()),
-            state: Mutex::new(State {
-                writer: Some(writer),
-                queue: Vec::new(),
-                answers: BTreeMap::new(),
-                next_ticket: 0,
-                stopped: None,
-            }),
-            answered: Condvar::new(),
+            writer: Mutex::new(writer),
+            composer: Mutex::new(composer),
             _lock: lock,
         };
         Ok((log, recovery))
@@ -166,40 +148,13 @@ impl AuditLog {
         self.append_any(entry)
     }
 
-    fn append_any(&self, entry: &Entry) -> Result<Receipt, AuditError> {
-        entry.check()?;
-        let json = self.encode(entry)?;
-        let mut state = self.state();
-        let draft = Draft {
-            entry_type: entry.entry_type(),
-            subject: Subject::of(entry),
-            json,
-        };
-        let ticket = state.enqueue(CallStep::of(entry), draft)?;
-        loop {
-            if let Some(answer) = state.answers.remove(&ticket) {
-                return answer;
-            }
-            if let Some(stopped) = &state.stopped {
-                return Err(stopped.clone());
-            }
-            state = match state.writer.take() {
-                Some(writer) => self.lead(writer, state),
-                None => self
-                    .answered
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-    }
-
     /// Makes sure that a checkpoint covers all records, and gives the newest one as a signed note.
     /// Blocks as [`AuditLog::append`] does.
     ///
     /// # Errors
     /// [`AuditError::Write`], [`AuditError::Displaced`] and [`AuditError::Stopped`], as for an append.
     pub fn checkpoint(&self) -> Result<String, AuditError> {
-        self.with_writer(Writer::checkpoint)?
+        Ok(self.flush(Ending::Checkpoint)?.as_ref().to_owned())
     }
 
     /// The same, if there are records that wait longer for a checkpoint than the configuration
@@ -208,12 +163,10 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::checkpoint`].
     pub fn checkpoint_if_due(&self) -> Result<String, AuditError> {
-        self.with_writer(|writer| {
-            if writer.is_checkpoint_due() {
-                return writer.checkpoint();
-            }
-            Ok(writer.newest_checkpoint().to_owned())
-        })?
+        if self.composer().is_checkpoint_due() {
+            return self.checkpoint();
+        }
+        Ok(self.writer()?.note.as_ref().to_owned())
     }
 
     /// The key that checks this log's signatures, as `name+hash+key`: what an auditor is given.
@@ -225,7 +178,7 @@ impl AuditLog {
     /// Whether the log has stopped after a failure and must be opened again.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.state().stopped.is_some()
+        self.writer.is_poisoned() || self.composer().check_running().is_err()
     }
 
     /// The directory of the log.
@@ -233,93 +186,15 @@ impl AuditLog {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
-
-    /// Writes everything that is queued, without holding the state meanwhile.
-    fn lead<'a>(
-        &'a self,
-        writer: Writer,
-        mut state: MutexGuard<'a, State>,
-    ) -> MutexGuard<'a, State> {
-        let batch = std::mem::take(&mut state.queue);
-        drop(state);
-        let mut lead = Lead {
-            log: self,
-            writer: Some(writer),
-            answers: None,
-        };
-        lead.answers = lead.writer.as_mut().map(|writer| writer.commit(&batch));
-        drop(lead);
-        self.state()
-    }
-
-    /// Does something with the writer, once no other thread has it.
-    fn with_writer<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> Result<T, AuditError> {
-        let mut state = self.state();
-        loop {
-            if let Some(stopped) = &state.stopped {
-                return Err(stopped.clone());
-            }
-            if let Some(writer) = state.writer.take() {
-                drop(state);
-                let mut lead = Lead {
-                    log: self,
-                    writer: Some(writer),
-                    answers: None,
-                };
-                let done = lead.writer.as_mut().map(act);
-                lead.answers = Some(Vec::new());
-                drop(lead);
-                return Ok(done.expect("the writer was there"));
-            }
-            state = self
-                .answered
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// The entry as it is stored.
-    fn encode(&self, entry: &Entry) -> Result<String, AuditError> {
-        let json = encode_entry(entry);
-        match (self.check_record_bytes(&json), entry) {
-            (Err(too_large), Entry::Completed(completed)) if completed.output.is_some() => {
-                ::log::warn!("the text of an output is left out of the audit log: {too_large}");
-                self.encode(&Entry::Completed(Completed {
-                    output: None,
-                    ..completed.clone()
-                }))
-            }
-            (checked, _) => checked.map(|()| json),
-        }
-    }
-
-    fn check_record_bytes(&self, entry: &str) -> Result<(), AuditError> {
-        let found = (entry.len() + ENVELOPE_BYTES) as u64;
-        let max = u64::from(self.record_bytes_max);
-        if found > max {
-            return Err(AuditError::RecordTooLarge { found, max });
-        }
-        Ok(())
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Each critical section leaves the state whole, so a poisoned lock is still good.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for AuditLog {
     /// Ends a log that is closed in order with a checkpoint over all of it.
     fn drop(&mut self) {
-        let state = self.state.get_mut();
-        let state = state.unwrap_or_else(PoisonError::into_inner);
-        let Some(writer) = &mut state.writer else {
-            return;
-        };
-        if writer.stopped().is_some() {
+        if self.is_stopped() {
             return;
         }
-        if let Err(error) = writer.checkpoint() {
+        if let Err(error) = self.checkpoint() {
             ::log::warn!("the audit log ends without a checkpoint: {error}");
         }
     }
@@ -334,66 +209,16 @@ impl fmt::Debug for AuditLog {
     }
 }
 
-impl State {
-    fn enqueue(&mut self, step: CallStep, draft: Draft) -> Result<u64, AuditError> {
-        if let Some(stopped) = &self.stopped {
-            return Err(stopped.clone());
-        }
-        if self.queue.len() >= APPENDS_WAITING_MAX {
-            return Err(AuditError::Busy {
-                max: APPENDS_WAITING_MAX,
-            });
-        }
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.queue.push(Pending {
-            ticket,
-            step,
-            draft,
-        });
-        Ok(ticket)
-    }
-}
-
-/// A thread's turn as the one that writes. Gives the writer back however the turn ends; a turn
-/// that panicked stops the log, since nobody knows how far it came.
-struct Lead<'a> {
-    log: &'a AuditLog,
-    writer: Option<Writer>,
-    answers: Option<Vec<Answer>>,
-}
-
-impl Drop for Lead<'_> {
-    fn drop(&mut self) {
-        let mut state = self.log.state();
-        let writer = self.writer.take();
-        match self.answers.take() {
-            Some(answers) => {
-                state.answers.extend(answers);
-                state.stopped = writer.as_ref().and_then(|writer| writer.stopped().cloned());
-            }
-            None => {
-                let path = writer.as_ref().map_or(&*self.log.dir, Writer::path);
-                state.stopped = Some(AuditError::Stopped {
-                    action: "finish a write to",
-                    path: path.to_owned(),
-                    source: Arc::new(io::Error::other("the writing thread panicked")),
-                });
-            }
-        }
-        state.writer = writer;
-        drop(state);
-        self.log.answered.notify_all();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
+    use std::thread;
 
     use super::*;
     use crate::entry::Refused;
     use crate::verify::verify;
+
+    const THREADS: usize = 8;
 
     fn refused(request_id: &str) -> Entry {
         Entry::Refused(Refused {
@@ -420,17 +245,19 @@ mod tests {
         let (log, _) = AuditLog::open(&dir, &config).unwrap();
         log.append(&refused("before")).unwrap();
         let failing = OpenOptions::new().write(true).open(device).unwrap();
-        let mut state = log.state();
-        state.writer.as_mut().unwrap().replace_file(failing);
-        drop(state);
+        log.writer().unwrap().replace_file(failing);
 
-        for _ in 0..3 {
-            match log.append(&refused("lost")) {
-                Err(AuditError::Stopped { action, .. }) => assert_eq!(action, expected_action),
-                other => panic!("{other:?}"),
+        let append = || match log.append(&refused("lost")) {
+            Err(AuditError::Stopped { action, .. }) => assert_eq!(action, expected_action),
+            other => panic!("{other:?}"),
+        };
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(append);
             }
-            assert!(log.is_stopped());
-        }
+        });
+        append();
+        assert!(log.is_stopped());
         drop(log);
         let (log, recovery) = AuditLog::open(&dir, &config).unwrap();
         assert_eq!(recovery.records, 2);

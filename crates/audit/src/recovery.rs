@@ -16,12 +16,15 @@ use rustix::fs::{Advice, fadvise};
 use crate::calls::CallStep;
 use crate::checkpoint::SigningKey;
 use crate::clear::Subject;
+use crate::clock::monotonic_us;
+use crate::composer::{Composer, Opening};
 use crate::config::AuditConfig;
 use crate::content::{Content, Contents};
 use crate::encoding::encode_entry;
 use crate::entry::{Cut, Entry};
 use crate::error::AuditError;
 use crate::expiry;
+use crate::group::End;
 use crate::history::History;
 use crate::leaves::LeafCache;
 use crate::log::Recovery;
@@ -34,7 +37,7 @@ use crate::segment::{
     stage, sync_directory, truncate,
 };
 use crate::walk::{Step, Walk, take_record};
-use crate::writer::{Beginning, SegmentFile, Writer};
+use crate::writer::{SegmentFile, Writer};
 
 /// The log as it was found.
 struct Survey {
@@ -67,7 +70,7 @@ pub(crate) fn recover(
     directory: Identity,
     config: &AuditConfig,
     scribe: Scribe,
-) -> Result<(Writer, Recovery), AuditError> {
+) -> Result<(Composer, Writer, Recovery), AuditError> {
     settle(dir)?;
     expiry::finish(dir)?;
     let mut survey = survey(dir)?;
@@ -79,8 +82,8 @@ pub(crate) fn recover(
     finish_staged(dir, &mut survey, &mut recovery)?;
     finish_expiries(dir, &mut survey)?;
     recovery.records = survey.joint.tip.index();
-    let writer = begin((dir, directory), config, scribe, survey, &mut recovery)?;
-    Ok((writer, recovery))
+    let (composer, writer) = begin((dir, directory), config, scribe, survey, &mut recovery)?;
+    Ok((composer, writer, recovery))
 }
 
 /// Makes durable what an earlier process wrote and did not sync, and has it read from the disk
@@ -271,7 +274,7 @@ fn begin(
     scribe: Scribe,
     survey: Survey,
     recovery: &mut Recovery,
-) -> Result<Writer, AuditError> {
+) -> Result<(Composer, Writer), AuditError> {
     let Survey {
         joint: Joint { segment, mut tip },
         mut history,
@@ -303,27 +306,36 @@ fn begin(
     recovery.torn_bytes += torn.as_ref().map_or(0, |cut| cut.bytes);
     cut_tail(dir, torn)?;
     publish(dir, segment).map_err(failed)?;
+    let end = End {
+        tip,
+        segment_bytes: bytes.len() as u64,
+        records_after_checkpoint: 0,
+        checkpoint_us: monotonic_us(),
+    };
+    let opening = Opening {
+        scribe,
+        sealer,
+        header_bytes,
+        calls: history.calls,
+        end: end.clone(),
+    };
     let segment = SegmentFile {
         number: segment,
         file,
         identity,
         path,
-        bytes: bytes.len() as u64,
-        header_bytes,
-        sealer,
     };
-    let beginning = Beginning {
+    let writer = Writer {
         dir: dir.to_owned(),
         directory,
         segment,
-        tip,
-        calls: history.calls,
-        scribe,
-        note,
+        end,
+        note: note.into(),
         leaves: Arc::new(Mutex::new(leaves)),
         inventory,
     };
-    Ok(Writer::new(config, beginning))
+    writer.save_checkpoint();
+    Ok((Composer::new(config, opening), writer))
 }
 
 fn opening_entries(history: &History, cut: Option<Cut>) -> Vec<Entry> {

@@ -87,7 +87,7 @@ pub struct Exporter<W> {
     device: String,
     in_flight: CallsInFlight,
     out: W,
-    line: String,
+    line: Vec<u8>,
 }
 
 impl<W: Write> Exporter<W> {
@@ -99,7 +99,7 @@ impl<W: Write> Exporter<W> {
             device: device.to_owned(),
             in_flight: CallsInFlight::default(),
             out,
-            line: String::new(),
+            line: Vec::new(),
         }
     }
 
@@ -131,8 +131,8 @@ impl<W: Write> Exporter<W> {
         };
         self.line.clear();
         write_canonical(&mut self.line, &value);
-        self.line.push('\n');
-        self.out.write_all(self.line.as_bytes())
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
     }
 
     /// The writer, for whoever delivers what it has got so far.

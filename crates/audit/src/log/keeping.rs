@@ -25,7 +25,8 @@ impl AuditLog {
     /// cannot be written anew. What was recorded by then is destroyed when the log is next opened.
     pub fn expire(&self) -> Result<Vec<Expired>, AuditError> {
         let retention = self.retention();
-        let due = self.with_writer(|writer| writer.due(&retention))?;
+        let now = self.composer().now();
+        let due = self.writer()?.due(&retention, now);
         for expired in &due {
             self.destroy(expired)?;
         }
@@ -46,7 +47,7 @@ impl AuditLog {
             };
             let oldest = match self.disk.when_full() {
                 DiskFull::Refuse => None,
-                DiskFull::Expire => self.with_writer(|writer| writer.oldest(&retention))?,
+                DiskFull::Expire => self.writer()?.oldest(&retention),
             };
             let Some(expired) = oldest else {
                 return Err(nearly_full);
@@ -60,7 +61,8 @@ impl AuditLog {
         self.append_any(&Entry::Expired(expired.clone()))?;
         let key = (expired.segment, expired.class);
         expiry::destroy(&self.dir, key)?;
-        self.with_writer(|writer| writer.forget(key))
+        self.writer()?.forget(key);
+        Ok(())
     }
 
     fn retention(&self) -> MutexGuard<'_, Retention> {

@@ -5,8 +5,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
-use postern_audit::{AuditError, AuditLog, verify, verify_with};
+use postern_audit::{
+    AuditConfig, AuditError, AuditLog, Entry, Receipt, Stored, read, verify, verify_with,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
 
@@ -147,4 +151,70 @@ fn child_seal() {
         .collect();
     assert_eq!(counters, [1, 2, 3 + FAILURES]);
     verify(&dir).unwrap();
+}
+
+#[test]
+fn what_was_made_behind_a_failed_write_leaves_no_trace() {
+    check_in_child("disk_full::child_many");
+}
+
+/// Records are made while those before them are written, and go with them if that fails.
+#[test]
+#[ignore = "runs as a child process"]
+fn child_many() {
+    const THREADS: usize = 8;
+    const CALLS: usize = 40;
+    let Some(dir) = child_dir() else { return };
+    let config = AuditConfig {
+        segment_bytes_max: 32 * 1024,
+        ..plain()
+    };
+    let (log, _) = AuditLog::open(&dir, &config).unwrap();
+    let append = |entry: &Entry, failures: &mut usize| loop {
+        match log.append(entry) {
+            Ok(receipt) => return receipt,
+            Err(AuditError::Write { .. }) => *failures += 1,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let call_all = |worker: usize| {
+        let mut failures = 0;
+        let receipts: Vec<Receipt> = (0..CALLS)
+            .flat_map(|call| {
+                let id = format!("{worker}-{call}");
+                let begun = append(&admitted(&id, "anything"), &mut failures);
+                let ended = append(&completed(&id, begun.index), &mut failures);
+                [begun, ended]
+            })
+            .collect();
+        (receipts, failures)
+    };
+    let (receipts, failures) = thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS)
+            .map(|worker| {
+                scope.spawn({
+                    let call_all = &call_all;
+                    move || call_all(worker)
+                })
+            })
+            .collect();
+        while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            limit_file_bytes(Some(last_bytes(&dir) + 2000));
+            thread::sleep(Duration::from_millis(2));
+            limit_file_bytes(None);
+            thread::sleep(Duration::from_millis(1));
+        }
+        let done = workers.into_iter().map(|worker| worker.join().unwrap());
+        let (receipts, failures): (Vec<_>, Vec<_>) = done.unzip();
+        (receipts.concat(), failures.iter().sum::<usize>())
+    });
+    drop(log);
+
+    assert!(failures > THREADS, "the disk was full for whole groups");
+    let records: Vec<Stored> = read(&dir).unwrap().map(Result::unwrap).collect();
+    assert_eq!(records.len(), 1 + 2 * THREADS * CALLS);
+    for receipt in &receipts {
+        assert_eq!(records[receipt.index as usize].head, receipt.head);
+    }
+    assert!(verify(&dir).unwrap().open_calls.is_empty());
 }
