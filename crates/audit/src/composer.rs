@@ -2,9 +2,9 @@
 //! being written, the next is sealed, hashed and chained.
 //!
 //! Invariant: `end` and `calls` describe the log as it will be once everything made here is
-//! durable. Where a group does not reach the disk, all that was made after it is taken back too,
-//! since it is chained to it. A group that is closed ends with a signature. After a failure that
-//! nothing goes on from, nothing is made any more. Absent: files.
+//! durable. Where a group does not reach the disk, all that was made after it is taken back too and
+//! has to be made again, since it is chained to it. A group that is closed ends with a signature.
+//! After a failure that nothing goes on from, nothing is made any more. Absent: files.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::chain::hex;
 use crate::clock::monotonic_us;
 use crate::config::AuditConfig;
 use crate::error::AuditError;
-use crate::group::{End, Group, Ticket};
-use crate::log::{APPENDS_WAITING_MAX, Receipt};
+use crate::group::{End, Flight, Group, Landing, Ticket};
+use crate::log::Receipt;
 use crate::scribe::{Draft, Scribe, Sealer, frame_bytes_max};
 use crate::signature::SIGNATURE_FRAME_BYTES;
 
@@ -93,11 +93,6 @@ impl Composer {
     /// Makes the record of an entry in the open group, unless there is no room: `None`.
     pub(crate) fn add(&mut self, pending: &Pending) -> Result<Option<Ticket>, AuditError> {
         self.check_running()?;
-        if self.group.records.len() >= APPENDS_WAITING_MAX {
-            return Err(AuditError::Busy {
-                max: APPENDS_WAITING_MAX,
-            });
-        }
         if !self.has_room(&pending.draft) {
             return Ok(None);
         }
@@ -119,13 +114,14 @@ impl Composer {
     }
 
     /// Ends the open group, so that it can be written; `None` if there is nothing to write.
-    pub(crate) fn close(&mut self, ending: Ending) -> Option<(Group, End)> {
+    pub(crate) fn close(&mut self, ending: Ending) -> Result<Option<(Group, End)>, AuditError> {
+        self.check_running()?;
         let is_due = match ending {
             Ending::AsDue => !self.group.records.is_empty() && self.is_checkpoint_due(),
             Ending::Checkpoint => self.end.records_after_checkpoint > 0,
         };
         if self.group.records.is_empty() && !is_due {
-            return None;
+            return Ok(None);
         }
         let mut group = std::mem::take(&mut self.group);
         let before = group.frames.len();
@@ -137,33 +133,34 @@ impl Composer {
         }
         self.scribe.sign(&mut self.end.tip, &mut group.frames);
         self.end.segment_bytes += (group.frames.len() - before) as u64;
-        Some((group, self.end.clone()))
+        Ok(Some((group, self.end.clone())))
     }
 
     /// Takes back a group that did not reach the disk, with all that came after it, and goes on
     /// from where the log ends in truth.
     pub(crate) fn take_back(&mut self, group: Group, durable: &End, error: &AuditError) {
+        self.fail(error);
         let open = std::mem::take(&mut self.group);
-        for failed in [open, group] {
-            for undo in failed.undo.into_iter().rev() {
-                self.calls.undo(undo);
-            }
-            failed.flight.land(Err(error.clone()));
-        }
+        open.flight.land(Landing::Again);
+        let undo = group.undo.into_iter().chain(open.undo);
+        undo.rev().for_each(|undo| self.calls.undo(undo));
         self.end = durable.clone();
-        self.fail(error.clone());
     }
 
     /// Takes note of a failure, and makes nothing any more if it is one that nothing goes on from.
-    pub(crate) fn fail(&mut self, error: AuditError) -> AuditError {
+    pub(crate) fn fail(&mut self, error: &AuditError) {
         if matches!(
             error,
             AuditError::Stopped { .. } | AuditError::Displaced { .. }
         ) {
-            self.group.flight.land(Err(error.clone()));
+            self.group.flight.land(Landing::Lost(error.clone()));
             self.stopped.get_or_insert_with(|| error.clone());
         }
-        error
+    }
+
+    /// What the open group's threads wait for.
+    pub(crate) fn flight(&self) -> Arc<Flight> {
+        Arc::clone(&self.group.flight)
     }
 
     /// A header of segment `number` with its signature, the log's end after it, and what its

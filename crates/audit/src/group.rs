@@ -36,14 +36,25 @@ pub(crate) struct Group {
     pub(crate) flight: Arc<Flight>,
 }
 
-/// What became of a group, once that is known: the newest checkpoint's note when it was durable.
+/// What became of a group, once that is known.
 #[derive(Debug, Default)]
-pub(crate) struct Flight(OnceLock<Result<Arc<str>, AuditError>>);
+pub(crate) struct Flight(OnceLock<Landing>);
+
+/// What became of a group.
+#[derive(Clone, Debug)]
+pub(crate) enum Landing {
+    /// It is durable, and this is the note of the newest checkpoint.
+    Durable(Arc<str>),
+    /// It will never be.
+    Lost(AuditError),
+    /// It was not written, because the group that it was chained to was lost.
+    Again,
+}
 
 impl Flight {
-    /// Tells all that wait. Only the first outcome counts.
-    pub(crate) fn land(&self, outcome: Result<Arc<str>, AuditError>) {
-        let _ = self.0.set(outcome);
+    /// Tells all that wait. Only the first landing counts.
+    pub(crate) fn land(&self, landing: Landing) {
+        let _ = self.0.set(landing);
     }
 }
 
@@ -58,12 +69,15 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Waits until the record is durable, or will never be.
-    pub(crate) fn wait(self) -> Result<Receipt, AuditError> {
-        let note = self.flight.0.wait().clone()?;
-        Ok(Receipt {
-            checkpoint: note.as_ref().to_owned(),
-            ..self.receipt
-        })
+    /// Waits until the record is durable, or will never be; `None` if it has to be made again.
+    pub(crate) fn wait(self) -> Result<Option<Receipt>, AuditError> {
+        match self.flight.0.wait() {
+            Landing::Durable(note) => Ok(Some(Receipt {
+                checkpoint: note.as_ref().to_owned(),
+                ..self.receipt
+            })),
+            Landing::Lost(error) => Err(error.clone()),
+            Landing::Again => Ok(None),
+        }
     }
 }

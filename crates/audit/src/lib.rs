@@ -22,7 +22,8 @@
 //! | `verify`, `proof`, `leaves` | verifying a log, proofs from it, and the leaf hashes for them |
 //! | `document` | proofs as JSON |
 //! | `scribe` | making headers, records and checkpoints |
-//! | `writer` | group, write, sync, cut back, rotate |
+//! | `composer`, `group` | records in their order, and those that share a write |
+//! | `writer` | write, sync, cut back, rotate |
 //! | `disk` | whether there is room for more calls |
 //! | `retention`, `expiry` | which content has to go, and how it is destroyed |
 //! | `presence` | whether the open files still are the log |

@@ -1,9 +1,8 @@
 //! The open log: many threads append, one at a time writes for all that wait.
 //!
-//! Invariant: [`AuditLog::append`] returns a receipt only after its record is durable, and records
-//! are chained in the order in which they came. Absent: a thread of its own; timers. So a
-//! checkpoint that falls due while nothing is appended is written when somebody asks for it, or at
-//! the end.
+//! Invariant: [`AuditLog::append`] returns a receipt only after its record is durable. Absent: a
+//! thread of its own; timers. So a checkpoint that falls due while nothing is appended is written
+//! when somebody asks for it, or at the end.
 
 mod appending;
 mod keeping;
@@ -11,7 +10,8 @@ mod proving;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, TryLockError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,7 @@ pub struct AuditLog {
     /// Locked while a group is written; where both are locked, this comes first.
     writer: Mutex<Writer>,
     composer: Mutex<Composer>,
+    waiting: AtomicUsize,
     _lock: DirectoryLock,
 }
 
@@ -116,6 +117,7 @@ impl AuditLog {
             retention: Mutex::new(config.retention.clone()),
             writer: Mutex::new(writer),
             composer: Mutex::new(composer),
+            waiting: AtomicUsize::new(0),
             _lock: lock,
         };
         Ok((log, recovery))
@@ -175,10 +177,17 @@ impl AuditLog {
         &self.signer
     }
 
-    /// Whether the log has stopped after a failure and must be opened again.
+    /// Whether the log has stopped after a failure and must be opened again. Never waits for the
+    /// disk.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.writer.is_poisoned() || self.composer().check_running().is_err()
+        let has_composer_stopped = match self.composer.try_lock() {
+            Ok(composer) => composer.check_running().is_err(),
+            // It is at work.
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Poisoned(_)) => true,
+        };
+        has_composer_stopped || self.writer.is_poisoned()
     }
 
     /// The directory of the log.
@@ -212,11 +221,12 @@ impl fmt::Debug for AuditLog {
 #[cfg(test)]
 mod tests {
     use std::fs::OpenOptions;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
 
     use super::*;
     use crate::entry::Refused;
-    use crate::verify::verify;
+    use crate::verify::{Witness, verify, verify_against};
 
     const THREADS: usize = 8;
 
@@ -234,14 +244,18 @@ mod tests {
         })
     }
 
+    fn plain() -> AuditConfig {
+        AuditConfig {
+            plaintext: true,
+            ..AuditConfig::default()
+        }
+    }
+
     /// Has the log write to a device that fails in its own way, until the log is opened again.
     fn check_stops(device: &str, expected_action: &str) {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("audit");
-        let config = AuditConfig {
-            plaintext: true,
-            ..AuditConfig::default()
-        };
+        let config = plain();
         let (log, _) = AuditLog::open(&dir, &config).unwrap();
         log.append(&refused("before")).unwrap();
         let failing = OpenOptions::new().write(true).open(device).unwrap();
@@ -275,5 +289,73 @@ mod tests {
     fn a_failed_cut_stops_the_log() {
         // Fails every write for want of room, and cannot be cut back.
         check_stops("/dev/full", "cut back");
+    }
+
+    #[test]
+    fn appends_that_wait_for_the_disk_are_bounded() {
+        const STACK_BYTES: usize = 256 * 1024;
+        let root = tempfile::tempdir().unwrap();
+        let (log, _) = AuditLog::open(&root.path().join("audit"), &plain()).unwrap();
+        let disk = log.writer().unwrap();
+        thread::scope(|scope| {
+            for _ in 0..APPENDS_WAITING_MAX {
+                let waiting = thread::Builder::new().stack_size(STACK_BYTES);
+                let append = || drop(log.append(&refused("waits")).unwrap());
+                waiting.spawn_scoped(scope, append).unwrap();
+            }
+            while log.waiting.load(Ordering::Relaxed) < APPENDS_WAITING_MAX {
+                thread::yield_now();
+            }
+            match log.append(&refused("one-too-many")) {
+                Err(AuditError::Busy { max }) => assert_eq!(max, APPENDS_WAITING_MAX),
+                other => panic!("{other:?}"),
+            }
+            assert!(!log.is_stopped(), "and that is told at once");
+            drop(disk);
+        });
+        let last = log.append(&refused("after")).unwrap();
+        assert_eq!(last.index, 1 + APPENDS_WAITING_MAX as u64);
+    }
+
+    /// A thread can panic where records are made, where checkpoints are, and where files are written.
+    #[test]
+    fn a_thread_that_panics_stops_the_log_and_leaves_nobody_waiting() {
+        const READINGS: u64 = 40;
+        let config = AuditConfig {
+            checkpoint_records: 1,
+            ..plain()
+        };
+        for panics_at in 3..READINGS {
+            let root = tempfile::tempdir().unwrap();
+            let dir = root.path().join("audit");
+            let readings = AtomicU64::new(0);
+            let clock = move || {
+                assert!(readings.fetch_add(1, Ordering::Relaxed) != panics_at);
+                Timestamp::now()
+            };
+            let (log, _) = AuditLog::open_with_clock(&dir, &config, clock).unwrap();
+            let append = || match log.append(&refused("any")) {
+                Ok(receipt) => Some(receipt),
+                Err(AuditError::Stopped { .. }) => None,
+                Err(error) => panic!("{error}"),
+            };
+            let promised: Vec<Receipt> = thread::scope(|scope| {
+                let threads = (0..READINGS).map(|_| scope.spawn(append));
+                let threads: Vec<_> = threads.collect();
+                let ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+                let (done, panicked): (Vec<_>, Vec<_>) = ended.partition(Result::is_ok);
+                assert_eq!(panicked.len(), 1);
+                done.into_iter().filter_map(Result::unwrap).collect()
+            });
+            assert!(log.is_stopped());
+            assert_eq!(append(), None);
+            drop(log);
+            let witness = Witness {
+                receipts: promised,
+                ..Witness::default()
+            };
+            drop(AuditLog::open(&dir, &config).unwrap());
+            verify_against(&dir, &witness).unwrap();
+        }
     }
 }
