@@ -149,19 +149,23 @@ fn allocations_of_decoding(file: &'static [u8], sequences: usize, threads: usize
 }
 
 /// Waits until as many of the pool's threads sleep: on a busy machine they may begin, which allocates, only after some
-/// tokens.
+/// tokens. One look is not enough, since a thread that begins may wait for a moment, too, as under emulation.
 fn wait_for_sleepers(count: usize) {
+    const LOOKS: usize = 10;
     let start = Instant::now();
     let is_asleep = |task: &Path| {
         let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
         stat.contains("(compute-") && stat.contains(") S ")
     };
-    loop {
+    let mut looks = 0;
+    while looks < LOOKS {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let asleep = tasks.filter(|task| is_asleep(&task.as_ref().unwrap().path()));
-        if asleep.count() == count {
-            return;
-        }
+        looks = if asleep.count() == count {
+            looks + 1
+        } else {
+            0
+        };
         assert!(start.elapsed() < PATIENCE, "the pool's threads do not rest");
         std::thread::sleep(Duration::from_millis(1));
     }
