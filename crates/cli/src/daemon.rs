@@ -110,20 +110,18 @@ pub(crate) async fn bind(
     }
 }
 
-/// Has the last checkpoint kept elsewhere, once nothing more is recorded. A witness that does not answer
-/// holds the end up for no longer than [`LAST_CHECKPOINT_WAIT_MAX`].
-pub(crate) async fn keep_last_checkpoint(configuration: &Configuration, service: &Arc<Service>) {
-    // What is wrong with a witness's address or CA was an error of the start.
-    let mut witnesses = configuration.witness.witnesses().unwrap_or_default();
-    if witnesses.is_empty() {
-        return;
-    }
+/// Ends the audit log with a checkpoint over all of it, once nothing more is recorded, and has that kept elsewhere. A
+/// witness that does not answer holds the end up for no longer than [`LAST_CHECKPOINT_WAIT_MAX`].
+///
+/// The log would do the first when it is dropped, but a task of a server may still have the service when the process ends.
+pub(crate) async fn close_audit_log(configuration: &Configuration, service: &Arc<Service>) {
     let service = Arc::clone(service);
     let closing = tokio::task::spawn_blocking(move || service.last_checkpoint());
     let Ok(Some(checkpoint)) = closing.await else {
         return;
     };
-    for witness in &mut witnesses {
+    // What is wrong with a witness's address or CA was an error of the start.
+    for witness in &mut configuration.witness.witnesses().unwrap_or_default() {
         let kept = tokio::time::timeout(LAST_CHECKPOINT_WAIT_MAX, witness.keep(&checkpoint)).await;
         if kept.is_err() {
             log::warn!("a witness did not answer, and so has not the last checkpoint");

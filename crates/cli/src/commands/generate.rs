@@ -17,7 +17,7 @@ use crate::arguments::{CredentialArguments, GenerateArguments};
 use crate::client::{Answer, Call, Client, Credentials, Endpoint};
 use crate::commands::token;
 use crate::configuration::Configuration;
-use crate::daemon::{Termination, keep_last_checkpoint, start_service};
+use crate::daemon::{Termination, close_audit_log, start_service};
 use crate::error::CommandError;
 use crate::state_folder::StateFolder;
 use crate::terminal::{Screen, Tone, printable};
@@ -201,7 +201,7 @@ async fn run_locally(
     };
     // Also after an error: the call's last record is still to be written.
     service.shutdown(LOCAL_SHUTDOWN_WAIT_MAX).await;
-    keep_last_checkpoint(&configuration, &service).await;
+    close_audit_log(&configuration, &service).await;
     result
 }
 

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::arguments::ServeArguments;
 use crate::configuration::Configuration;
-use crate::daemon::{Termination, bind, keep_last_checkpoint, start_service};
+use crate::daemon::{Termination, bind, close_audit_log, start_service};
 use crate::file_rights::refuse_strangers;
 use crate::state_folder::development_hint;
 use crate::terminal::Screen;
@@ -56,7 +56,7 @@ pub(crate) async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     if let Some(reloading) = reloading {
         reloading.abort();
     }
-    keep_last_checkpoint(&configuration, &service).await;
+    close_audit_log(&configuration, &service).await;
     Ok(served?)
 }
 

@@ -136,7 +136,12 @@ fn the_daemon_answers_over_mutual_tls_until_sigterm() {
         !log.contains("decaf") && !log.contains("pst1."),
         "no content in the log: {log}"
     );
-    postern(home.path(), ["audit", "verify", "state/audit"]).exits(0);
+    let verify = ["audit", "verify", "--json", "state/audit"];
+    let verified = postern(home.path(), verify).exits(0).json();
+    assert_eq!(
+        verified["records_after_checkpoint"], 0,
+        "a checkpoint ends it: {verified}"
+    );
 }
 
 #[test]
