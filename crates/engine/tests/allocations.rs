@@ -102,7 +102,12 @@ fn a_token_allocates_nothing_in_the_backend_and_an_event_in_the_engine() {
         for (dtype, type_id) in STORAGE {
             let file = stored_as(&plain, dtype, type_id);
             for (sequences, threads) in [(1, 1), (1, 2), (4, 1), (4, 2)] {
-                let found = allocations_of_decoding(file, sequences, threads);
+                let count = || allocations_of_decoding(file, sequences, threads);
+                // The test harness allocates, too: when it says, once, that this has been running for a minute.
+                let found = match count() {
+                    0 => 0,
+                    found => found.min(count()),
+                };
                 if found > 0 {
                     broken.push(format!(
                         "{architecture} in {dtype:?}, {sequences} sequences, {threads} threads: {found}"
@@ -149,23 +154,19 @@ fn allocations_of_decoding(file: &'static [u8], sequences: usize, threads: usize
 }
 
 /// Waits until as many of the pool's threads sleep: on a busy machine they may begin, which allocates, only after some
-/// tokens. One look is not enough, since a thread that begins may wait for a moment, too, as under emulation.
+/// tokens.
 fn wait_for_sleepers(count: usize) {
-    const LOOKS: usize = 10;
     let start = Instant::now();
     let is_asleep = |task: &Path| {
         let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
         stat.contains("(compute-") && stat.contains(") S ")
     };
-    let mut looks = 0;
-    while looks < LOOKS {
+    loop {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let asleep = tasks.filter(|task| is_asleep(&task.as_ref().unwrap().path()));
-        looks = if asleep.count() == count {
-            looks + 1
-        } else {
-            0
-        };
+        if asleep.count() == count {
+            return;
+        }
         assert!(start.elapsed() < PATIENCE, "the pool's threads do not rest");
         std::thread::sleep(Duration::from_millis(1));
     }
