@@ -99,15 +99,7 @@ impl Composer {
         self.make(pending).map(Some)
     }
 
-    /// Whether the open group and the segment still take this record.
-    pub(crate) fn has_room(&self, draft: &Draft) -> bool {
-        let bytes = frame_bytes_max(draft);
-        let together = self.group.frames.len() as u64 + bytes;
-        let in_group = self.group.records.is_empty() || together <= GROUP_BYTES_MAX;
-        in_group && self.has_room_in_segment(draft)
-    }
-
-    /// Whether the segment does; an empty one takes any.
+    /// Whether the segment still takes this record; an empty one takes any.
     pub(crate) fn has_room_in_segment(&self, draft: &Draft) -> bool {
         let is_empty = self.end.segment_bytes == self.header_bytes;
         is_empty || frame_bytes_max(draft) <= self.room()
@@ -196,6 +188,14 @@ impl Composer {
     /// Fails where nothing is made any more.
     pub(crate) fn check_running(&self) -> Result<(), AuditError> {
         self.stopped.clone().map_or(Ok(()), Err)
+    }
+
+    /// Whether the open group does, too.
+    fn has_room(&self, draft: &Draft) -> bool {
+        let bytes = frame_bytes_max(draft);
+        let together = self.group.frames.len() as u64 + bytes;
+        let in_group = self.group.records.is_empty() || together <= GROUP_BYTES_MAX;
+        in_group && self.has_room_in_segment(draft)
     }
 
     /// Bytes of records that the segment still takes.
