@@ -190,7 +190,7 @@ impl Composer {
         self.stopped.clone().map_or(Ok(()), Err)
     }
 
-    /// Whether the open group does, too.
+    /// Whether the segment and the open group still take this record.
     fn has_room(&self, draft: &Draft) -> bool {
         let bytes = frame_bytes_max(draft);
         let together = self.group.frames.len() as u64 + bytes;
