@@ -158,7 +158,7 @@ fn what_was_made_behind_a_failed_write_leaves_no_trace() {
     check_in_child("disk_full::child_many");
 }
 
-/// Records are made while those before them are written, and go with them if that fails.
+/// Records are made while those before them are written, and are made again if that fails.
 #[test]
 #[ignore = "runs as a child process"]
 fn child_many() {
@@ -189,6 +189,7 @@ fn child_many() {
             .collect();
         (receipts, failures)
     };
+    limit_file_bytes(Some(last_bytes(&dir)));
     let (receipts, failures) = thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
             .map(|worker| {
@@ -199,11 +200,12 @@ fn child_many() {
             })
             .collect();
         while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
-            limit_file_bytes(Some(last_bytes(&dir) + 2000));
             thread::sleep(Duration::from_millis(2));
             limit_file_bytes(None);
             thread::sleep(Duration::from_millis(1));
+            limit_file_bytes(Some(last_bytes(&dir) + 2000));
         }
+        limit_file_bytes(None);
         let done = workers.into_iter().map(|worker| worker.join().unwrap());
         let (receipts, failures): (Vec<_>, Vec<_>) = done.unzip();
         (receipts.concat(), failures.iter().sum::<usize>())
