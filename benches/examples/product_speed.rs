@@ -1,8 +1,9 @@
 //! Measures products by themselves: a matrix in the shape of a feed-forward layer of Qwen2.5-0.5B with one token, with some,
-//! and with a prompt, in every format: 10^9 multiply-accumulates a second of all threads.
+//! and with a prompt, in all formats or in one: 10^9 multiply-accumulates a second of all threads. The instruction set is the
+//! best that there is, but for a name such as `avx2`.
 //!
 //! ```text
-//! cargo run --release -p postern-benches --example product_speed [THREADS [FORMAT]]
+//! cargo run --release -p postern-benches --example product_speed [THREADS [FORMAT [INSTRUCTION_SET]]]
 //! ```
 #![expect(clippy::print_stdout, reason = "a program that prints its result")]
 
@@ -21,8 +22,12 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let threads = arguments.next().and_then(|text| text.parse().ok());
     let threads = threads.unwrap_or(2);
-    let only = arguments.next();
-    let mut pool = Pool::new(threads, Cpu::detect()).expect("the system gives threads");
+    let only = arguments.next().filter(|format| format != "all");
+    let cpu = match arguments.next() {
+        Some(name) => named(&name),
+        None => Cpu::detect(),
+    };
+    let mut pool = Pool::new(threads, cpu).expect("the system gives threads");
     println!(
         "{} threads, {}; tokens: {TOKENS:?}",
         threads,
@@ -36,6 +41,16 @@ fn main() {
         let figures = TOKENS.map(|tokens| format!("{:7.1}", measure(&mut pool, format, tokens)));
         println!("{format:7?} {}", figures.join(" "));
     }
+}
+
+/// One of this processor's instruction sets.
+fn named(name: &str) -> Cpu {
+    let all = Cpu::all();
+    let found = all.iter().find(|cpu| cpu.name() == name).copied();
+    found.unwrap_or_else(|| {
+        let names: Vec<_> = all.iter().map(|cpu| cpu.name()).collect();
+        panic!("{name} is no instruction set of this processor, which has {names:?}")
+    })
 }
 
 /// The best of some repeats; with few tokens each over several matrices, so that the weights come from memory.

@@ -87,7 +87,7 @@ impl Activations {
     /// Makes room. `keep_floats` keeps the unquantized values too, which unquantized matrices need.
     #[must_use]
     pub fn new(cpu: Cpu, tokens_max: usize, columns_max: usize, keep_floats: bool) -> Self {
-        let tile = cpu.tile();
+        let tile = cpu.widths().tile;
         let rows = tokens_max.next_multiple_of(tile);
         let columns = columns_max.next_multiple_of(BLOCK);
         let blocks = rows * columns / BLOCK;

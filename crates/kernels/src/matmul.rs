@@ -47,17 +47,16 @@ use crate::pool::Pool;
 
 /// Most products of one call.
 pub const PRODUCTS_MAX: usize = 4;
-/// Most tiles that unpack weights each for themselves: to store them unpacked, and load them again, costs as much as
-/// unpacking them some times.
-const FEW_TILES_MAX: usize = 8;
+/// Most tiles for which memory is what products wait for.
+const SHORT_TILES_MAX: usize = 8;
 /// Most weights that a task works on where many tokens walk over them: they stay in the core's own cache.
 const TASK_BYTES_MAX: usize = 64 << 10;
-/// Most weights that a task works on where they are read once: long reads are fast, but no thread should wait long for
+/// Most weights that a task works on where memory is waited for: long reads are fast, but no thread should wait long for
 /// the last task.
-const FEW_TASK_BYTES_MAX: usize = 512 << 10;
+const SHORT_TASK_BYTES_MAX: usize = 512 << 10;
 /// At least this many tasks a thread, where there are as many panels.
 const TASKS_PER_THREAD: usize = 8;
-const FEW_TASKS_PER_THREAD: usize = 3;
+const SHORT_TASKS_PER_THREAD: usize = 3;
 
 /// One matrix that the activations are multiplied with.
 #[derive(Debug)]
@@ -96,14 +95,14 @@ pub fn matmul(pool: &mut Pool, activations: &Activations, products: &mut [Produc
     let mut jobs = [None; PRODUCTS_MAX];
     let mut tasks = 0;
     for (job, product) in jobs.iter_mut().zip(products) {
-        let planned = plan(activations, product, pool.threads());
+        let planned = plan(pool, activations, product);
         tasks += planned.tasks();
         *job = Some(planned);
     }
     let cpu = pool.cpu();
     assert_eq!(
         activations.tile_tokens(),
-        cpu.tile(),
+        cpu.widths().tile,
         "activations for this instruction set"
     );
     pool.run(tasks, &|task| {
@@ -117,7 +116,7 @@ pub fn matmul(pool: &mut Pool, activations: &Activations, products: &mut [Produc
     });
 }
 
-fn plan<'a>(activations: &'a Activations, product: &'a mut Product<'_>, threads: usize) -> Job<'a> {
+fn plan<'a>(pool: &Pool, activations: &'a Activations, product: &'a mut Product<'_>) -> Job<'a> {
     let matrix = product.matrix;
     assert_eq!(
         matrix.columns(),
@@ -136,24 +135,21 @@ fn plan<'a>(activations: &'a Activations, product: &'a mut Product<'_>, threads:
         matrix.format().block_elements() > 1 || activations.keeps_floats(),
         "an unquantized matrix needs unquantized activations"
     );
-    let (bytes_max, tasks_each) = match is_few(activations) {
-        true => (FEW_TASK_BYTES_MAX, FEW_TASKS_PER_THREAD),
-        false => (TASK_BYTES_MAX, TASKS_PER_THREAD),
+    let (bytes_max, tasks_each) = match activations.tiles() {
+        ..=SHORT_TILES_MAX => (SHORT_TASK_BYTES_MAX, SHORT_TASKS_PER_THREAD),
+        _ => (TASK_BYTES_MAX, TASKS_PER_THREAD),
     };
     let by_bytes = (bytes_max / matrix.panel_bytes().max(1)).max(1);
-    let by_threads = matrix.panels().div_ceil(threads * tasks_each).max(1);
+    let by_threads = matrix.panels().div_ceil(pool.threads() * tasks_each).max(1);
     Job {
         matrix,
         activations,
         bias: product.bias,
         accumulate: product.accumulate,
         out: Shared::new(product.out),
+        are_few: activations.tokens() <= pool.cpu().widths().few_tokens_max,
         task_panels: by_bytes.min(by_threads),
     }
-}
-
-fn is_few(activations: &Activations) -> bool {
-    activations.tiles() <= FEW_TILES_MAX
 }
 
 /// One product, cut into tasks of some panels.
@@ -164,6 +160,8 @@ struct Job<'a> {
     bias: Option<&'a [f32]>,
     accumulate: bool,
     out: Shared<f32>,
+    /// Whether codes are used as they come from memory.
+    are_few: bool,
     task_panels: usize,
 }
 
@@ -175,11 +173,10 @@ impl Job<'_> {
     fn run(&self, cpu: Cpu, task: usize) {
         let first = task * self.task_panels;
         let panels = first..self.matrix.panels().min(first + self.task_panels);
-        let few = is_few(self.activations);
         // SAFETY: the shapes were checked by `plan`, and each task has its own panels.
         unsafe {
             for_format!(self.matrix.format(),
-                L => if few {
+                L => if self.are_few {
                     let width = self.activations.tile(0).width;
                     for_width!(width, T => cpu.run(few::Few::<L, T>::new(self, panels)));
                 } else {

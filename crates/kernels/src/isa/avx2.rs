@@ -87,6 +87,7 @@ impl Isa for Avx2 {
 
     const CENTRED: Centred = Centred::Stored;
     const TILE: usize = 4;
+    const FEW_TOKENS_MAX: usize = 8 * Self::TILE;
     const ACTIVATION_BYTES_MAX: usize = 1 << 20;
     const FLOAT_SUMS_MAX: usize = 4;
 

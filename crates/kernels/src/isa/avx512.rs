@@ -43,6 +43,7 @@ impl Isa for Avx512 {
 
     const CENTRED: Centred = Centred::Biased;
     const TILE: usize = 8;
+    const FEW_TOKENS_MAX: usize = 8 * Self::TILE;
     const ACTIVATION_BYTES_MAX: usize = 2 << 20;
     const FLOAT_SUMS_MAX: usize = 16;
 

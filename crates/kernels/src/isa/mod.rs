@@ -114,6 +114,9 @@ pub(crate) trait Isa: Copy {
     const CENTRED: Centred;
     /// Most tokens that one kernel multiplies at a time: as many as leave room in the registers.
     const TILE: usize;
+    /// Most tokens that are multiplied with codes as they come from memory. For each tile codes are unpacked anew, which costs
+    /// as much as to store them unpacked and load them again, some times.
+    const FEW_TOKENS_MAX: usize;
     /// Most bytes of activations that are walked over again for each panel: those of a cache that keeps up with it.
     const ACTIVATION_BYTES_MAX: usize;
     /// Vectors of floats that stay in registers as sums, beside what a multiply-add reads.
@@ -157,6 +160,13 @@ pub(crate) trait Isa: Copy {
         weights: W,
         activations: *const i8,
     );
+    /// Adds the products of unpacked blocks with a tile of [`Isa::TILE`] tokens, if the instruction set has a loop of its own for
+    /// that; says whether it has.
+    #[inline(always)]
+    unsafe fn multiply_tile(self, tile: UnpackedTile, is_halved: bool, has_minima: bool) -> bool {
+        let _ = (tile, is_halved, has_minima);
+        false
+    }
 
     /// The same float in every lane.
     unsafe fn splat(self, value: f32) -> Self::Floats;
@@ -237,6 +247,29 @@ pub(crate) trait Weights<S: Isa>: Copy {
     unsafe fn group(self, isa: S, index: usize) -> S::Bytes;
 }
 
+/// Some blocks of 32 columns of sixteen rows, unpacked, and those of a tile of tokens.
+#[derive(Clone, Copy)]
+#[cfg_attr(
+    not(target_arch = "aarch64"),
+    expect(dead_code, reason = "only NEON has a loop of its own")
+)]
+pub(crate) struct UnpackedTile {
+    /// How many blocks there are; not 0.
+    pub(crate) blocks: usize,
+    /// `[blocks][8 groups][64]`, as [`Isa::dot`] takes them.
+    pub(crate) codes: *const u8,
+    /// `[blocks][2 scales, 2 minima][16]`.
+    pub(crate) factors: *const f32,
+    /// `[blocks][8 groups][tokens][4]`.
+    pub(crate) activations: *const i8,
+    /// `[blocks][tokens]`.
+    pub(crate) scales: *const f32,
+    /// What minima are multiplied with: `[blocks][tokens]`; `[blocks][2][tokens]` where the halves have minima of their own.
+    pub(crate) token_sums: *const f32,
+    /// `[tokens][16]`.
+    pub(crate) sums: *mut f32,
+}
+
 /// A computation that runs on any instruction set.
 pub(crate) trait Kernel {
     /// What it gives.
@@ -246,6 +279,15 @@ pub(crate) trait Kernel {
     /// # Safety
     /// The instruction set must be there.
     unsafe fn run<S: Isa>(self, isa: S) -> Self::Output;
+}
+
+/// How many tokens an instruction set takes at a time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Widths {
+    /// [`Isa::TILE`]
+    pub(crate) tile: usize,
+    /// [`Isa::FEW_TOKENS_MAX`]
+    pub(crate) few_tokens_max: usize,
 }
 
 /// The instruction set that kernels run on.
@@ -310,19 +352,22 @@ impl Cpu {
         }
     }
 
-    /// [`Isa::TILE`] of this instruction set.
-    pub(crate) fn tile(self) -> usize {
-        struct Tile;
-        impl Kernel for Tile {
-            type Output = usize;
+    /// What is known of this instruction set without entering it.
+    pub(crate) fn widths(self) -> Widths {
+        struct Look;
+        impl Kernel for Look {
+            type Output = Widths;
 
             #[inline(always)]
-            unsafe fn run<S: Isa>(self, _: S) -> usize {
-                S::TILE
+            unsafe fn run<S: Isa>(self, _: S) -> Widths {
+                Widths {
+                    tile: S::TILE,
+                    few_tokens_max: S::FEW_TOKENS_MAX,
+                }
             }
         }
-        // SAFETY: it only looks at a constant.
-        unsafe { self.run(Tile) }
+        // SAFETY: it only looks at constants.
+        unsafe { self.run(Look) }
     }
 
     /// Runs a kernel on this instruction set.

@@ -4,10 +4,12 @@
 //! four tokens, or four groups of columns. It is written as assembly because the standard library's form is not stable.
 #![expect(unsafe_code, reason = "SIMD intrinsics")]
 
+mod tile;
+
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{Centred, Isa, Kernel, Weights, each, each_below};
+use super::{Centred, Isa, Kernel, UnpackedTile, Weights, each, each_below};
 
 /// Proof that the processor has it.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +72,7 @@ impl Isa for Neon {
 
     const CENTRED: Centred = Centred::Signed;
     const TILE: usize = 4;
+    const FEW_TOKENS_MAX: usize = 2;
     const ACTIVATION_BYTES_MAX: usize = 256 << 10;
     const FLOAT_SUMS_MAX: usize = 4;
 
@@ -170,6 +173,12 @@ impl Isa for Neon {
                 });
             });
         }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_tile(self, tile: UnpackedTile, is_halved: bool, has_minima: bool) -> bool {
+        unsafe { tile::multiply(tile, is_halved, has_minima) };
+        true
     }
 
     #[inline(always)]

@@ -18,11 +18,11 @@ pub(super) trait Blocks<S: Isa>: Copy {
     /// The block must be there, and the instruction set.
     unsafe fn codes(self, isa: S, block: usize) -> Self::Codes;
 
-    /// Scales and minima.
+    /// Scales and minima; of those that the kind of format does not have, anything.
     ///
     /// # Safety
     /// As above.
-    unsafe fn scales(self, isa: S, block: usize) -> (Pair<S>, Pair<S>);
+    unsafe fn scales<K: Kind>(self, isa: S, block: usize) -> (Pair<S>, Pair<S>);
 }
 
 /// The codes of a block: four groups a half.
@@ -79,7 +79,7 @@ pub(super) unsafe fn accumulate<S: Isa, K: Kind, B: Blocks<S>, const T: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             let codes = weights.codes(isa, block);
-            let (scales, mins) = weights.scales(isa, block);
+            let (scales, mins) = weights.scales::<K>(isa, block);
             let activations = tile.codes.add(at * BLOCK);
             if K::HALVED {
                 let offsets = tile.half_offsets.wrapping_add(2 * at);

@@ -9,7 +9,7 @@ use super::Job;
 use super::accumulate::{Blocks, accumulate};
 use crate::isa::{Isa, Kernel};
 use crate::memory::LINE_BYTES;
-use crate::packed::{BLOCK, Bits, Layout, Pair, Panel, Quads};
+use crate::packed::{BLOCK, Bits, Kind, Layout, Pair, Panel, Quads};
 
 /// Tokens of a tile from which on memory is asked for, and how far ahead.
 const AHEAD_TOKENS_MIN: usize = 4;
@@ -88,7 +88,7 @@ impl<S: Isa, L: Layout> Blocks<S> for FromMemory<L> {
     }
 
     #[inline(always)]
-    unsafe fn scales(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
+    unsafe fn scales<K: Kind>(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
         // SAFETY: the caller's promise.
         unsafe { self.panel.factors(isa, block) }
     }

@@ -9,13 +9,15 @@ use std::ops::Range;
 use super::Job;
 use super::accumulate::{Blocks, Codes, accumulate};
 use crate::activations::Tile;
-use crate::isa::{Isa, Kernel, LANES, each};
+use crate::isa::{Isa, Kernel, LANES, UnpackedTile, each};
 use crate::memory::LINE_BYTES;
 use crate::packed::{BLOCK, Kind, Layout, Pair, Panel};
 
-/// Blocks that the scratch holds unpacked: more than the fastest cache has room for, since long walks over a tile's
+/// Most blocks that the scratch holds unpacked: more than the fastest cache has room for, since long walks over a tile's
 /// activations are worth more.
 const SCRATCH_BLOCKS: usize = 64;
+/// Blocks for each tile, where that is fewer: what is asked of memory before a tile is to arrive while it is multiplied.
+const BLOCKS_A_TILE: usize = 8;
 /// Bytes of an unpacked block.
 const UNPACKED_BYTES: usize = BLOCK * LANES;
 /// Tokens whose sums are kept while a panel is walked.
@@ -75,8 +77,9 @@ impl<L: Layout> Many<'_, L> {
         // SAFETY: the scratch is filled before it is read; sums are those of the group's tokens.
         unsafe {
             sums.write_bytes(0, tokens.len() * LANES);
-            for from in (0..blocks).step_by(SCRATCH_BLOCKS) {
-                let part = from..blocks.min(from + SCRATCH_BLOCKS);
+            let part_blocks = SCRATCH_BLOCKS.min(BLOCKS_A_TILE * tiles.len());
+            for from in (0..blocks).step_by(part_blocks) {
+                let part = from..blocks.min(from + part_blocks);
                 let scratch = Scratch::fill::<S, L>(isa, &mut memory, packed, part.clone());
                 // What comes next is asked for a little at a time: it arrives while this is multiplied.
                 let lines = packed
@@ -119,6 +122,32 @@ struct TileStep {
     sums: *mut f32,
 }
 
+impl TileStep {
+    /// All that is multiplied, by its addresses.
+    #[inline(always)]
+    fn unpacked<K: Kind>(&self) -> UnpackedTile {
+        let Tile {
+            width,
+            codes,
+            scales,
+            ..
+        } = self.tile;
+        let at = self.blocks.start * width;
+        UnpackedTile {
+            blocks: self.blocks.len(),
+            codes: self.scratch.codes,
+            factors: self.scratch.factors,
+            activations: codes.wrapping_add(at * BLOCK),
+            scales: scales.wrapping_add(at),
+            token_sums: match K::HALVED {
+                false => self.tile.scaled_sums.wrapping_add(at),
+                true => self.tile.scaled_half_sums.wrapping_add(2 * at),
+            },
+            sums: self.sums,
+        }
+    }
+}
+
 /// The same, for a kind of format and a width.
 struct KindStep<K, const T: usize>(TileStep, PhantomData<K>);
 
@@ -131,6 +160,9 @@ impl<K: Kind, const T: usize> Kernel for KindStep<K, T> {
         let count = step.blocks.len();
         // SAFETY: the caller's promise.
         unsafe {
+            if isa.multiply_tile(step.unpacked::<K>(), K::HALVED, !K::CENTRED) {
+                return;
+            }
             let mut sums = load_sums::<S, T>(isa, step.sums);
             accumulate::<S, K, _, T>(
                 isa,
@@ -187,14 +219,22 @@ impl Scratch {
             let codes = (&raw mut (*memory).codes).cast::<u8>();
             let factors = (&raw mut (*memory).factors).cast::<f32>();
             for (slot, block) in blocks.enumerate() {
+                let codes = codes.add(slot * UNPACKED_BYTES);
                 let quads = from.quads(isa, block);
-                for (group, &bytes) in quads.iter().flatten().enumerate() {
-                    isa.store_bytes(bytes, codes.add(slot * UNPACKED_BYTES + group * LINE_BYTES));
-                }
+                each!(2, half => each!(4, group => {
+                    let to = codes.add((4 * half + group) * LINE_BYTES);
+                    isa.store_bytes(quads[half][group], to)
+                }));
+                let factors = factors.add(slot * 4 * LANES);
                 let (scales, mins) = from.factors(isa, block);
-                for (factor, &floats) in scales.iter().chain(&mins).enumerate() {
-                    isa.store(floats, factors.add((4 * slot + factor) * LANES));
-                }
+                each!(2, half => {
+                    if half == 0 || L::Kind::HALVED {
+                        isa.store(scales[half], factors.add(half * LANES));
+                        if !L::Kind::CENTRED {
+                            isa.store(mins[half], factors.add((2 + half) * LANES));
+                        }
+                    }
+                });
             }
             Self { codes, factors }
         }
@@ -210,13 +250,19 @@ impl<S: Isa> Blocks<S> for Scratch {
     }
 
     #[inline(always)]
-    unsafe fn scales(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
-        // SAFETY: the caller's promise.
+    unsafe fn scales<K: Kind>(self, isa: S, block: usize) -> (Pair<S>, Pair<S>) {
+        let halves_apart = if K::HALVED { LANES } else { 0 };
+        // SAFETY: the caller's promise; what the kind of format does not have was not stored.
         unsafe {
-            let from = self.factors.add(4 * block * LANES);
+            let scales = self.factors.add(4 * block * LANES);
+            let mins = scales.add(2 * LANES);
             (
-                each!(2, half => isa.load(from.add(half * LANES))),
-                each!(2, half => isa.load(from.add((2 + half) * LANES))),
+                each!(2, half => isa.load(scales.add(half * halves_apart))),
+                if K::CENTRED {
+                    [isa.splat(0.0); 2]
+                } else {
+                    each!(2, half => isa.load(mins.add(half * halves_apart)))
+                },
             )
         }
     }

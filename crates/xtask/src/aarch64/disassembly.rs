@@ -33,8 +33,8 @@ const FORMATS: [(&str, bool); 14] = [
     ("Q5_K", false),
     ("Q6_K", false),
 ];
-/// Tokens of a tile, which products of one tile have, and products of many.
-const TILE_WIDTHS: [usize; 3] = [1, 2, 4];
+/// Tokens that are multiplied with codes as they come from memory, and those of a tile where there are more.
+const FEW_WIDTHS: [usize; 2] = [1, 2];
 const MANY_WIDTH: usize = 4;
 /// Products of one `sdot`, and of one `fmla` of four floats.
 const SDOT_PRODUCTS: usize = 16;
@@ -128,7 +128,7 @@ fn kernels(format: &str, is_plain: bool) -> Vec<Kernel> {
         products: SDOT_PRODUCTS,
         operations_min: width * BLOCK_PRODUCTS / SDOT_PRODUCTS,
     };
-    let mut kernels: Vec<Kernel> = TILE_WIDTHS
+    let mut kernels: Vec<Kernel> = FEW_WIDTHS
         .map(|width| {
             let function = format!("few::few<layout::{name}, {width}>");
             quantized(function, format!("{width} tokens"), width)
