@@ -13,6 +13,8 @@ use std::io::Write;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::cycles::Model;
+
 /// What all kernels of the instruction set are entered by.
 const ENTER: &str = "postern_kernels::isa::neon::enter::<postern_kernels::matmul::";
 /// All formats of the kernels, and whether a weight of theirs is a number of its own. Listed again, because this program is
@@ -49,10 +51,10 @@ const ADDRESS_MULTIPLIES_MAX: usize = 2;
 
 /// One instruction, as a disassembler writes it.
 #[derive(Debug)]
-struct Instruction<'a> {
+pub(super) struct Instruction<'a> {
     address: u64,
-    operation: &'a str,
-    operands: &'a str,
+    pub(super) operation: &'a str,
+    pub(super) operands: &'a str,
 }
 
 /// The functions of a listing, by name.
@@ -62,25 +64,34 @@ type Functions<'a> = BTreeMap<&'a str, Vec<Instruction<'a>>>;
 ///
 /// # Errors
 /// Names every kernel that is not as it should be.
-pub(super) fn check(listing: &str, out: &mut impl Write) -> Result<()> {
+pub(super) fn check(listing: &str, model: Option<&Model>, out: &mut impl Write) -> Result<()> {
     let functions = functions(listing);
     let mut wrong = Vec::new();
+    let cycles = match model {
+        Some(_) => "; cycles by LLVM's model, products a cycle",
+        None => "; no cycles, as there is no llvm-mca of version 19 or later",
+    };
     writeln!(
         out,
-        "format  kernel        instructions of its inner loop, per product"
+        "format  kernel        instructions of its inner loop, per product{cycles}"
     )?;
     for (format, is_plain) in FORMATS {
         for kernel in kernels(format, is_plain) {
             match kernel.find_loop(&functions) {
-                Ok((length, vectors)) => {
-                    let products = vectors * kernel.products;
+                Ok((body, vectors)) => {
+                    let products = (vectors * kernel.products) as f64;
+                    let cycles = model.map(|model| model.cycles(body)).transpose()?;
+                    let cycles =
+                        cycles.map(|cycles| format!("; {cycles:.0}, {:.1}", products / cycles));
                     writeln!(
                         out,
-                        "{:7} {:13} {length:4}, {vectors} {}: {:.3}",
+                        "{:7} {:13} {:4}, {vectors} {}: {:.3}{}",
                         format,
                         kernel.shape,
+                        body.len(),
                         kernel.operation,
-                        length as f64 / products as f64
+                        body.len() as f64 / products,
+                        cycles.unwrap_or_default()
                     )?;
                 }
                 Err(error) => wrong.push(format!("{format}, {}: {error:#}", kernel.shape)),
@@ -140,8 +151,11 @@ fn kernels(format: &str, is_plain: bool) -> Vec<Kernel> {
 }
 
 impl Kernel {
-    /// The length of the loop that multiplies, and how many vector instructions do so.
-    fn find_loop(&self, functions: &Functions<'_>) -> Result<(usize, usize)> {
+    /// The loop that multiplies, and how many vector instructions do so.
+    fn find_loop<'a, 'b>(
+        &self,
+        functions: &'b Functions<'a>,
+    ) -> Result<(&'b [Instruction<'a>], usize)> {
         let (_, instructions) = functions
             .iter()
             .find(|(name, _)| plain(name).is_some_and(|name| name == self.function))
@@ -184,7 +198,7 @@ impl Kernel {
                 other.address
             );
         }
-        Ok((body.len(), count))
+        Ok((body, count))
     }
 
     fn count(&self, body: &[Instruction<'_>]) -> usize {
@@ -216,6 +230,11 @@ impl Instruction<'_> {
             self.operation,
             "madd" | "mul" | "smaddl" | "smull" | "umaddl" | "umull"
         ) && self.operands.starts_with(['w', 'x'])
+    }
+
+    /// Whether it is a jump, or takes the address of something outside of the function.
+    pub(super) fn names_an_address(&self) -> bool {
+        self.operands.contains('<') || self.target().is_some()
     }
 
     /// Where it may jump to.
@@ -322,7 +341,8 @@ mod tests {
     fn found(listing: &str) -> Result<(usize, usize)> {
         let functions = functions(listing);
         let kernel = kernels("Q4_K", false).into_iter().next();
-        kernel.expect("a kernel").find_loop(&functions)
+        let (body, count) = kernel.expect("a kernel").find_loop(&functions)?;
+        Ok((body.len(), count))
     }
 
     #[test]

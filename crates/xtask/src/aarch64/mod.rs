@@ -6,6 +6,7 @@
 //!
 //! Absent: installing anything. What is missing is named, with the commands that get it.
 
+mod cycles;
 mod disassembly;
 mod instructions;
 mod tools;
@@ -19,6 +20,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use cycles::Model;
 use tools::Tools;
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
@@ -72,7 +74,7 @@ impl Aarch64 {
         })?;
         step("machine code", || {
             let listing = build.tools.disassemble(&build.products()?)?;
-            disassembly::check(&listing, &mut stdout().lock())
+            disassembly::check(&listing, Model::find().as_ref(), &mut stdout().lock())
         })?;
         if !self.kernels_only {
             step("engine's tests", || {
