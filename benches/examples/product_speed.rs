@@ -1,9 +1,9 @@
 //! Measures products by themselves: a matrix in the shape of a feed-forward layer of Qwen2.5-0.5B with one token, with some,
 //! and with a prompt, in all formats or in one: 10^9 multiply-accumulates a second of all threads. The instruction set is the
-//! best that there is, but for a name such as `avx2`.
+//! best that there is, or what is named: `scalar`, `avx2`, `avx512-vnni` or `neon-dotprod`.
 //!
 //! ```text
-//! cargo run --release -p postern-benches --example product_speed [THREADS [FORMAT [INSTRUCTION_SET]]]
+//! cargo run --release -p postern-benches --example product_speed [THREADS [FORMAT|all [INSTRUCTION_SET]]]
 //! ```
 #![expect(clippy::print_stdout, reason = "a program that prints its result")]
 

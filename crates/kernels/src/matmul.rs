@@ -2,8 +2,8 @@
 //!
 //! A *panel* is sixteen rows of weights, a *tile* up to eight tokens. The inner step multiplies a block of 32 columns
 //! of a panel with those of a tile: integer dot products for each token, then one multiply-add with the scales of both. Few
-//! tiles take the codes straight from the packed panel. Many take them from a scratch that holds some blocks of the panel
-//! unpacked, and the tokens are walked in groups that a cache close to the core keeps.
+//! tokens take the codes straight from the packed panel. Many take them from a scratch that holds some blocks of the panel
+//! unpacked, and are walked in groups that a cache close to the core keeps.
 //!
 //! Invariant: for a token the order of all operations is the same in every case, so a result does not depend on the number
 //! of tokens, of threads, or on the instruction set.

@@ -114,8 +114,8 @@ pub(crate) trait Isa: Copy {
     const CENTRED: Centred;
     /// Most tokens that one kernel multiplies at a time: as many as leave room in the registers.
     const TILE: usize;
-    /// Most tokens that are multiplied with codes as they come from memory. For each tile codes are unpacked anew, which costs
-    /// as much as to store them unpacked and load them again, some times.
+    /// Most tokens that are multiplied with codes as they come from memory, which are unpacked anew for each tile; for more
+    /// tokens, codes are stored unpacked first. At least half a tile, as a narrower tile is not for unpacked codes.
     const FEW_TOKENS_MAX: usize;
     /// Most bytes of activations that are walked over again for each panel: those of a cache that keeps up with it.
     const ACTIVATION_BYTES_MAX: usize;

@@ -27,6 +27,7 @@ impl Isa for Scalar {
 
     const CENTRED: Centred = Centred::Signed;
     const TILE: usize = 4;
+    /// Little, so that small matrices take both ways.
     const FEW_TOKENS_MAX: usize = Self::TILE;
     const ACTIVATION_BYTES_MAX: usize = 256 << 10;
     const FLOAT_SUMS_MAX: usize = 4;

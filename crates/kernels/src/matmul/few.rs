@@ -1,5 +1,5 @@
-//! Few tokens: codes are used as they come from memory, and unpacked anew for each tile. This is how tokens are decoded, and
-//! how a short prompt is processed.
+//! Few tokens: codes are used as they come from memory, and unpacked anew for each tile. This is how tokens are decoded, and,
+//! where the instruction set wants it, how a short prompt is processed.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
 use std::marker::PhantomData;
@@ -37,6 +37,9 @@ impl<L: Layout, const T: usize> Kernel for Few<'_, L, T> {
 
     #[inline(always)]
     unsafe fn run<S: Isa>(self, isa: S) {
+        if T > S::TILE.min(S::FEW_TOKENS_MAX) {
+            unreachable!("no tile is as wide here");
+        }
         let activations = self.job.activations;
         let blocks = self.job.matrix.columns() / BLOCK;
         // SAFETY: the caller's promise.

@@ -1,4 +1,4 @@
-//! Many tiles of tokens: each panel is unpacked, some blocks at a time, and multiplied with all tiles of a group.
+//! Whole tiles of tokens: each panel is unpacked, some blocks at a time, and multiplied with all tiles of a group.
 //! This is how a prompt is processed.
 #![expect(unsafe_code, reason = "vectors from pointers")]
 
@@ -11,12 +11,13 @@ use super::accumulate::{Blocks, Codes, accumulate};
 use crate::activations::Tile;
 use crate::isa::{Isa, Kernel, LANES, UnpackedTile, each};
 use crate::memory::LINE_BYTES;
-use crate::packed::{BLOCK, Kind, Layout, Pair, Panel};
+use crate::packed::{BLOCK, Kind, Layout, Pair, Panel, Scales};
 
 /// Most blocks that the scratch holds unpacked: more than the fastest cache has room for, since long walks over a tile's
 /// activations are worth more.
 const SCRATCH_BLOCKS: usize = 64;
-/// Blocks for each tile, where that is fewer: what is asked of memory before a tile is to arrive while it is multiplied.
+/// Blocks that it holds for each tile, if that is less. So what memory is asked for at a time stays little, and is there when the
+/// tile that is multiplied meanwhile is done. Whole runs of scales.
 const BLOCKS_A_TILE: usize = 8;
 /// Bytes of an unpacked block.
 const UNPACKED_BYTES: usize = BLOCK * LANES;
@@ -25,7 +26,7 @@ const GROUP_TOKENS_MAX: usize = 256;
 /// Tokens whose results are written at a time.
 const STEP: usize = 4;
 
-/// Some panels of a product with more tokens than a tile has.
+/// Some panels of a product with more tokens than [`Isa::FEW_TOKENS_MAX`].
 pub(super) struct Many<'a, L> {
     job: &'a Job<'a>,
     panels: Range<usize>,
@@ -47,6 +48,10 @@ impl<L: Layout> Kernel for Many<'_, L> {
 
     #[inline(always)]
     unsafe fn run<S: Isa>(self, isa: S) {
+        const {
+            assert!(2 * S::FEW_TOKENS_MAX >= S::TILE, "more tokens fill a tile");
+            assert!(BLOCKS_A_TILE.is_multiple_of(L::Scales::RUN_BLOCKS));
+        }
         let activations = self.job.activations;
         let columns = self.job.matrix.columns();
         let group_tokens = (S::ACTIVATION_BYTES_MAX / columns).clamp(S::TILE, GROUP_TOKENS_MAX);

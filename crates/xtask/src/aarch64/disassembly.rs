@@ -13,7 +13,7 @@ use std::io::Write;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::cycles::Model;
+use super::cycles::{Model, VERSION_MIN};
 
 /// What all kernels of the instruction set are entered by.
 const ENTER: &str = "postern_kernels::isa::neon::enter::<postern_kernels::matmul::";
@@ -68,21 +68,23 @@ pub(super) fn check(listing: &str, model: Option<&Model>, out: &mut impl Write) 
     let functions = functions(listing);
     let mut wrong = Vec::new();
     let cycles = match model {
-        Some(_) => "; cycles by LLVM's model, products a cycle",
-        None => "; no cycles, as there is no llvm-mca of version 19 or later",
+        Some(_) => "cycles by LLVM's model, products a cycle".to_owned(),
+        None => format!("no cycles: there is no llvm-mca of LLVM {VERSION_MIN} or later"),
     };
     writeln!(
         out,
-        "format  kernel        instructions of its inner loop, per product{cycles}"
+        "format  kernel        instructions of its inner loop, per product; {cycles}"
     )?;
     for (format, is_plain) in FORMATS {
         for kernel in kernels(format, is_plain) {
             match kernel.find_loop(&functions) {
                 Ok((body, vectors)) => {
                     let products = (vectors * kernel.products) as f64;
-                    let cycles = model.map(|model| model.cycles(body)).transpose()?;
-                    let cycles =
-                        cycles.map(|cycles| format!("; {cycles:.0}, {:.1}", products / cycles));
+                    let cycles = match model.map(|model| model.cycles(body)) {
+                        Some(Ok(cycles)) => format!("; {cycles:.0}, {:.1}", products / cycles),
+                        Some(Err(error)) => format!("; {error:#}"),
+                        None => String::new(),
+                    };
                     writeln!(
                         out,
                         "{:7} {:13} {:4}, {vectors} {}: {:.3}{}",
@@ -91,7 +93,7 @@ pub(super) fn check(listing: &str, model: Option<&Model>, out: &mut impl Write) 
                         body.len(),
                         kernel.operation,
                         body.len() as f64 / products,
-                        cycles.unwrap_or_default()
+                        cycles
                     )?;
                 }
                 Err(error) => wrong.push(format!("{format}, {}: {error:#}", kernel.shape)),

@@ -2,7 +2,8 @@
 //! machine that has none.
 //!
 //! It cross-builds for a Cortex-A76, runs the tests under emulation, and reads the kernels' machine code. Emulated time
-//! says nothing about a real processor's, so nothing here is timed; instructions are counted instead.
+//! says nothing about a real processor's, so nothing here is timed; instructions are counted instead, and the cycles of
+//! inner loops modelled, if LLVM's analyzer is there.
 //!
 //! Absent: installing anything. What is missing is named, with the commands that get it.
 

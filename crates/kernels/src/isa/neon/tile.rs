@@ -2,17 +2,18 @@
 //!
 //! A compiler, short of registers, keeps sums in memory and loads weights too early. Here the tile's sums stay in registers, and
 //! rows are taken by eight, or by four where the halves of a block have scales of their own: so the sums of integers fit
-//! beside them, and what is loaded is loaded once or twice a block.
+//! beside them, and weights are loaded once a block. Four codes of a row are as wide as its scale, so that rows begin at the
+//! same byte among both.
 //!
 //! Sums of integers begin with [`START`] and not with 0. As a float that is 1.5 · 2^23, and what is added to the integer is
-//! added to the float, too, as long as it is below 2^22. So one subtraction makes a float of a sum, exactly: on a Cortex-A76
+//! added to the float, too, as long as it lies between -2^22 and 2^22; 32 products of bytes do. So one subtraction makes a float of a sum, exactly: on a Cortex-A76
 //! it takes a quarter of what a conversion does. The beginnings are loaded, as its vector units have more to do than its loads.
 //!
 //! | registers | |
 //! |---|---|
-//! | `v0` to `v7` | sums of integers |
-//! | `v8`, `v9` | weights, then scales or minima of their rows |
-//! | `v10`, `v11` | activations, then products of scales, or minima |
+//! | `v0` to `v7` | sums of integers, then the same as floats |
+//! | `v8`, `v9` | weights, then scales of their rows, then, of whole blocks, minima |
+//! | `v10`, `v11` | activations, then products of scales, or, of halves, minima |
 //! | `v12`, `v13` | the tokens' sums of activations, which minima are multiplied with |
 //! | `v14` | the tokens' scales |
 //! | `v15` | [`START`] |
@@ -23,7 +24,11 @@ use std::arch::asm;
 use crate::isa::UnpackedTile;
 
 /// What sums of integers begin with, for the lanes of two vectors.
-static START: [u32; 8] = [0x4b40_0000; 8];
+static START: Start = Start([0x4b40_0000; 8]);
+
+/// In one cache line.
+#[repr(align(32))]
+struct Start([u32; 8]);
 
 /// Begins the eight sums of integers.
 macro_rules! begin {
@@ -181,7 +186,7 @@ macro_rules! all_blocks {
             "stp q26, q27, [{sums}, 160]",
             "stp q28, q29, [{sums}, 192]",
             "stp q30, q31, [{sums}, 224]",
-            start = in(reg) START.as_ptr(),
+            start = in(reg) START.0.as_ptr(),
             codes = inout(reg) $tile.codes => _,
             factors = inout(reg) $tile.factors => _,
             activations = inout(reg) $tile.activations => _,
