@@ -146,10 +146,12 @@ macro_rules! four_rows {
     };
 }
 
+/// The lines for minima, where codes have them.
 macro_rules! with {
     ($($line:expr,)*) => { concat!($($line,)*) };
 }
 
+/// The same where they have none.
 macro_rules! without {
     ($($line:expr,)*) => {
         ""
@@ -207,6 +209,7 @@ macro_rules! all_blocks {
     };
 }
 
+/// Blocks with one scale for each row.
 macro_rules! plain_blocks {
     ($tile:ident, $minima:ident) => {
         all_blocks!(
@@ -218,6 +221,7 @@ macro_rules! plain_blocks {
     };
 }
 
+/// Blocks with a scale for each half of a row.
 macro_rules! halved_blocks {
     ($tile:ident, $minima:ident) => {
         all_blocks!(
