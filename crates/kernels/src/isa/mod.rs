@@ -258,7 +258,7 @@ pub(crate) struct UnpackedTile {
     pub(crate) blocks: usize,
     /// `[blocks][8 groups][64]`, as [`Isa::dot`] takes them.
     pub(crate) codes: *const u8,
-    /// `[blocks][2 scales, 2 minima][16]`.
+    /// `[blocks][2 scales, 2 minima][16]`; what the weights do not have is not initialized.
     pub(crate) factors: *const f32,
     /// `[blocks][8 groups][tokens][4]`.
     pub(crate) activations: *const i8,

@@ -203,7 +203,8 @@ struct ScratchMemory {
     factors: [f32; SCRATCH_BLOCKS * 4 * LANES],
 }
 
-/// Unpacked blocks: `[blocks][8 groups][64]` codes, `[blocks][2 scales, 2 minima][16]` floats.
+/// Unpacked blocks: `[blocks][8 groups][64]` codes, `[blocks][2 scales, 2 minima][16]` floats, of which those are initialized that
+/// the kind of format has.
 #[derive(Clone, Copy)]
 struct Scratch {
     codes: *const u8,
